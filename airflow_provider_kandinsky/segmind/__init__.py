@@ -1,0 +1,1 @@
+"""The service, free of Airflow: schemas, wire format, errors, polling and HTTP clients."""

@@ -1,0 +1,226 @@
+"""What travels between a caller and the service, as typed values.
+
+The ranges are those of the vendor's page for the model. Anything that leaves them is refused here,
+before a request is made: an accepted request costs money even if its parameters make no sense.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from airflow_provider_kandinsky.segmind.errors import BadRequestError
+
+DEFAULT_MODEL: Final = "kandinsky2.1-txt2im"
+
+SCHEDULERS: Final = ("DDIM", "P-Sampler")
+IMAGE_SIDES: Final = (512, 1024)
+
+
+def _not_blank(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError
+    return value
+
+
+def _no_bool(value: Any) -> Any:
+    """``True`` is an ``int`` to Python and to pydantic; ``samples=True`` is still a mistake."""
+    if isinstance(value, bool):
+        raise ValueError  # noqa: TRY004  pydantic collects ValueError and lets TypeError through
+    return value
+
+
+def _one_of(allowed: tuple[Any, ...]) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        # Templates render numbers as strings, so "512" has to match 512.
+        for candidate in allowed:
+            if not isinstance(value, bool) and str(value) == str(candidate):
+                return candidate
+        raise ValueError
+
+    return BeforeValidator(check)
+
+
+_Samples = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=8)]
+_Steps = Annotated[int, BeforeValidator(_no_bool), Field(ge=10, le=40)]
+_Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=-1)]
+_Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+
+
+class TextToImageRequest(BaseModel):
+    """The parameters of one generation.
+
+    Numbers may be given as strings, because Jinja templates render strings. What is not set (or set to ``None``)
+    is left out of the payload, so that the service's own defaults apply.
+
+    :param prompt: what to paint; required, not blank.
+    :param negative_prompt: what to keep out of the picture.
+    :param scheduler: ``"DDIM"`` or ``"P-Sampler"``.
+    :param samples: how many pictures, 1 to 8. The service paints one if unset.
+    :param num_inference_steps: 10 to 40.
+    :param guidance_scale: how closely to follow the prompt; any finite number.
+    :param seed: repeats a picture; ``-1`` asks the service for a random one.
+    :param img_width: 512 or 1024 pixels.
+    :param img_height: 512 or 1024 pixels.
+    :param base64: return the picture in the body instead of a URL.
+    :raises BadRequestError: at once, naming argument, value and what is allowed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: Annotated[str, BeforeValidator(_not_blank), Field(description="a string that is not blank")]
+    negative_prompt: Annotated[str | None, Field(description="a string")] = None
+    scheduler: Annotated[str | None, _one_of((*SCHEDULERS, None)), Field(description="DDIM or P-Sampler")] = None
+    samples: Annotated[_Samples | None, Field(description="an integer from 1 to 8")] = None
+    num_inference_steps: Annotated[_Steps | None, Field(description="an integer from 10 to 40")] = None
+    guidance_scale: Annotated[_Number | None, Field(description="a finite number")] = None
+    seed: Annotated[_Seed | None, Field(description="an integer, 0 or more, or -1 for a random one")] = None
+    img_width: Annotated[int | None, _one_of((*IMAGE_SIDES, None)), Field(description="512 or 1024")] = None
+    img_height: Annotated[int | None, _one_of((*IMAGE_SIDES, None)), Field(description="512 or 1024")] = None
+    base64: Annotated[bool | None, Field(description="true or false")] = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_words(cls, values: Any, handler: Any) -> TextToImageRequest:
+        try:
+            request: TextToImageRequest = handler(values)
+            return request
+        except ValidationError as error:
+            refusals = "; ".join(cls._refusal(details) for details in error.errors(include_url=False))
+        raise BadRequestError(f"{refusals}. Nothing was submitted.")
+
+    @classmethod
+    def _refusal(cls, details: ErrorDetails) -> str:
+        name = str(details["loc"][0]) if details["loc"] else "request"
+        if name not in cls.model_fields:
+            return f"{name} is not a parameter of the model; it takes {', '.join(cls.model_fields)}"
+        allowed = cls.model_fields[name].description
+        if details["type"] == "missing":
+            return f"{name} is missing: it must be {allowed}"
+        return f"{name}={details['input']!r:.200} is not allowed: it must be {allowed}"
+
+    def payload(self) -> dict[str, Any]:
+        """The JSON body: what was set, under the service's own names."""
+        return self.model_dump(exclude_none=True)
+
+
+class JobStatus(StrEnum):
+    """Where a job stands.
+
+    The vendor documents four states; any other word is :attr:`UNKNOWN` and counts as not finished, so that a new
+    state of the service is waited out instead of losing a paid picture.
+    """
+
+    QUEUED = "QUEUED"
+    PROCESSING = "PROCESSING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def parse(cls, value: object) -> JobStatus:
+        """Read a state as the service wrote it, in any letter case."""
+        word = value.strip().upper() if isinstance(value, str) else ""
+        return cls(word) if word in cls.__members__ else cls.UNKNOWN
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that the service has accepted, and so will bill unless it fails.
+
+    :param request_id: the service's name for the job; any non-empty string.
+    :param status: where it stood when it was accepted.
+    """
+
+    request_id: str
+    status: JobStatus = JobStatus.QUEUED
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One picture: a URL, or the decoded bytes where the service sent it in the body."""
+
+    url: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """What a finished job gave.
+
+    :param request_id: the job; ``None`` from the blocking v1 call, which does not tell it.
+    :param model: the model's slug, where known.
+    :param images: in the service's order, without repeats; at least one.
+    :param seed: the seed that was used, where told.
+    :param cost: in US dollars; ``None`` is unknown, never free.
+    :param inference_time: seconds of painting.
+    :param queue_time: seconds before painting.
+    :param total_time: seconds from submission to the end.
+    :param metrics: the service's ``metrics`` as they came.
+    """
+
+    request_id: str | None
+    images: tuple[Image, ...]
+    model: str | None = None
+    seed: int | None = None
+    cost: float | None = None
+    inference_time: float | None = None
+    queue_time: float | None = None
+    total_time: float | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def urls(self) -> list[str]:
+        """The pictures' URLs, in the service's order."""
+        return [image.url for image in self.images if image.url is not None]
+
+    @property
+    def has_image_data(self) -> bool:
+        """Whether any picture came as bytes; those never travel through XCom or a trigger's event."""
+        return any(image.data is not None for image in self.images)
+
+    def generation(self) -> dict[str, Any]:
+        """What the ``generation`` XCom tells about the job: ids and numbers, no picture."""
+        return {
+            "request_id": self.request_id,
+            "model": self.model,
+            "seed": self.seed,
+            "cost": self.cost,
+            "inference_time": self.inference_time,
+            "queue_time": self.queue_time,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Credits:
+    """What is left on the account, in the vendor's credits.
+
+    :param paid: bought credits; ``None`` where the service has no record ("No credits found for the user").
+    :param free: credits that were given away.
+    """
+
+    paid: float | None
+    free: float | None = None
+
+    @property
+    def total(self) -> float:
+        """All that can still be spent."""
+        return (self.paid or 0.0) + (self.free or 0.0)
+
+
+def fingerprint(base_url: str, model: str, payload: Mapping[str, Any]) -> str:
+    """Name a purchase: equal for equal base URL, model and payload, whatever the order of the keys."""
+    canonical = json.dumps([base_url, model, payload], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
