@@ -19,6 +19,7 @@
         ├── JobFailedError          it ran and failed; not billed
         │   ├── JobRejectedError    because of its parameters
         │   └── ContentBlockedError because of its content
+        ├── EmptyResultError        it is finished, but there is no picture in its result
         ├── JobExpiredError         the service does not know it, or no longer
         └── JobTimeoutError         it was not finished by the deadline
 
@@ -47,18 +48,28 @@ class KandinskyError(Exception):
     :param message: one or two sentences for a person.
     :param http_status: the status of the answer, if one came.
     :param request_id: the job it is about, if one is known.
+    :param billing: whether money may have been spent, where the type alone does not tell.
     """
 
     #: Whether the same call, made again later without any change, can succeed.
     retryable: ClassVar[bool] = False
     #: Whether money may have been spent on what failed.
-    billing: ClassVar[Billing] = Billing.NO
+    billing: Billing = Billing.NO
 
-    def __init__(self, message: str, *, http_status: int | None = None, request_id: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        billing: Billing | str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.http_status = http_status
         self.request_id = request_id
+        if billing is not None:
+            self.billing = Billing(billing)
 
     def __str__(self) -> str:
         facts = []
@@ -76,6 +87,7 @@ class KandinskyError(Exception):
             "message": self.message,
             "http_status": self.http_status,
             "request_id": self.request_id,
+            "billing": str(self.billing),
         }
 
 
@@ -125,9 +137,10 @@ class RateLimitedError(KandinskyError):
         *,
         http_status: int | None = None,
         request_id: str | None = None,
+        billing: Billing | str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, http_status=http_status, request_id=request_id)
+        super().__init__(message, http_status=http_status, request_id=request_id, billing=billing)
         self.retry_after = retry_after
 
     def to_dict(self) -> dict[str, Any]:
@@ -155,9 +168,7 @@ class SubmissionUnknownError(KandinskyError):
 
 
 class JobError(KandinskyError):
-    """About one accepted job; ``request_id`` is always set."""
-
-    request_id: str
+    """About one accepted job; ``request_id`` is set for all but the v1 call, which is not told it."""
 
 
 class JobFailedError(JobError):
@@ -185,6 +196,12 @@ class JobExpiredError(JobError):
     billing = Billing.MAYBE
 
 
+class EmptyResultError(JobError):
+    """The job is COMPLETED and billed, and its result holds no picture that this package can find."""
+
+    billing = Billing.YES
+
+
 class JobTimeoutError(JobError):
     """The job was not finished by the deadline. It may still be running, and will then be billed."""
 
@@ -206,7 +223,9 @@ def error_from_dict(values: dict[str, Any]) -> KandinskyError:
     fields that it does not know are left out.
     """
     error_type = _tree(KandinskyError).get(values.get("type", ""), KandinskyError)
-    known = {"http_status", "request_id"} | ({"retry_after"} if issubclass(error_type, RateLimitedError) else set())
+    known = {"http_status", "request_id", "billing"} | (
+        {"retry_after"} if issubclass(error_type, RateLimitedError) else set()
+    )
     return error_type(
         values.get("message", "unknown error"), **{name: values[name] for name in known if name in values}
     )

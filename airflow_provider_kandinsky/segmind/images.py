@@ -1,0 +1,87 @@
+"""Pictures in whatever shape the service sends them.
+
+With one sample the vendor documents a URL. With several, or with ``base64``, the shape is not known, so all the
+likely ones are read: URLs, data URIs, bare base64, JSON as text, and lists and objects of those.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from airflow_provider_kandinsky.segmind.schemas import Image
+
+#: Under which keys an object may hold its picture, best first.
+_OBJECT_KEYS: Final = ("url", "image_url", "image", "b64_json", "base64", "data", "output", "images")
+
+#: Shapes nest (a list of objects of JSON text …), but never this deep in good faith.
+_MAX_DEPTH: Final = 8
+
+
+def collect_images(*values: Any) -> tuple[Image, ...]:
+    """Find the pictures in the given JSON values, in order, each once.
+
+    :param values: the ``images`` and ``output`` fields of a body, in that order.
+    :return: as many as there are; none if nothing looks like a picture.
+    """
+    return tuple(dict.fromkeys(image for value in values for image in _walk(value, _MAX_DEPTH)))
+
+
+def image_extension(data: bytes) -> str | None:
+    """Tell the type of a picture by its content: ``"png"``, ``"jpeg"``, ``"webp"``, ``"gif"``, or ``None``."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    return None
+
+
+def _walk(value: Any, depth: int) -> Iterator[Image]:
+    if depth == 0:
+        return
+    if isinstance(value, str):
+        yield from _from_text(value.strip(), depth)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _walk(item, depth - 1)
+    elif isinstance(value, dict):
+        known = [value[key] for key in _OBJECT_KEYS if value.get(key)]
+        # An object describes one picture, perhaps in two ways; its first good field is the one to take.
+        for candidate in known or list(value.values()):
+            images = list(_walk(candidate, depth - 1))
+            yield from images
+            if images and known:
+                return
+
+
+def _from_text(text: str, depth: int) -> Iterator[Image]:
+    lowered = text[:16].lower()
+    if lowered.startswith(("http://", "https://")):
+        yield Image(url=text)
+    elif lowered.startswith("data:"):
+        yield from _from_base64(text.partition(",")[2])
+    elif lowered.startswith(("[", "{", '"')):
+        try:
+            nested = json.loads(text)
+        except (ValueError, RecursionError):
+            return
+        yield from _walk(nested, depth - 1)
+    else:
+        yield from _from_base64(text)
+
+
+def _from_base64(text: str) -> Iterator[Image]:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return
+    # Many a plain word is valid base64; only what decodes to a picture is one.
+    if image_extension(data):
+        yield Image(data=data)

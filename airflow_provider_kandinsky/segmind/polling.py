@@ -1,0 +1,136 @@
+"""When to look at a job again, and when to give up. Does no I/O and never sleeps: the clock and the dice come in.
+
+One :class:`JobPoller` drives every waiter, blocking or not, so that they cannot drift apart. It is asked
+:meth:`~JobPoller.start` once, then told what each look found; each answer is the number of seconds to wait before
+the next look, or the error to give up with. All times are wall clock, in seconds since the epoch, because a wait
+can move between processes and machines.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from airflow_provider_kandinsky.segmind.errors import (
+    JobExpiredError,
+    JobTimeoutError,
+    KandinskyError,
+    RateLimitedError,
+    ServiceUnavailableError,
+)
+from airflow_provider_kandinsky.segmind.schemas import JobStatus
+
+#: How long the service keeps what it knows of a job, in seconds from its submission.
+RECORD_LIFETIME: Final = 3600.0
+
+SHORTEST_INTERVAL: Final = 1.0
+LONGEST_INTERVAL: Final = 15.0
+#: The interval as a share of the job's age. A job of 10 minutes costs about 65 looks.
+_INTERVAL_PER_AGE: Final = 0.15
+#: Intervals are drawn from this share of themselves upwards, so that jobs of one moment do not stay in step.
+_LEAST_SHARE: Final = 0.85
+
+#: The service counts its limits per minute: whatever it says, a longer wait than this is a misunderstanding.
+LONGEST_ADVISED_WAIT: Final = 60.0
+#: Right after submission the record may not be readable everywhere yet.
+UNKNOWN_ID_TOLERANCE: Final = 10.0
+
+
+class JobPoller:
+    """The life of one wait for one job.
+
+    :param request_id: the job.
+    :param submitted_at: when it was submitted, or when it was first heard of.
+    :param deadline: when to stop waiting; there is one last look at that time.
+    :param poll_interval: a fixed number of seconds between looks; adaptive if ``None``: about 1 s at first, growing
+        with the job's age to at most 15 s, with jitter.
+    :param rng: numbers from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        *,
+        submitted_at: float,
+        deadline: float,
+        poll_interval: float | None = None,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self.request_id = request_id
+        self.submitted_at = submitted_at
+        self.deadline = deadline
+        self._poll_interval = poll_interval
+        self._rng = rng
+        self._completed = False
+        self._last_seen = "nothing was seen of it"
+
+    @property
+    def completed(self) -> bool:
+        """Whether the job is known to be finished, so that its result is what to ask for next."""
+        return self._completed
+
+    def start(self, now: float) -> float:
+        """Seconds to wait before the first look.
+
+        A fresh job is given a moment. One that is taken up again (a restarted triggerer takes up thousands at once)
+        is looked at some time within its interval.
+        """
+        if now - self.submitted_at < SHORTEST_INTERVAL:
+            return self._until_deadline(self._interval(now), now)
+        return self._until_deadline(self._interval(now) * self._rng(), now)
+
+    def on_status(self, status: JobStatus, now: float) -> float:
+        """Take in what a look found.
+
+        :return: seconds until the next look; 0 if the job is :attr:`completed` and its result is to be fetched.
+        :raises JobTimeoutError: the deadline has passed.
+        """
+        if status.is_terminal:
+            # FAILED never comes here: the wire raises it as an error, with its text.
+            self._completed = True
+            return 0.0
+        self._last_seen = f"it was last seen {status}"
+        return self._again(self._interval(now), now)
+
+    def on_error(self, error: KandinskyError, now: float) -> float:
+        """Take in that a look, or the fetching of the result, failed.
+
+        Looks are free, so what may pass is waited out until the deadline: rate limits, outages, nonsense, and for a
+        few seconds after submission an id that is not known.
+
+        :return: seconds until the next look.
+        :raises KandinskyError: the error itself, where waiting cannot cure it; :class:`JobTimeoutError` at the deadline.
+        """
+        if isinstance(error, RateLimitedError):
+            wait = max(min(error.retry_after or 0.0, LONGEST_ADVISED_WAIT), self._interval(now))
+            # Those who were told the same moment must not all come back at it.
+            wait *= 1 + (1 - _LEAST_SHARE) * self._rng()
+        elif isinstance(error, ServiceUnavailableError) or (
+            isinstance(error, JobExpiredError) and now - self.submitted_at < UNKNOWN_ID_TOLERANCE
+        ):
+            wait = self._interval(now)
+        else:
+            raise error
+        self._last_seen = f"the last look at it failed: {error.message}"
+        return self._again(wait, now)
+
+    def _again(self, wait: float, now: float) -> float:
+        if now >= self.deadline:
+            raise JobTimeoutError(
+                f"The job was not finished {self.deadline - self.submitted_at:.0f} s after its submission; "
+                f"{self._last_seen}. It may still be running, and will then be billed",
+                request_id=self.request_id,
+            )
+        return self._until_deadline(wait, now)
+
+    def _until_deadline(self, wait: float, now: float) -> float:
+        """Cut the wait so that the last look falls on the deadline."""
+        return max(0.0, min(wait, self.deadline - now))
+
+    def _interval(self, now: float) -> float:
+        if self._poll_interval is not None:
+            return self._poll_interval
+        age = max(0.0, now - self.submitted_at)
+        interval = min(max(age * _INTERVAL_PER_AGE, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+        return interval * (_LEAST_SHARE + (1 - _LEAST_SHARE) * self._rng())

@@ -1,0 +1,145 @@
+"""Answers in, schemas out or errors raised: the only place that knows the service's JSON keys. Does no I/O.
+
+What the vendor documents, and what had to be guessed, is told apart in ``docs/segmind-api.md``. The rules that
+matter most: FAILED is served under HTTP 422 and sometimes under 200, also behind a status of COMPLETED; the text
+of an error can be under any of five keys, or be an HTML page; and an answer to a POST that cannot be understood
+means that the POST may have been accepted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_kandinsky.segmind.errors import (
+    EmptyResultError,
+    InvalidResponseError,
+    SubmissionUnknownError,
+)
+from airflow_provider_kandinsky.segmind.images import collect_images, image_extension
+from airflow_provider_kandinsky.segmind.refusals import (
+    Answer,
+    Purpose,
+    about_job,
+    error_text,
+    failure,
+    number_in,
+    refusal,
+)
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Image, Job, JobStatus
+
+
+def read_submission(answer: Answer) -> Job:
+    """Read the answer to ``POST /v2/{model}``.
+
+    :raises SubmissionUnknownError: for a 5xx, and for a 2xx without a request id: the job may exist.
+    :raises KandinskyError: what the status means, for all else.
+    """
+    if not answer.is_success:
+        raise refusal(answer, Purpose.SUBMIT)
+    body = answer.json()
+    request_id = body.get("request_id") if isinstance(body, dict) else None
+    if not isinstance(request_id, str) or not request_id.strip():
+        raise SubmissionUnknownError(
+            "The service accepted the request but its answer holds no request id; the job is probably running",
+            http_status=answer.status,
+        )
+    return Job(request_id.strip(), JobStatus.parse(body.get("status")))
+
+
+def read_status(answer: Answer, request_id: str) -> JobStatus:
+    """Read the answer to ``GET /v2/requests/{id}/status``.
+
+    :raises JobFailedError: the job failed; failed jobs are not billed.
+    :raises JobExpiredError: the service does not know the id.
+    :raises KandinskyError: what the status means, for all else.
+    """
+    return JobStatus.parse(_job_body(answer, request_id).get("status"))
+
+
+def read_result(answer: Answer, request_id: str | None, model: str | None = None) -> GenerationResult:
+    """Read the answer to ``GET /v2/requests/{id}``, or the JSON that v1 gives.
+
+    :raises JobFailedError: the body says FAILED, whatever the status call had said.
+    :raises InvalidResponseError: this is not the API's JSON, or the job is not finished yet.
+    :raises EmptyResultError: the job is finished and no picture is in the body.
+    """
+    body = _job_body(answer, request_id)
+    images = collect_images(body.get("images"), body.get("output"))
+    if "status" in body and not JobStatus.parse(body["status"]).is_terminal:
+        raise about_job(
+            InvalidResponseError,
+            f"The result is not there yet: the body says {body['status']!r:.80}",
+            answer,
+            request_id,
+        )
+    if not images:
+        keys = ", ".join(sorted(map(str, body))) or "none"
+        raise EmptyResultError(
+            f"The job is finished, and billed, but no image is in its result; the keys that came: {keys}",
+            http_status=answer.status,
+            request_id=request_id,
+        )
+    metrics, timings = _object(body.get("metrics")), _object(body.get("timings"))
+    return GenerationResult(
+        request_id=request_id,
+        images=images,
+        model=model,
+        seed=_seed(body.get("seed")),
+        cost=number_in(metrics.get("cost")),
+        inference_time=number_in(metrics.get("inference_time", timings.get("inference_time"))),
+        queue_time=number_in(metrics.get("queue_time", timings.get("queue_time"))),
+        total_time=number_in(metrics.get("total_time", timings.get("total_time"))),
+        metrics=metrics,
+    )
+
+
+def read_generation(answer: Answer, model: str) -> GenerationResult:
+    """Read the answer to ``POST /v1/{model}``: image bytes, or JSON.
+
+    :raises SubmissionUnknownError: for a 5xx, and for a 2xx without a picture: it may have been billed.
+    """
+    if answer.is_success and image_extension(answer.content):
+        return GenerationResult(request_id=None, images=(Image(data=answer.content),), model=model)
+    if not answer.is_success and answer.status != 422:
+        raise refusal(answer, Purpose.SUBMIT)
+    try:
+        return read_result(answer, None, model)
+    except InvalidResponseError as error:
+        raise SubmissionUnknownError(error.message, http_status=answer.status) from None
+
+
+def read_credits(answer: Answer) -> Credits:
+    """Read the answer to ``GET /v1/get-user-credits``. A 404 "No credits found for the user" is a good key."""
+    body = answer.json()
+    if answer.status == 404 and "no credits found" in error_text(answer).lower():
+        return Credits(paid=None)
+    if not answer.is_success:
+        raise refusal(answer, Purpose.ACCOUNT)
+    if not isinstance(body, dict) or number_in(body.get("credits")) is None:
+        raise InvalidResponseError("The credits call was not answered with credits", http_status=answer.status)
+    return Credits(paid=number_in(body["credits"]), free=number_in(body.get("free-credits")))
+
+
+def _job_body(answer: Answer, request_id: str | None) -> dict[str, Any]:
+    """The object that a job's status and result come in, unless it says that there is none."""
+    body = answer.json()
+    says_failed = isinstance(body, dict) and JobStatus.parse(body.get("status")) is JobStatus.FAILED
+    if answer.status == 422 or (answer.is_success and says_failed):
+        raise failure(answer, request_id)
+    if not answer.is_success:
+        raise refusal(answer, Purpose.JOB, request_id)
+    if not isinstance(body, dict):
+        raise about_job(InvalidResponseError, f"Not the API's JSON: {error_text(answer)}", answer, request_id)
+    return body
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _seed(value: Any) -> int | None:
+    """Seeds come as text; a float in between would round the large ones."""
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
