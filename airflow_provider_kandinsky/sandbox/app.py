@@ -1,0 +1,192 @@
+"""The wire: paths, headers and bodies as Segmind has them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from airflow_provider_kandinsky.sandbox.backend import Stage
+from airflow_provider_kandinsky.sandbox.control import control_routes
+from airflow_provider_kandinsky.sandbox.exchange import Exchange, endpoint
+from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_query
+from airflow_provider_kandinsky.sandbox.jobs import Job
+from airflow_provider_kandinsky.sandbox.painter import paint
+from airflow_provider_kandinsky.sandbox.service import Refusal
+from airflow_provider_kandinsky.sandbox.settings import Settings
+from airflow_provider_kandinsky.sandbox.shapes import CONTENT_TYPE, needs_pictures, put_pictures, put_urls
+from airflow_provider_kandinsky.segmind.schemas import JobStatus
+
+HISTORY_PATH = "/inference-request/request-history"
+
+
+def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Starlette:
+    """The sandbox as an ASGI application.
+
+    :param clock: seconds since the epoch.
+    """
+    app = Starlette(
+        routes=[
+            Route("/v1/get-user-credits", endpoint("credits", _credits)),
+            Route("/v1/{model}", endpoint("generate", _generate), methods=["POST"]),
+            Route("/v2/requests/{request_id}/status", endpoint("status", _status)),
+            Route("/v2/requests/{request_id}", endpoint("result", _result)),
+            Route("/v2/{model}", endpoint("submit", _submit), methods=["POST"]),
+            Route(HISTORY_PATH, endpoint("history", _history)),
+            Route(HISTORY_PATH + "/{request_id}", endpoint("history", _history_row)),
+            Route("/generations/{name}", endpoint("image", _image, keyed=False)),
+            *control_routes(),
+        ],
+        exception_handlers={404: _no_such_path, 405: _wrong_method},
+    )
+    app.router.redirect_slashes = False  # the service is not known to redirect, and clients must not follow
+    app.state.stage = Stage(settings, clock)
+    return app
+
+
+async def _submit(exchange: Exchange) -> Response:
+    job = await _accepted(exchange)
+    host = exchange.backend.settings.status_url_host or _own_url(exchange)
+    url = f"{host}/v2/requests/{job.request_id}"
+    return JSONResponse(
+        {
+            "request_id": job.request_id,
+            "status": JobStatus.QUEUED,
+            "status_url": f"{url}/status",
+            "response_url": url,
+            "poll_url": f"{url}/status",
+        }
+    )
+
+
+async def _generate(exchange: Exchange) -> Response:
+    job = await _accepted(exchange)
+    service = exchange.backend.service
+    await exchange.hold(max(0.0, job.finished_at - service.clock()))
+    if job.error is not None:
+        return JSONResponse({"error": job.error}, 500)
+    if len(job.image_names) > 1 or job.base64:
+        return JSONResponse(await _finished(exchange, job))
+    return Response(await _picture(job, 0), media_type=CONTENT_TYPE)
+
+
+async def _accepted(exchange: Exchange) -> Job:
+    request, service = exchange.request, exchange.backend.service
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refusal(406, "Not acceptable: the body must be application/json")
+    try:
+        payload = json.loads(await request.body())
+    except ValueError:
+        payload = None
+    if not isinstance(payload, dict):
+        raise Refusal(400, "Invalid JSON: the body must be an object")
+    job = service.submit(exchange.call, exchange.key or "", request.path_params["model"], payload)
+    exchange.request_id = job.request_id
+    return job
+
+
+async def _status(exchange: Exchange) -> Response:
+    service = exchange.backend.service
+    job = service.find(exchange.request.path_params["request_id"])
+    status = job.status(service.clock())
+    if status is JobStatus.FAILED:
+        return _failed(job)
+    metrics = {"inference_time": _inference_time(job)} if status.is_terminal else {}
+    return JSONResponse({"status": status, "request_id": job.request_id, "metrics": metrics})
+
+
+async def _result(exchange: Exchange) -> Response:
+    service = exchange.backend.service
+    job = service.find(exchange.request.path_params["request_id"])
+    status = job.status(service.clock())
+    if status is JobStatus.FAILED:
+        return _failed(job)
+    if status is not JobStatus.COMPLETED:
+        return JSONResponse({"status": status, "request_id": job.request_id})
+    return JSONResponse(await _finished(exchange, job))
+
+
+async def _credits(exchange: Exchange) -> Response:
+    paid, free = exchange.backend.service.balance()
+    return JSONResponse({"credits": paid, "free-credits": free})
+
+
+async def _history(exchange: Exchange) -> Response:
+    query = read_query(exchange.request.query_params)
+    return JSONResponse(list_rows(exchange.backend.service, query, _own_url(exchange)))
+
+
+async def _history_row(exchange: Exchange) -> Response:
+    request_id = exchange.request.path_params["request_id"]
+    return JSONResponse(one_row(exchange.backend.service, request_id, _own_url(exchange)))
+
+
+async def _image(exchange: Exchange) -> Response:
+    job, index = exchange.backend.service.find_image(exchange.request.path_params["name"])
+    exchange.request_id = job.request_id
+    return Response(await _picture(job, index), media_type=CONTENT_TYPE)
+
+
+def _failed(job: Job) -> Response:
+    return JSONResponse({"status": JobStatus.FAILED, "error": job.error}, 422)
+
+
+async def _finished(exchange: Exchange, job: Job) -> dict[str, Any]:
+    settings, service = exchange.backend.settings, exchange.backend.service
+    body: dict[str, Any] = {"status": JobStatus.COMPLETED, "error": None, "prompt": job.payload["prompt"]}
+    if needs_pictures(settings.output_shape, as_base64=job.base64):
+        pictures = [await _picture(job, index) for index in range(len(job.image_names))]
+        body |= put_pictures(pictures, settings.output_shape)
+    else:
+        body |= put_urls([_image_url(exchange, name) for name in job.image_names], settings.output_shape)
+    if settings.with_seed:
+        body["seed"] = str(job.seed)
+    if settings.with_metrics:
+        queue_time = round(job.started_at - job.submitted_at, 3)
+        body["timings"] = {"inference": _inference_time(job)}
+        body["metrics"] = {
+            "cost": job.cost,
+            "remaining_credits": service.remaining,
+            "inference_time": _inference_time(job),
+            "queue_time": queue_time,
+            "total_time": round(job.finished_at - job.submitted_at, 3),
+            "retry_count": 0,
+        }
+    return body
+
+
+def _inference_time(job: Job) -> float:
+    return round(job.finished_at - job.started_at, 3)
+
+
+async def _picture(job: Job, index: int) -> bytes:
+    # Painting takes a while, and polls must not wait for it.
+    return await run_in_threadpool(paint, str(job.payload["prompt"]), job.seed, index, job.size)
+
+
+def _own_url(exchange: Exchange) -> str:
+    parts = urlsplit(str(exchange.request.base_url))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _image_url(exchange: Exchange, name: str) -> str:
+    return f"{exchange.backend.settings.public_url or _own_url(exchange)}/generations/{name}"
+
+
+async def _no_such_path(_request: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": "Not Found"}, 404)
+
+
+async def _wrong_method(_request: Request, error: Exception) -> Response:
+    headers = error.headers if isinstance(error, HTTPException) else None
+    page = "<!doctype html><html lang=en><title>405 Method Not Allowed</title><h1>Method Not Allowed</h1></html>"
+    return HTMLResponse(page, 405, headers)

@@ -1,0 +1,81 @@
+"""The sandbox's own routes, under ``/_sandbox/``: read the records, order faults, change settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from airflow_provider_kandinsky.sandbox.backend import Backend, Stage
+from airflow_provider_kandinsky.sandbox.faults import Fault
+
+PREFIX = "/_sandbox"
+
+
+def control_routes() -> list[Route]:
+    """None of them needs a key, and none of them counts as a call."""
+    return [
+        Route(f"{PREFIX}/submissions", _submissions),
+        Route(f"{PREFIX}/calls", _calls),
+        Route(f"{PREFIX}/faults", _faults, methods=["GET", "POST", "DELETE"]),
+        Route(f"{PREFIX}/settings", _settings, methods=["GET", "PATCH"]),
+        Route(f"{PREFIX}/reset", _reset, methods=["POST"]),
+    ]
+
+
+def _stage(request: Request) -> Stage:
+    stage: Stage = request.app.state.stage
+    return stage
+
+
+def _backend(request: Request) -> Backend:
+    return _stage(request).backend
+
+
+def _listed(request: Request, name: str, rows: list[dict[str, Any]]) -> Response:
+    counted = request.query_params.get("count", "0") not in ("", "0", "false")
+    return JSONResponse({"count": len(rows)} if counted else {name: rows})
+
+
+def _refused(error: ValidationError) -> Response:
+    wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
+    return JSONResponse({"error": "; ".join(wrong)}, 422)
+
+
+async def _submissions(request: Request) -> Response:
+    return _listed(request, "submissions", _backend(request).submissions())
+
+
+async def _calls(request: Request) -> Response:
+    query = request.query_params
+    return _listed(request, "calls", _backend(request).calls.find(query.get("call"), query.get("request_id")))
+
+
+async def _faults(request: Request) -> Response:
+    faults = _backend(request).faults
+    if request.method == "POST":
+        try:
+            faults.add(Fault.model_validate_json(await request.body()))
+        except ValidationError as error:
+            return _refused(error)
+    elif request.method == "DELETE":
+        faults.clear()
+    return JSONResponse({"faults": faults.pending()})
+
+
+async def _settings(request: Request) -> Response:
+    backend = _backend(request)
+    if request.method == "PATCH":
+        try:
+            backend.configure(await request.json())
+        except ValidationError as error:
+            return _refused(error)
+    return JSONResponse(backend.settings.model_dump(mode="json"))
+
+
+async def _reset(request: Request) -> Response:
+    _stage(request).reset()
+    return Response(status_code=204)

@@ -1,0 +1,111 @@
+"""The request history: what was asked and what it cost, of any age."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from airflow_provider_kandinsky.sandbox.jobs import Job
+from airflow_provider_kandinsky.sandbox.service import Refusal, Service
+from airflow_provider_kandinsky.segmind.schemas import JobStatus
+
+
+class HistoryQuery(BaseModel):
+    """The filters that the vendor's SDK documents; others that it sends (users, teams) change nothing here."""
+
+    page: Annotated[int, Field(ge=1)] = 1
+    per_page: Annotated[int, Field(ge=1, le=100)] = 20
+    from_date: date | None = None
+    to_date: date | None = None
+    model_name: str = ""
+    status: Literal["COMPLETED", "FAILED", "PENDING"] | None = None
+    sort_by: Literal["model_created", "model_name", "credits_deduction"] = "model_created"
+    sort_order: Literal["asc", "desc"] = "desc"
+
+    @model_validator(mode="after")
+    def _spans_a_month(self) -> HistoryQuery:
+        if self.from_date and self.to_date and (self.to_date - self.from_date).days > 31:
+            raise ValueError("the window may span at most 31 days")
+        return self
+
+    def window(self, now: float) -> tuple[float, float]:
+        """The time it covers, as seconds since the epoch: without dates, the last seven days."""
+        last = self.to_date or datetime.fromtimestamp(now, UTC).date()
+        first = self.from_date or last - timedelta(days=7)
+        return _midnight(first), _midnight(last + timedelta(days=1))
+
+
+def _midnight(day: date) -> float:
+    return datetime.combine(day, time(), UTC).timestamp()
+
+
+def read_query(parameters: Mapping[str, str]) -> HistoryQuery:
+    """Read a query string.
+
+    :raises Refusal: 400, naming what is wrong.
+    """
+    try:
+        return HistoryQuery.model_validate(dict(parameters))
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc'])) or 'query'}: {each['msg']}" for each in error.errors(include_url=False)
+        )
+    raise Refusal(400, wrong)
+
+
+def one_row(service: Service, request_id: str, base_url: str) -> dict[str, Any]:
+    """The row of one request; the first, if it has several pictures.
+
+    :raises Refusal: 404, if it is unknown or has not landed yet.
+    """
+    job = service.jobs.get(request_id)
+    now = service.clock()
+    if job is None or now < job.submitted_at + service.settings.history_lag:
+        raise Refusal(404, f"Request {request_id} not found")
+    return next(_rows(job, now, base_url))
+
+
+def list_rows(service: Service, query: HistoryQuery, base_url: str) -> Any:
+    """One page of the history, in the container that the settings name."""
+    now = service.clock()
+    start, end = query.window(now)
+    landed_by = now - service.settings.history_lag
+    # Newest first as a start, and stable sorts from there: the pictures of one job stay in their order.
+    rows = [
+        row
+        for job in reversed(service.jobs.values())
+        if job.submitted_at <= landed_by and start <= job.submitted_at < end and query.model_name in job.model
+        for row in _rows(job, now, base_url)
+        if query.status in (None, row["model_status"])
+    ]
+    if (query.sort_by, query.sort_order) != ("model_created", "desc"):
+        rows.sort(key=lambda row: row[query.sort_by] or 0, reverse=query.sort_order == "desc")
+    offset = (query.page - 1) * query.per_page
+    page = rows[offset : offset + query.per_page]
+    container = service.settings.history_container
+    if container is None:
+        return page
+    return {container: page, "page": query.page, "per_page": query.per_page, "total": len(rows)}
+
+
+def _rows(job: Job, now: float, base_url: str) -> Iterator[dict[str, Any]]:
+    status = job.status(now)
+    over = status.is_terminal
+    cost = (0.0 if job.error else job.cost) if over else None
+    names: list[str] = job.image_names if status is JobStatus.COMPLETED else []
+    urls: list[str | None] = [f"{base_url}/generations/{name}" for name in names]
+    for url in urls or [None]:
+        yield {
+            "request_id": job.request_id,
+            "model_name": job.model,
+            "model_status": status.value if over else "PENDING",
+            "model_created": datetime.fromtimestamp(job.submitted_at, UTC).isoformat(),
+            "credits_deduction": cost,
+            "request_body": dict(job.payload),
+            "generation_url": url,
+            "latency_ms": round((job.finished_at - job.submitted_at) * 1000) if over else None,
+            "error": job.error if over else None,
+        }

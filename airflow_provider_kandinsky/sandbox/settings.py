@@ -1,0 +1,93 @@
+"""What can be set, at the start or while the sandbox runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
+
+DEFAULT_KEY = "SG_sandbox"
+
+OutputShape = Literal["images", "string", "list", "objects", "object", "json-text", "data-uri", "bare-base64"]
+
+
+def _ascending(value: Span) -> Span:
+    if isinstance(value, tuple) and value[0] > value[1]:
+        raise ValueError("a range goes from the lower to the higher bound")
+    return value
+
+
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: Seconds, fixed or drawn from a range.
+Span = float | tuple[float, float]
+_Span = Annotated[_Seconds | tuple[_Seconds, _Seconds], AfterValidator(_ascending)]
+
+
+class Settings(BaseModel):
+    """How the sandbox behaves. A name that is not here is refused, so that a typo cannot pass for a setting.
+
+    :param api_keys: keys that are accepted; any other is answered 401.
+    :param forbidden_keys: good keys that may not use any model (403 on submit and generate).
+    :param models: slugs that can be called; any other is answered 404.
+    :param retired_models: slugs that are answered 410.
+    :param queue_time: seconds a job is QUEUED, fixed or ``[low, high]``.
+    :param latency: seconds a job is PROCESSING, fixed or ``[low, high]``.
+    :param cold_start: seconds added to the queue time of a model's first job.
+    :param expiry: seconds from submission until status and result are answered 404.
+    :param image_expiry: seconds from submission until the pictures are answered 404.
+    :param credits: dollars on the account; ``None``: the account has no record (404). Setting it fills it up anew.
+    :param free_credits: dollars given away; spent before ``credits``.
+    :param price: dollars per picture.
+    :param requests_per_minute: keyed calls per key and window before 429; ``None`` for no limit.
+    :param rate_window: seconds until the count starts again; the service's minute, shorter for impatient tests.
+    :param count_polls: whether status and result count towards the limit.
+    :param rate_reset: how ``x-rate-limit-reset-at-utc`` is written: ``"epoch"`` seconds or ``"iso"``.
+    :param retry_after: whether a 429 carries ``Retry-After``, too.
+    :param output_shape: how a result holds its pictures.
+    :param with_metrics: whether results carry ``metrics`` and ``timings``.
+    :param with_seed: whether results carry ``seed``.
+    :param status_url_host: scheme and host put in ``status_url``, ``response_url`` and ``poll_url`` instead of the
+        sandbox's own, to prove that a client does not follow them.
+    :param public_url: scheme and host put in picture URLs instead of those of the call, for browsers that reach the
+        sandbox under another name than Airflow does.
+    :param history_container: the key of the request history's list; ``None``: the body is the list itself.
+    :param history_lag: seconds until a submission shows up in the request history.
+    :param fault_rate: share of all answers that go wrong, 0 to 1.
+    :param seed: of everything that is drawn: latencies, pictures' seeds, the storm of ``fault_rate``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_keys: tuple[str, ...] = (DEFAULT_KEY,)
+    forbidden_keys: tuple[str, ...] = ()
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    retired_models: tuple[str, ...] = ()
+
+    queue_time: _Span = 0.0
+    latency: _Span = 0.05
+    cold_start: _Seconds = 0.0
+    expiry: _Seconds = 3600.0
+    image_expiry: _Seconds = 7 * 24 * 3600.0
+
+    credits: _Seconds | None = 100.0
+    free_credits: _Seconds = 0.0
+    price: _Seconds = 0.01
+
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    rate_window: Annotated[float, Field(gt=0)] = 60.0
+    count_polls: bool = True
+    rate_reset: Literal["epoch", "iso"] = "epoch"
+    retry_after: bool = False
+
+    output_shape: OutputShape = "images"
+    with_metrics: bool = True
+    with_seed: bool = True
+    status_url_host: str | None = None
+    public_url: str | None = None
+    history_container: str | None = "data"
+    history_lag: _Seconds = 0.0
+
+    fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    seed: int = 0
