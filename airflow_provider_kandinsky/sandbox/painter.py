@@ -1,20 +1,165 @@
-"""Pictures that a person can tell apart: the prompt, over colours and shapes that belong to it."""
+"""Pictures that a person can tell apart: the prompt, over an abstract composition that belongs to it.
+
+Circles, triangles and lines after the painter the model is named for. Everything is drawn from the prompt, the seed
+and the picture's number, so that the same request gives the same picture.
+"""
 
 from __future__ import annotations
 
+import colorsys
 import io
+import math
 from functools import lru_cache
 from random import Random
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+from airflow_provider_kandinsky.sandbox.lettering import letter
+
+_Colour = tuple[int, int, int]
+#: Drawn this much larger and then scaled down, since Pillow does not smooth edges.
+_OVERSAMPLING = 2
+#: Steps around the colour wheel, from the ground's colour, that look well together.
+_HARMONIES = ((0.5, 0.58, 0.08), (0.33, 0.67, 0.05), (0.08, 0.5, 0.92), (0.42, 0.58, 0.95))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def paint(prompt: str, seed: int, index: int, size: tuple[int, int]) -> bytes:
-    """A PNG that is the same for the same arguments."""
+    """A PNG that is the same for the same arguments.
+
+    :param index: which of the request's pictures, from 0.
+    :param size: width and height in pixels.
+    """
     rng = Random(f"{prompt}:{seed}:{index}")
-    image = Image.new("RGB", size, (rng.randrange(200), rng.randrange(200), rng.randrange(200)))
-    ImageDraw.Draw(image).text((20, 20), prompt, font=ImageFont.load_default(28))
+    night = rng.random() < 0.5
+    hue = rng.random()
+    colours = _palette(hue, night, rng)
+    canvas = _ground(hue, night, rng, (size[0] * _OVERSAMPLING, size[1] * _OVERSAMPLING))
+    _glow(canvas, colours, rng)
+    _compose(canvas, colours, rng)
+    image = canvas.resize(size, Image.Resampling.LANCZOS)
+    letter(image, prompt, f"seed {seed}, picture {index + 1}")
     target = io.BytesIO()
-    image.save(target, "PNG")
+    image.save(target, "PNG", compress_level=3)
     return target.getvalue()
+
+
+def _colour(hue: float, lightness: float, saturation: float) -> _Colour:
+    red, green, blue = colorsys.hls_to_rgb(hue % 1, lightness, saturation)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _palette(hue: float, night: bool, rng: Random) -> list[_Colour]:
+    lightness = 0.62 if night else 0.5
+    accents = [_colour(hue + step, lightness, 0.66) for step in rng.choice(_HARMONIES)]
+    ink = (250, 244, 230) if night else (28, 26, 38)
+    return [*accents, _colour(hue, 0.8 if night else 0.3, 0.55), ink]
+
+
+def _ground(hue: float, night: bool, rng: Random, size: tuple[int, int]) -> Image.Image:
+    # A square that stays larger than the canvas when it is turned, so that no corner is left bare.
+    side = math.ceil(math.hypot(*size))
+    ramp = Image.linear_gradient("L").resize((side, side)).rotate(rng.choice((20, 45, 70, 110, 135, 160)))
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
+    ramp = ramp.crop((left, top, left + size[0], top + size[1]))
+    if night:
+        dark, light = _colour(hue, 0.09, 0.55), _colour(hue + 0.07, 0.27, 0.5)
+    else:
+        dark, light = _colour(hue, 0.8, 0.55), _colour(hue + 0.09, 0.95, 0.7)
+    return ImageOps.colorize(ramp, dark, light)
+
+
+def _glow(canvas: Image.Image, colours: list[_Colour], rng: Random) -> None:
+    # Blurred small and blown up: a blur of this width over the whole canvas would take seconds.
+    for colour in colours[:3]:
+        mask = Image.new("L", (128, 128))
+        x, y, radius = rng.uniform(10, 118), rng.uniform(10, 118), rng.uniform(18, 42)
+        ImageDraw.Draw(mask).ellipse((x - radius, y - radius, x + radius, y + radius), fill=rng.randrange(90, 170))
+        mask = mask.filter(ImageFilter.GaussianBlur(14)).resize(canvas.size, Image.Resampling.BICUBIC)
+        canvas.paste(colour, (0, 0, *canvas.size), mask)
+
+
+def _compose(canvas: Image.Image, colours: list[_Colour], rng: Random) -> None:
+    draw = ImageDraw.Draw(canvas, "RGBA")
+    unit = min(canvas.size) / 100
+    for _ in range(rng.randrange(2, 4)):
+        _rings(draw, _spot(canvas, rng), unit * rng.uniform(9, 22), colours, rng)
+    for _ in range(rng.randrange(2, 5)):
+        _triangle(draw, _spot(canvas, rng), unit * rng.uniform(8, 22), colours, rng)
+    for _ in range(rng.randrange(4, 8)):
+        _line(draw, _spot(canvas, rng), unit * rng.uniform(20, 60), unit, colours, rng)
+    for _ in range(rng.randrange(1, 3)):
+        _arcs(draw, _spot(canvas, rng), unit * rng.uniform(10, 20), unit, colours, rng)
+    _checkers(draw, _spot(canvas, rng), unit * rng.uniform(2.5, 4.5), colours, rng)
+    for _ in range(rng.randrange(6, 14)):
+        x, y = _spot(canvas, rng)
+        radius = unit * rng.uniform(0.6, 2.2)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*rng.choice(colours), 230))
+
+
+def _spot(canvas: Image.Image, rng: Random) -> tuple[float, float]:
+    # The lower quarter belongs to the lettering.
+    return canvas.width * rng.uniform(0.08, 0.92), canvas.height * rng.uniform(0.07, 0.72)
+
+
+def _rings(
+    draw: ImageDraw.ImageDraw, spot: tuple[float, float], radius: float, colours: list[_Colour], rng: Random
+) -> None:
+    x, y = spot
+    for share in (1.0, rng.uniform(0.6, 0.75), rng.uniform(0.25, 0.4)):
+        r = radius * share
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=(*rng.choice(colours[:4]), 185))
+    draw.ellipse(
+        (x - radius, y - radius, x + radius, y + radius), outline=(*colours[-1], 220), width=round(radius / 18)
+    )
+
+
+def _triangle(
+    draw: ImageDraw.ImageDraw, spot: tuple[float, float], radius: float, colours: list[_Colour], rng: Random
+) -> None:
+    turn = rng.uniform(0, math.tau)
+    corners = [
+        (spot[0] + radius * math.cos(turn + angle), spot[1] + radius * math.sin(turn + angle))
+        for angle in (0, rng.uniform(1.7, 2.4), rng.uniform(3.8, 4.6))
+    ]
+    draw.polygon(corners, fill=(*rng.choice(colours[:4]), 150))
+
+
+def _line(
+    draw: ImageDraw.ImageDraw,
+    spot: tuple[float, float],
+    length: float,
+    unit: float,
+    colours: list[_Colour],
+    rng: Random,
+) -> None:
+    turn = rng.uniform(0, math.tau)
+    dx, dy = length / 2 * math.cos(turn), length / 2 * math.sin(turn)
+    ends = (spot[0] - dx, spot[1] - dy, spot[0] + dx, spot[1] + dy)
+    draw.line(ends, fill=(*colours[-1], 235), width=round(unit * rng.choice((0.4, 0.6, 1.1))))
+
+
+def _arcs(
+    draw: ImageDraw.ImageDraw,
+    spot: tuple[float, float],
+    radius: float,
+    unit: float,
+    colours: list[_Colour],
+    rng: Random,
+) -> None:
+    start = rng.uniform(0, 360)
+    colour = rng.choice(colours)
+    for step in range(3):
+        r = radius + step * unit * 2.2
+        box = (spot[0] - r, spot[1] - r, spot[0] + r, spot[1] + r)
+        draw.arc(box, start, start + 150, fill=(*colour, 240), width=round(unit * 0.8))
+
+
+def _checkers(
+    draw: ImageDraw.ImageDraw, spot: tuple[float, float], cell: float, colours: list[_Colour], rng: Random
+) -> None:
+    pair = rng.sample(colours, 2)
+    for row in range(4):
+        for column in range(4):
+            x, y = spot[0] + (column - 2) * cell, spot[1] + (row - 2) * cell
+            draw.rectangle((x, y, x + cell, y + cell), fill=(*pair[(row + column) % 2], 215))
