@@ -100,7 +100,8 @@ class JobPoller:
         few seconds after submission an id that is not known.
 
         :return: seconds until the next look.
-        :raises KandinskyError: the error itself, where waiting cannot cure it; :class:`JobTimeoutError` at the deadline.
+        :raises KandinskyError: the error itself, where waiting cannot cure it.
+        :raises JobTimeoutError: the deadline has passed.
         """
         if isinstance(error, RateLimitedError):
             wait = max(min(error.retry_after or 0.0, LONGEST_ADVISED_WAIT), self._interval(now))

@@ -54,6 +54,21 @@ _Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=-1)]
 _Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 
 
+def refusals(model: type[BaseModel], error: ValidationError) -> str:
+    """Name each refused field, its value and what is allowed, which is the field's description."""
+    return "; ".join(_refusal(model, details) for details in error.errors(include_url=False))
+
+
+def _refusal(model: type[BaseModel], details: ErrorDetails) -> str:
+    name = str(details["loc"][0]) if details["loc"] else "request"
+    if name not in model.model_fields:
+        return f"{name} is not a parameter; there are {', '.join(model.model_fields)}"
+    allowed = model.model_fields[name].description
+    if details["type"] == "missing":
+        return f"{name} is missing: it must be {allowed}"
+    return f"{name}={details['input']!r:.200} is not allowed: it must be {allowed}"
+
+
 class TextToImageRequest(BaseModel):
     """The parameters of one generation.
 
@@ -93,18 +108,8 @@ class TextToImageRequest(BaseModel):
             request: TextToImageRequest = handler(values)
             return request
         except ValidationError as error:
-            refusals = "; ".join(cls._refusal(details) for details in error.errors(include_url=False))
-        raise BadRequestError(f"{refusals}. Nothing was submitted.")
-
-    @classmethod
-    def _refusal(cls, details: ErrorDetails) -> str:
-        name = str(details["loc"][0]) if details["loc"] else "request"
-        if name not in cls.model_fields:
-            return f"{name} is not a parameter of the model; it takes {', '.join(cls.model_fields)}"
-        allowed = cls.model_fields[name].description
-        if details["type"] == "missing":
-            return f"{name} is missing: it must be {allowed}"
-        return f"{name}={details['input']!r:.200} is not allowed: it must be {allowed}"
+            reason = refusals(cls, error)
+        raise BadRequestError(f"{reason}. Nothing was submitted.")
 
     def payload(self) -> dict[str, Any]:
         """The JSON body: what was set, under the service's own names."""
@@ -201,6 +206,24 @@ class GenerationResult:
             "inference_time": self.inference_time,
             "queue_time": self.queue_time,
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a trigger's event; pictures that came as bytes are left out."""
+        return self.generation() | {"urls": self.urls, "total_time": self.total_time}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerationResult:
+        """The way back from :meth:`to_dict`; fields that this version does not know are left out."""
+        return cls(
+            request_id=values.get("request_id"),
+            images=tuple(Image(url=url) for url in values["urls"]),
+            model=values.get("model"),
+            seed=values.get("seed"),
+            cost=values.get("cost"),
+            inference_time=values.get("inference_time"),
+            queue_time=values.get("queue_time"),
+            total_time=values.get("total_time"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

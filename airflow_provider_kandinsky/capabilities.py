@@ -1,0 +1,17 @@
+"""What a newer Airflow can do and an older one cannot, asked for by capability, never by version."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+async def amask_secret(secret: str) -> None:
+    """Have Airflow hide a secret in everything it logs, without blocking the event loop."""
+    try:
+        from airflow.sdk.log import amask_secret as amask
+    except ImportError:
+        from airflow.sdk.log import mask_secret
+
+        await asyncio.to_thread(mask_secret, secret)
+    else:
+        await amask(secret)

@@ -1,0 +1,85 @@
+"""An Airflow connection of type ``kandinsky``, read into settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
+from airflow_provider_kandinsky.segmind.schemas import refusals
+from airflow_provider_kandinsky.segmind.shell import REQUEST_TIMEOUT
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+API_KEY_VARIABLE = "SEGMIND_API_KEY"
+
+
+def _split(value: Any) -> Any:
+    """The connection form gives one line of text, JSON gives a list."""
+    return [host.strip() for host in value.split(",") if host.strip()] if isinstance(value, str) else value
+
+
+class ConnectionSettings(BaseModel):
+    """What a connection says, checked.
+
+    :param base_url: where the requests go.
+    :param api_key: the account's key.
+    :param requests_per_minute: the plan's limit; ``None`` leaves it to the service's own 429s.
+    :param request_timeout: seconds for one whole request.
+    :param history_url: the whole URL of the request history; ``None`` if there is none to ask.
+    :param allow_insecure: permit http to hosts other than this one's loopback.
+    :param image_hosts: hosts besides ``images.segmind.com`` and the base URL's that pictures may come from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    base_url: str
+    api_key: Annotated[str, Field(repr=False)]
+    requests_per_minute: Annotated[float | None, Field(gt=0, description="a number above 0")] = None
+    request_timeout: Annotated[float, Field(gt=0, description="a number of seconds above 0")] = REQUEST_TIMEOUT
+    history_url: Annotated[str | None, Field(description="a URL")] = None
+    allow_insecure: Annotated[bool, Field(description="true or false")] = False
+    image_hosts: Annotated[list[str], BeforeValidator(_split), Field(description="host names, comma-separated")] = []
+
+    @classmethod
+    def read(
+        cls, connection: Connection, extra: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+    ) -> ConnectionSettings:
+        """Read a connection.
+
+        :param connection: its password is the API key, its host the base URL.
+        :param extra: the connection's extra, as a mapping.
+        :param environment: where ``SEGMIND_API_KEY`` is looked up if the connection has no password.
+        :raises AuthenticationError: there is no key in either place.
+        :raises ConfigurationError: a field cannot be used, with its name, its value and what is allowed.
+        """
+        api_key = (connection.password or "").strip() or environment.get(API_KEY_VARIABLE, "").strip()
+        if not api_key:
+            raise AuthenticationError(
+                f"There is no API key: connection {connection.conn_id!r} has no password, "
+                f"and {API_KEY_VARIABLE} is not set in the environment"
+            )
+        # The form sends empty text for what was left empty.
+        given = {name: extra[name] for name in cls.model_fields if extra.get(name) not in (None, "")}
+        try:
+            return cls(**given | {"api_key": api_key, "base_url": _base_url(connection)})
+        except ValidationError as error:
+            reason = refusals(cls, error)
+        raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
+
+
+def _base_url(connection: Connection) -> str:
+    """Host, port and scheme of a connection, which as a URI keeps them apart and in the form is one text."""
+    host = (connection.host or "").strip()
+    if not host:
+        return DEFAULT_BASE_URL
+    if "://" not in host:
+        host = f"{connection.schema if connection.schema in ('http', 'https') else 'https'}://{host}"
+    if connection.port and ":" not in host.partition("://")[2]:
+        host = f"{host}:{connection.port}"
+    return host

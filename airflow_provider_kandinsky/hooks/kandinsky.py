@@ -1,0 +1,198 @@
+"""From an Airflow connection to the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.sdk import BaseHook
+from airflow.sdk.log import mask_secret
+
+from airflow_provider_kandinsky.capabilities import amask_secret
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.schemas import (
+    DEFAULT_MODEL,
+    Credits,
+    GenerationResult,
+    Job,
+    JobStatus,
+    TextToImageRequest,
+)
+from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
+
+Request = TextToImageRequest | Mapping[str, Any]
+
+
+class KandinskyHook(BaseHook):
+    """Talk to Segmind with the key of an Airflow connection.
+
+    Every method has an async twin, named with an ``a`` in front, which never blocks the event loop; that of
+    :meth:`wait` is :meth:`await_`, because ``await`` is a word of the language. A request may be given as a
+    :class:`~..segmind.schemas.TextToImageRequest` or as a mapping of its parameters.
+
+    Use as a (async) context manager, which closes the connections at the end. One hook belongs to one event loop.
+
+    :param kandinsky_conn_id: the :ref:`connection <howto/connection:kandinsky>`: password = API key, else
+        ``SEGMIND_API_KEY`` from the environment; host = base URL.
+    """
+
+    conn_name_attr = "kandinsky_conn_id"
+    default_conn_name = "kandinsky_default"
+    conn_type = "kandinsky"
+    hook_name = "Kandinsky (Segmind)"
+
+    def __init__(self, kandinsky_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kandinsky_conn_id = kandinsky_conn_id
+        self._settings: ConnectionSettings | None = None
+        self._client: SegmindClient | None = None
+        self._async_client: AsyncSegmindClient | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._async_client is not None:
+            await self._async_client.aclose()
+            self._async_client = None
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """The connection, read once.
+
+        :raises AuthenticationError: there is no API key, neither in the connection nor in the environment.
+        :raises ConfigurationError: a field of the connection cannot be used.
+        """
+        if self._settings is None:
+            connection = self.get_connection(self.kandinsky_conn_id)
+            self._settings = ConnectionSettings.read(connection, connection.extra_dejson)
+            mask_secret(self._settings.api_key)
+        return self._settings
+
+    async def aget_settings(self) -> ConnectionSettings:
+        """The async twin of :attr:`settings`."""
+        if self._settings is None:
+            connection = await get_async_connection(self.kandinsky_conn_id)
+            self._settings = ConnectionSettings.read(connection, await get_async_extra_dejson(connection))
+            await amask_secret(self._settings.api_key)
+        return self._settings
+
+    def get_conn(self) -> SegmindClient:
+        """The blocking client, made on first use."""
+        if self._client is None:
+            self._client = SegmindClient(**_client_options(self.settings))
+        return self._client
+
+    async def aget_conn(self) -> AsyncSegmindClient:
+        """The async client, made on first use."""
+        if self._async_client is None:
+            self._async_client = await AsyncSegmindClient.create(**_client_options(await self.aget_settings()))
+        return self._async_client
+
+    def submit(self, request: Request, model: str = DEFAULT_MODEL) -> Job:
+        """Buy a generation; see :meth:`~..segmind.client.SegmindClient.submit` for the errors.
+
+        :param model: the model's slug.
+        :return: the accepted job; it will be billed unless it fails.
+        """
+        return self.get_conn().submit(_checked(request), model)
+
+    async def asubmit(self, request: Request, model: str = DEFAULT_MODEL) -> Job:
+        """The async twin of :meth:`submit`."""
+        return await (await self.aget_conn()).submit(_checked(request), model)
+
+    def get_status(self, request_id: str) -> JobStatus:
+        """Look once at where a job stands; see :meth:`~..segmind.client.SegmindClient.get_status` for the errors."""
+        return self.get_conn().get_status(request_id)
+
+    async def aget_status(self, request_id: str) -> JobStatus:
+        """The async twin of :meth:`get_status`."""
+        return await (await self.aget_conn()).get_status(request_id)
+
+    def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
+        """Fetch what a finished job gave; see :meth:`~..segmind.client.SegmindClient.get_result` for the errors."""
+        return self.get_conn().get_result(request_id, model)
+
+    async def aget_result(self, request_id: str, model: str | None = None) -> GenerationResult:
+        """The async twin of :meth:`get_result`."""
+        return await (await self.aget_conn()).get_result(request_id, model)
+
+    def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
+        """Wait until a job is finished; see :meth:`~..segmind.client.SegmindClient.wait` for the errors.
+
+        :param timeout: seconds from now.
+        """
+        return self.get_conn().wait(request_id, timeout, model)
+
+    async def await_(
+        self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None
+    ) -> GenerationResult:
+        """The async twin of :meth:`wait`."""
+        return await (await self.aget_conn()).wait(request_id, timeout, model)
+
+    def generate(self, request: Request, model: str = DEFAULT_MODEL) -> GenerationResult:
+        """Buy a generation and hold the line until it is there (v1).
+
+        For a notebook or a small script: what gets lost on the way was paid for and cannot be asked for again. See
+        :meth:`~..segmind.client.SegmindClient.generate` for the errors.
+        """
+        return self.get_conn().generate(_checked(request), model)
+
+    async def agenerate(self, request: Request, model: str = DEFAULT_MODEL) -> GenerationResult:
+        """The async twin of :meth:`generate`."""
+        return await (await self.aget_conn()).generate(_checked(request), model)
+
+    def get_credits(self) -> Credits:
+        """Ask what is left on the account. Free of charge."""
+        return self.get_conn().get_credits()
+
+    async def aget_credits(self) -> Credits:
+        """The async twin of :meth:`get_credits`."""
+        return await (await self.aget_conn()).get_credits()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the key by asking for the credits, which is free of charge."""
+        try:
+            return True, _welcome(self.get_credits())
+        except KandinskyError as error:
+            return False, _rebuff(error)
+
+    async def atest_connection(self) -> tuple[bool, str]:
+        """The async twin of :meth:`test_connection`."""
+        try:
+            return True, _welcome(await self.aget_credits())
+        except KandinskyError as error:
+            return False, _rebuff(error)
+
+
+def _checked(request: Request) -> TextToImageRequest:
+    return request if isinstance(request, TextToImageRequest) else TextToImageRequest(**request)
+
+
+def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
+    return settings.model_dump(include={"api_key", "base_url", "allow_insecure", "request_timeout"})
+
+
+def _welcome(credits_left: Credits) -> str:
+    if credits_left.paid is None:
+        return "The API key is good; the service has no record of credits for it"
+    return f"The API key is good; {credits_left.total:g} credits left"
+
+
+def _rebuff(error: KandinskyError) -> str:
+    if isinstance(error, AuthenticationError):
+        return f"The API key is not good: {error.message}"
+    if isinstance(error, ServiceUnavailableError):
+        return f"The service is out of reach: {error.message}"
+    return error.message

@@ -1,0 +1,70 @@
+"""The provider as Airflow lists it. Imports nothing: Airflow reads this at every start of every command.
+
+The connection form of Airflow 3.2 and later is built from this alone, without importing the hook.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_NAME: Final = "Kandinsky (Segmind)"
+_PACKAGE: Final = "airflow_provider_kandinsky"
+
+CONNECTION_TYPE: Final[dict[str, Any]] = {
+    "connection-type": "kandinsky",
+    "hook-class-name": f"{_PACKAGE}.hooks.kandinsky.KandinskyHook",
+    "hook-name": _NAME,
+    "ui-field-behaviour": {
+        "hidden-fields": ["schema", "login", "port", "extra"],
+        "relabeling": {"password": "API key", "host": "Base URL"},
+        "placeholders": {
+            "password": "SG_… (or leave empty and set SEGMIND_API_KEY)",
+            "host": "https://api.segmind.com",
+        },
+    },
+    "conn-fields": {
+        "requests_per_minute": {
+            "label": "Requests per minute",
+            "description": "The limit of your plan. Empty: slow down only when the service says so.",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        },
+        "request_timeout": {
+            "label": "Request timeout",
+            "description": "Seconds for one whole request to the service. Default: 30.",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        },
+        "history_url": {
+            "label": "History URL",
+            "description": "The whole URL of the request history, which tells whether a lost submission was accepted.",
+            "schema": {"type": ["string", "null"]},
+        },
+        "allow_insecure": {
+            "label": "Allow insecure",
+            "description": "Permit http to hosts other than this one: the API key then travels in clear text.",
+            "schema": {"type": ["boolean", "null"], "default": False},
+        },
+        "image_hosts": {
+            "label": "Image hosts",
+            "description": "Hosts that pictures may be fetched from, comma-separated, besides images.segmind.com.",
+            "schema": {"type": ["string", "null"]},
+        },
+    },
+}
+
+PROVIDER_INFO: Final[dict[str, Any]] = {
+    "package-name": "airflow-provider-kandinsky",
+    "name": _NAME,
+    "description": "Kandinsky image generation on Segmind: every picture paid once, none lost, no worker held.",
+    "integrations": [
+        {
+            "integration-name": _NAME,
+            "external-doc-url": "https://www.segmind.com/models/kandinsky2.1-txt2im",
+            "tags": ["service"],
+        }
+    ],
+    "operators": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.operators.text_to_image"]}],
+    "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.job"]}],
+    "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.kandinsky"]}],
+    "triggers": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.job"]}],
+    "connection-types": [CONNECTION_TYPE],
+}

@@ -1,0 +1,163 @@
+"""The calls of the API: where each goes, what it sends, how its answer or its loss is read. Does no I/O.
+
+Every URL is built here, from the base URL and an id. Those that the service puts into its answers are read for
+nothing, so the API key goes to the connection's own host and nowhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from airflow_provider_kandinsky.segmind import wire
+from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
+    Billing,
+    ConfigurationError,
+    KandinskyError,
+    ServiceUnavailableError,
+    SubmissionUnknownError,
+)
+from airflow_provider_kandinsky.segmind.refusals import Answer
+from airflow_provider_kandinsky.segmind.schemas import (
+    Credits,
+    GenerationResult,
+    Job,
+    JobStatus,
+    TextToImageRequest,
+)
+
+T = TypeVar("T")
+
+DEFAULT_BASE_URL: Final = "https://api.segmind.com"
+
+#: Failures that come before the first byte of a request has left.
+_NEVER_SENT: Final = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, and how to read what comes of it.
+
+    :param read: the reader of the answer; raises if the answer is not what was asked for.
+    :param buys: whether an accepted request costs money, so that a lost answer is an unknown outcome.
+    """
+
+    method: str
+    url: str
+    read: Callable[[Answer], T]
+    request_id: str | None = None
+    json: Any = None
+    buys: bool = False
+
+    def lost(self, error: httpx.HTTPError) -> KandinskyError:
+        """Say what it means that no answer came.
+
+        Only the kind of the failure is told, never its text: httpx puts header values into some.
+        """
+        kind = type(error).__name__
+        if isinstance(error, _NEVER_SENT):
+            return ServiceUnavailableError(
+                f"The service could not be reached ({kind}); nothing was sent",
+                request_id=self.request_id,
+                billing=Billing.MAYBE if self.request_id else Billing.NO,
+            )
+        if self.buys:
+            return SubmissionUnknownError(
+                f"The request was sent but its answer was lost ({kind}); it may have been accepted"
+            )
+        return ServiceUnavailableError(
+            f"The connection was lost ({kind})", request_id=self.request_id, billing=Billing.MAYBE
+        )
+
+
+@dataclass(frozen=True)
+class Api:
+    """An account at a service.
+
+    :param api_key: sent as ``x-api-key``; a key sent as Bearer is refused by the service.
+    :param base_url: scheme and host, perhaps with a path. A trailing ``/v1`` or ``/v2`` (as the vendor's SDK wants)
+        is left out. Without a scheme it is https.
+    :param allow_insecure: permit http to hosts other than this one's loopback.
+    :raises AuthenticationError: the key is missing or cannot be sent in a header.
+    :raises ConfigurationError: a URL is malformed or insecure.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    allow_insecure: bool = False
+
+    def __post_init__(self) -> None:
+        key = (self.api_key or "").strip()
+        if not key:
+            raise AuthenticationError("There is no API key")
+        if not key.isascii() or not key.isprintable():
+            raise AuthenticationError("The API key has characters that no key has; was it copied whole?")
+        object.__setattr__(self, "api_key", key)
+        base_url = self._checked_url(self.base_url)
+        if base_url.endswith(("/v1", "/v2")):
+            base_url = base_url[: -len("/v1")]
+        object.__setattr__(self, "base_url", base_url)
+
+    def submit(self, request: TextToImageRequest, model: str) -> Call[Job]:
+        url = f"{self.base_url}/v2/{quote(model, safe='')}"
+        return Call("POST", url, wire.read_submission, json=request.payload(), buys=True)
+
+    def generate(self, request: TextToImageRequest, model: str) -> Call[GenerationResult]:
+        url = f"{self.base_url}/v1/{quote(model, safe='')}"
+        return Call("POST", url, partial(wire.read_generation, model=model), json=request.payload(), buys=True)
+
+    def status(self, request_id: str) -> Call[JobStatus]:
+        read = partial(wire.read_status, request_id=request_id)
+        return Call("GET", f"{self._job_url(request_id)}/status", read, request_id)
+
+    def result(self, request_id: str, model: str | None) -> Call[GenerationResult]:
+        read = partial(wire.read_result, request_id=request_id, model=model)
+        return Call("GET", self._job_url(request_id), read, request_id)
+
+    def credits(self) -> Call[Credits]:
+        return Call("GET", f"{self.base_url}/v1/get-user-credits", wire.read_credits)
+
+    def without_key(self, content: bytes) -> bytes:
+        """The content of an answer, less any echo of the API key."""
+        return content.replace(self.api_key.encode(), b"***")
+
+    def _job_url(self, request_id: str) -> str:
+        return f"{self.base_url}/v2/requests/{quote(request_id, safe='')}"
+
+    def _checked_url(self, text: str) -> str:
+        text = text.strip().rstrip("/")
+        try:
+            url = httpx.URL(text if "://" in text else f"https://{text}")
+        except httpx.InvalidURL:
+            raise ConfigurationError(f"{text!r} is not a URL") from None
+        if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
+            raise ConfigurationError(f"{str(url)!r} must be http(s)://host, with a path at most")
+        if url.scheme == "http" and not self.allow_insecure and not is_loopback(url.host):
+            raise ConfigurationError(
+                f"{str(url)!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
+            )
+        return str(url).rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address can only be this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,260 @@
+"""The service over HTTP, blocking and async: two thin shells around :mod:`.calls`, :mod:`.wire` and :mod:`.polling`.
+
+A POST is money. It is sent again only if it cannot have arrived or was refused as rate limited, and only for as
+long as :data:`~.shell.SUBMIT_PATIENCE`; all else that befalls it is an error. Free calls are sent once: who waits for a
+job has the :class:`~.polling.JobPoller` to tell when to look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Self, TypeVar
+
+import httpx
+import tenacity
+
+from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.polling import JobPoller
+from airflow_provider_kandinsky.segmind.refusals import Answer
+from airflow_provider_kandinsky.segmind.schemas import (
+    DEFAULT_MODEL,
+    Credits,
+    GenerationResult,
+    Job,
+    JobStatus,
+    TextToImageRequest,
+)
+from airflow_provider_kandinsky.segmind.shell import (
+    CONNECT_TIMEOUT,
+    GENERATE_TIMEOUT,
+    SUBMIT_RETRY,
+    WAIT_TIMEOUT,
+    Shell,
+    ssl_context,
+)
+
+T = TypeVar("T")
+
+
+class SegmindClient(Shell):
+    """The blocking client. Use as a context manager, or :meth:`close` it.
+
+    :param transport: an httpx transport, in place of the network.
+    :param sleep: how to wait.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str = DEFAULT_BASE_URL,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        **settings: Any,
+    ) -> None:
+        super().__init__(api_key, base_url, **settings)
+        self._sleep = sleep
+        self._http = httpx.Client(transport=transport, verify=ssl_context(), **self._http_options())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> Job:
+        """Buy a generation.
+
+        :raises SubmissionUnknownError: the request was sent and its answer lost; it may have been accepted.
+        :raises RateLimitedError: limited for longer than :data:`~.shell.SUBMIT_PATIENCE`; nothing was accepted.
+        :raises ServiceUnavailableError: not reached in that time; nothing was sent.
+        :raises KandinskyError: refused; nothing was accepted.
+        """
+        retrying = tenacity.Retrying(sleep=self._sleep, **SUBMIT_RETRY)
+        job: Job = retrying(self._perform, self._api.submit(request, model))
+        return job
+
+    def get_status(self, request_id: str) -> JobStatus:
+        """Look once at where a job stands.
+
+        :raises JobFailedError: it failed. A job that failed is not billed.
+        :raises JobExpiredError: the service does not know it, or no longer.
+        :raises KandinskyError: the look itself failed.
+        """
+        return self._perform(self._api.status(request_id))
+
+    def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
+        """Fetch what a finished job gave.
+
+        :param model: the slug, to be told in the result; the service does not tell it.
+        :raises JobFailedError: it failed, whatever its status had said.
+        :raises InvalidResponseError: it is not finished.
+        :raises EmptyResultError: it is finished, without a picture.
+        :raises KandinskyError: the fetching itself failed.
+        """
+        return self._perform(self._api.result(request_id, model))
+
+    def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
+        """Wait until a job is finished and fetch what it gave, by the cadence of :class:`~.polling.JobPoller`.
+
+        :param timeout: seconds from now.
+        :raises JobTimeoutError: not finished in time. It may still be running, and will then be billed.
+        :raises KandinskyError: as for :meth:`get_status` and :meth:`get_result`, but for what passes by itself.
+        """
+        now = self._clock()
+        return self.follow(JobPoller(request_id, submitted_at=now, deadline=now + timeout), model)
+
+    def follow(self, poller: JobPoller, model: str | None = None) -> GenerationResult:
+        """Wait for the job of a poller, by its cadence and until its deadline.
+
+        :param model: the slug, to be told in the result.
+        :raises KandinskyError: as for :meth:`wait`.
+        """
+        pause = poller.start(self._clock())
+        while True:
+            self._sleep(pause)
+            try:
+                if poller.completed:
+                    return self.get_result(poller.request_id, model)
+                pause = poller.on_status(self.get_status(poller.request_id), self._clock())
+            except KandinskyError as error:
+                pause = poller.on_error(error, self._clock())
+
+    def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
+        """Buy a generation and hold the line until it is there (v1), :data:`~.shell.GENERATE_TIMEOUT` at most.
+
+        There is no request id: what is lost on the way cannot be asked for again.
+
+        :raises SubmissionUnknownError: the answer was lost; it may have been billed.
+        :raises KandinskyError: refused.
+        """
+        return self._perform(self._api.generate(request, model), GENERATE_TIMEOUT)
+
+    def get_credits(self) -> Credits:
+        """Ask what is left on the account. Free of charge."""
+        return self._perform(self._api.credits())
+
+    def _perform(self, call: Call[T], timeout: float | None = None) -> T:
+        try:
+            answer = self._exchange(call, timeout or self._request_timeout)
+        except httpx.HTTPError as error:
+            lost = call.lost(error)
+        else:
+            return call.read(answer)
+        # Raised out here, because an httpx error in its context would hold the request, and with it the key.
+        raise lost
+
+    def _exchange(self, call: Call[T], timeout: float) -> Answer:
+        end = time.monotonic() + timeout
+        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
+        with self._http.stream(call.method, call.url, json=call.json, timeout=limits) as response:
+            content = bytearray()
+            for chunk in response.iter_bytes():
+                content += chunk
+                # httpx counts its read timeout anew for every chunk; a dripping server would never run into it.
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout("the whole request took too long")
+            return self._answer(response, bytes(content))
+
+
+class AsyncSegmindClient(Shell):
+    """The async client: the same calls, with the same parameters, results and errors as :class:`SegmindClient`.
+
+    It may serve thousands of jobs in one event loop. Use as an async context manager, or :meth:`aclose` it.
+    Create it by :meth:`create` inside an event loop, which keeps the building of the SSL context off the loop.
+
+    :param transport: an httpx transport, in place of the network.
+    :param sleep: how to wait.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str = DEFAULT_BASE_URL,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **settings: Any,
+    ) -> None:
+        super().__init__(api_key, base_url, **settings)
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(transport=transport, verify=ssl_context(), **self._http_options())
+
+    @classmethod
+    async def create(cls, *arguments: Any, **settings: Any) -> Self:
+        """Construct without holding up the event loop."""
+        await asyncio.to_thread(ssl_context)
+        return cls(*arguments, **settings)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def submit(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> Job:
+        """See :meth:`SegmindClient.submit`."""
+        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **SUBMIT_RETRY)
+        job: Job = await retrying(self._perform, self._api.submit(request, model))
+        return job
+
+    async def get_status(self, request_id: str) -> JobStatus:
+        """See :meth:`SegmindClient.get_status`."""
+        return await self._perform(self._api.status(request_id))
+
+    async def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
+        """See :meth:`SegmindClient.get_result`."""
+        return await self._perform(self._api.result(request_id, model))
+
+    async def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
+        """See :meth:`SegmindClient.wait`."""
+        now = self._clock()
+        return await self.follow(JobPoller(request_id, submitted_at=now, deadline=now + timeout), model)
+
+    async def follow(self, poller: JobPoller, model: str | None = None) -> GenerationResult:
+        """See :meth:`SegmindClient.follow`."""
+        pause = poller.start(self._clock())
+        while True:
+            await self._sleep(pause)
+            try:
+                if poller.completed:
+                    return await self.get_result(poller.request_id, model)
+                pause = poller.on_status(await self.get_status(poller.request_id), self._clock())
+            except KandinskyError as error:
+                pause = poller.on_error(error, self._clock())
+
+    async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
+        """See :meth:`SegmindClient.generate`."""
+        return await self._perform(self._api.generate(request, model), GENERATE_TIMEOUT)
+
+    async def get_credits(self) -> Credits:
+        """See :meth:`SegmindClient.get_credits`."""
+        return await self._perform(self._api.credits())
+
+    async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
+        try:
+            answer = await self._exchange(call, timeout or self._request_timeout)
+        except httpx.HTTPError as error:
+            lost = call.lost(error)
+        except TimeoutError:
+            lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
+        else:
+            return call.read(answer)
+        raise lost
+
+    async def _exchange(self, call: Call[T], timeout: float) -> Answer:
+        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
+        async with asyncio.timeout(timeout):
+            response = await self._http.request(call.method, call.url, json=call.json, timeout=limits)
+            return self._answer(response, response.content)

@@ -1,0 +1,96 @@
+"""What the blocking and the async client share: all but the waiting."""
+
+from __future__ import annotations
+
+import random
+import ssl
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+import httpx
+import tenacity
+
+from airflow_provider_kandinsky import __version__
+from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Api
+from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.refusals import Answer
+
+CONNECT_TIMEOUT: Final = 5.0
+REQUEST_TIMEOUT: Final = 30.0
+#: The blocking v1 call lasts as long as the painting, a cold start of minutes included.
+GENERATE_TIMEOUT: Final = 600.0
+WAIT_TIMEOUT: Final = 900.0
+#: How many seconds a submission may spend waiting before it is sent again.
+SUBMIT_PATIENCE: Final = 20.0
+MAX_CONNECTIONS: Final = 20
+
+
+@cache
+def ssl_context() -> ssl.SSLContext:
+    """The one SSL context of this process. Building one takes some 20 ms, in which no event loop runs."""
+    return httpx.create_ssl_context()
+
+
+def _next_wait(attempt: tenacity.RetryCallState) -> float:
+    error = attempt.outcome.exception() if attempt.outcome else None
+    jitter = random.random()
+    if isinstance(error, RateLimitedError) and error.retry_after is not None:
+        return error.retry_after + jitter
+    return float(2 ** min(attempt.attempt_number - 1, 3)) + jitter
+
+
+def _out_of_patience(attempt: tenacity.RetryCallState) -> bool:
+    return attempt.idle_for + attempt.upcoming_sleep > SUBMIT_PATIENCE
+
+
+#: ServiceUnavailableError on a submission means that nothing was sent; see :meth:`~.calls.Call.lost`.
+SUBMIT_RETRY: Final[dict[str, Any]] = {
+    "retry": tenacity.retry_if_exception_type((RateLimitedError, ServiceUnavailableError)),
+    "wait": _next_wait,
+    "stop": _out_of_patience,
+    "reraise": True,
+}
+
+
+class Shell:
+    """The base of both clients.
+
+    :param api_key: the account's key; see :class:`~.calls.Api` for it and the next two.
+    :param request_timeout: seconds for one whole request, except the v1 call's.
+    :param clock: wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str = DEFAULT_BASE_URL,
+        *,
+        allow_insecure: bool = False,
+        request_timeout: float = REQUEST_TIMEOUT,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._api = Api(api_key, base_url, allow_insecure)
+        self._request_timeout = request_timeout
+        self._clock = clock
+
+    @property
+    def base_url(self) -> str:
+        """Where the requests go; part of a purchase's fingerprint."""
+        return self._api.base_url
+
+    def _http_options(self) -> dict[str, Any]:
+        return {
+            "headers": {
+                "x-api-key": self._api.api_key,
+                "user-agent": f"airflow-provider-kandinsky/{__version__}",
+                "accept": "application/json, image/*",
+            },
+            "timeout": httpx.Timeout(self._request_timeout, connect=CONNECT_TIMEOUT),
+            "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+            "follow_redirects": False,
+        }
+
+    def _answer(self, response: httpx.Response, content: bytes) -> Answer:
+        return Answer(response.status_code, response.headers, self._api.without_key(content), self._clock())

@@ -1,0 +1,122 @@
+"""Wait for a job that another task has submitted."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.configuration import conf
+from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+
+from airflow_provider_kandinsky.delivery import deliver
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.errors import JobTimeoutError, KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.polling import JobPoller
+from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
+
+
+class KandinskyJobSensor(BaseSensorOperator):
+    """Wait until a job is finished and return its pictures' URLs, in the service's order.
+
+    Meant for a job submitted by
+    :class:`~airflow_provider_kandinsky.operators.text_to_image.KandinskyTextToImageOperator` with
+    ``wait_for_completion=False``. It never submits anything, so it costs nothing and may be retried at will. XCom
+    ``generation`` is pushed with the result.
+
+    A job that failed, and an id that the service does not know or no longer (records are kept for one hour after
+    submission), fail the task at once, or skip it with ``soft_fail``. Outages and rate limits are waited out.
+
+    :param request_id: the job; templated.
+    :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
+    :param deferrable: wait in the triggerer, holding no worker slot, with the adaptive cadence of the operator in
+        place of ``poke_interval``. Default: ``[operators] default_deferrable``.
+    :param poke_interval: seconds between looks, in the modes poke and reschedule.
+    :raises AirflowFailException: the job failed or is not known.
+    :raises AirflowSensorTimeout: it was not finished within the sensor's ``timeout``.
+    """
+
+    template_fields = ("request_id", "kandinsky_conn_id", "output_path")
+    ui_color = "#f3e9fb"
+
+    def __init__(
+        self,
+        *,
+        request_id: str,
+        kandinsky_conn_id: str = KandinskyHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        output_path: str | None = None,
+        poke_interval: timedelta | float = 10,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.request_id = request_id
+        self.kandinsky_conn_id = kandinsky_conn_id
+        self.deferrable = deferrable
+        self.output_path = output_path
+
+    def execute(self, context: Context) -> Any:
+        """Poke, or defer, as the arguments say."""
+        if not self.deferrable:
+            return super().execute(context)
+        now = time.time()
+        self.defer(
+            trigger=KandinskyJobTrigger(
+                request_id=self.request_id,
+                kandinsky_conn_id=self.kandinsky_conn_id,
+                submitted_at=now,
+                deadline=now + self.timeout,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout) + timedelta(minutes=5),
+        )
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look once."""
+        poller = JobPoller(self.request_id, submitted_at=self._waiting_since(context), deadline=math.inf)
+        with KandinskyHook(self.kandinsky_conn_id) as hook:
+            try:
+                poller.on_status(hook.get_status(self.request_id), time.time())
+                if not poller.completed:
+                    return PokeReturnValue(is_done=False)
+                result = hook.get_result(self.request_id)
+            except KandinskyError as error:
+                with self._final_errors():
+                    poller.on_error(error, time.time())
+                self.log.info("Looking again later: %s", error)
+                return PokeReturnValue(is_done=False)
+        return PokeReturnValue(is_done=True, xcom_value=deliver(result, context))
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
+        """Take up what the trigger found.
+
+        :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
+        """
+        with self._final_errors(), KandinskyHook(self.kandinsky_conn_id) as hook:
+            return deliver(result_in_event(event, hook), context)
+
+    @staticmethod
+    def _waiting_since(context: Context) -> float:
+        """When this sensor first looked, which is the only age it can tell of a job that others have submitted."""
+        ti = context["ti"]
+        since: datetime = ti.get_first_reschedule_date(context) or ti.start_date
+        return since.timestamp()
+
+    @contextmanager
+    def _final_errors(self) -> Iterator[None]:
+        """Say in Airflow's terms that waiting is over: these are the exceptions that ``soft_fail`` turns into a skip.
+
+        A job that failed is final here, unlike for the operator: a sensor cannot submit another.
+        """
+        try:
+            yield
+        except JobTimeoutError as error:
+            raise AirflowSensorTimeout(str(error)) from error
+        except KandinskyError as error:
+            if isinstance(error, ServiceUnavailableError):
+                raise
+            raise AirflowFailException(str(error)) from error

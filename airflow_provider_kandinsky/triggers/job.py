@@ -1,0 +1,104 @@
+"""Wait for one job in the triggerer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
+from airflow_provider_kandinsky.segmind.polling import JobPoller
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+
+
+class KandinskyJobTrigger(BaseTrigger):
+    """Fire once, when a job is finished, has failed, or the deadline has come.
+
+    It holds ids and numbers only, for its arguments lie in clear text in the database; and it can be run again from
+    them at any time, for a triggerer that dies is followed by another. Every argument but the first has a default,
+    and unknown ones are ignored, so that rows written by another version can be run.
+
+    The event holds ``request_id`` and either ``error`` (see
+    :meth:`~airflow_provider_kandinsky.segmind.errors.KandinskyError.to_dict`), or ``result`` (see
+    :meth:`~airflow_provider_kandinsky.segmind.schemas.GenerationResult.to_dict`), or, where the pictures came as
+    bytes, neither: those are for the worker to fetch.
+
+    :param request_id: the job.
+    :param kandinsky_conn_id: the connection; the key is looked up where it is used.
+    :param model: the slug, to be told in the result.
+    :param submitted_at: when the job was submitted, seconds since the epoch.
+    :param deadline: when to stop waiting, seconds since the epoch; it stays the same through restarts.
+    :param poll_interval: seconds between looks; adaptive if ``None``.
+    """
+
+    def __init__(
+        self,
+        request_id: str,
+        kandinsky_conn_id: str = KandinskyHook.default_conn_name,
+        model: str | None = None,
+        submitted_at: float = 0.0,
+        deadline: float = 0.0,
+        poll_interval: float | None = None,
+        **_of_another_version: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
+        self.request_id = request_id
+        self.kandinsky_conn_id = kandinsky_conn_id
+        self.model = model
+        self.submitted_at = submitted_at
+        self.deadline = deadline
+        self.poll_interval = poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class path and the arguments to run this trigger from, anywhere and at any time."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "request_id": self.request_id,
+                "kandinsky_conn_id": self.kandinsky_conn_id,
+                "model": self.model,
+                "submitted_at": self.submitted_at,
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire once."""
+        outcome = {"request_id": self.request_id} | await self._outcome()
+        yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
+
+    async def _outcome(self) -> dict[str, Any]:
+        poller = JobPoller(
+            self.request_id,
+            submitted_at=self.submitted_at,
+            deadline=self.deadline,
+            poll_interval=self.poll_interval,
+        )
+        try:
+            async with KandinskyHook(self.kandinsky_conn_id) as hook:
+                client = await hook.aget_conn()
+                result = await client.follow(poller, self.model)
+        except KandinskyError as error:
+            return {"error": error.to_dict()}
+        return {} if result.has_image_data else {"result": result.to_dict()}
+
+    async def on_kill(self) -> None:
+        """Say what became of the money. Nothing is cancelled: the service cannot, and another triggerer may have
+        taken this job over while it is still wanted."""
+        self.log.warning("Request %s is no longer waited for here; it may still be billed", self.request_id)
+
+
+def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | None = None) -> GenerationResult:
+    """What a trigger's event tells, back in a worker.
+
+    :param hook: to fetch what does not travel in events.
+    :raises KandinskyError: the error that the trigger gave up with.
+    """
+    if "error" in event:
+        raise error_from_dict(event["error"])
+    if "result" in event:
+        return GenerationResult.from_dict(event["result"])
+    return hook.get_result(event["request_id"], model)
