@@ -181,7 +181,7 @@ def _checked(request: Request) -> TextToImageRequest:
 
 
 def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
-    return settings.model_dump(include={"api_key", "base_url", "allow_insecure", "request_timeout"})
+    return settings.model_dump(include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url"})
 
 
 def _welcome(credits_left: Credits) -> str:

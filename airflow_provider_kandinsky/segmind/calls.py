@@ -7,8 +7,9 @@ nothing, so the API key goes to the connection's own host and nowhere else.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
+from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest, read_history, read_past_request
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     Credits,
@@ -61,6 +63,7 @@ class Call(Generic[T]):
     read: Callable[[Answer], T]
     request_id: str | None = None
     json: Any = None
+    params: Mapping[str, Any] | None = None
     buys: bool = False
 
     def lost(self, error: httpx.HTTPError) -> KandinskyError:
@@ -92,6 +95,7 @@ class Api:
     :param base_url: scheme and host, perhaps with a path. A trailing ``/v1`` or ``/v2`` (as the vendor's SDK wants)
         is left out. Without a scheme it is https.
     :param allow_insecure: permit http to hosts other than this one's loopback.
+    :param history_url: the whole URL of the request history; the key goes there, too.
     :raises AuthenticationError: the key is missing or cannot be sent in a header.
     :raises ConfigurationError: a URL is malformed or insecure.
     """
@@ -99,6 +103,7 @@ class Api:
     api_key: str = field(repr=False)
     base_url: str = DEFAULT_BASE_URL
     allow_insecure: bool = False
+    history_url: str | None = None
 
     def __post_init__(self) -> None:
         key = (self.api_key or "").strip()
@@ -111,6 +116,8 @@ class Api:
         if base_url.endswith(("/v1", "/v2")):
             base_url = base_url[: -len("/v1")]
         object.__setattr__(self, "base_url", base_url)
+        if self.history_url is not None:
+            object.__setattr__(self, "history_url", self._checked_url(self.history_url))
 
     def submit(self, request: TextToImageRequest, model: str) -> Call[Job]:
         url = f"{self.base_url}/v2/{quote(model, safe='')}"
@@ -131,9 +138,23 @@ class Api:
     def credits(self) -> Call[Credits]:
         return Call("GET", f"{self.base_url}/v1/get-user-credits", wire.read_credits)
 
+    def history(self, model: str, since: float, page: int) -> Call[list[PastRequest]]:
+        # Days are all that can be asked for; one more, because it is not known in which time zone they begin.
+        first = datetime.fromtimestamp(since, UTC) - timedelta(days=1)
+        params = {"page": page, "per_page": PAGE_SIZE, "model_name": model, "from_date": first.date().isoformat()}
+        return Call("GET", self._history_url(), read_history, params=params)
+
+    def past_request(self, request_id: str) -> Call[PastRequest | None]:
+        return Call("GET", f"{self._history_url()}/{quote(request_id, safe='')}", read_past_request, request_id)
+
     def without_key(self, content: bytes) -> bytes:
         """The content of an answer, less any echo of the API key."""
         return content.replace(self.api_key.encode(), b"***")
+
+    def _history_url(self) -> str:
+        if self.history_url is None:
+            raise ConfigurationError("The request history cannot be asked: the connection has no history_url")
+        return self.history_url
 
     def _job_url(self, request_id: str) -> str:
         return f"{self.base_url}/v2/requests/{quote(request_id, safe='')}"

@@ -17,6 +17,7 @@ import tenacity
 
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -141,6 +142,24 @@ class SegmindClient(Shell):
         """Ask what is left on the account. Free of charge."""
         return self._perform(self._api.credits())
 
+    def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
+        """Ask for the requests that were made of a model, newest first, 100 rows a page. Free of charge.
+
+        :param since: seconds since the epoch; whole days are asked for, so there may be older ones, too.
+        :raises ConfigurationError: there is no history URL.
+        :raises KandinskyError: the asking failed.
+        """
+        return self._perform(self._api.history(model, since, page))
+
+    def get_past_request(self, request_id: str) -> PastRequest | None:
+        """Ask the history for one request, of any age. Free of charge.
+
+        :return: ``None`` if it is not there. If it gave several pictures, there may be only one of them.
+        :raises ConfigurationError: there is no history URL.
+        :raises KandinskyError: the asking failed.
+        """
+        return self._perform(self._api.past_request(request_id))
+
     def _perform(self, call: Call[T], timeout: float | None = None) -> T:
         try:
             answer = self._exchange(call, timeout or self._request_timeout)
@@ -154,7 +173,7 @@ class SegmindClient(Shell):
     def _exchange(self, call: Call[T], timeout: float) -> Answer:
         end = time.monotonic() + timeout
         limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
-        with self._http.stream(call.method, call.url, json=call.json, timeout=limits) as response:
+        with self._http.stream(call.method, call.url, json=call.json, params=call.params, timeout=limits) as response:
             content = bytearray()
             for chunk in response.iter_bytes():
                 content += chunk
@@ -242,6 +261,14 @@ class AsyncSegmindClient(Shell):
         """See :meth:`SegmindClient.get_credits`."""
         return await self._perform(self._api.credits())
 
+    async def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
+        """See :meth:`SegmindClient.get_history`."""
+        return await self._perform(self._api.history(model, since, page))
+
+    async def get_past_request(self, request_id: str) -> PastRequest | None:
+        """See :meth:`SegmindClient.get_past_request`."""
+        return await self._perform(self._api.past_request(request_id))
+
     async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
         try:
             answer = await self._exchange(call, timeout or self._request_timeout)
@@ -256,5 +283,7 @@ class AsyncSegmindClient(Shell):
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:
         limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
         async with asyncio.timeout(timeout):
-            response = await self._http.request(call.method, call.url, json=call.json, timeout=limits)
+            response = await self._http.request(
+                call.method, call.url, json=call.json, params=call.params, timeout=limits
+            )
             return self._answer(response, response.content)

@@ -149,7 +149,7 @@ def advised_wait(headers: Mapping[str, str], now: float) -> float | None:
     if (delay := number_in(headers.get("retry-after"))) is not None:
         return max(0.0, delay)
     for name in ("retry-after", "x-rate-limit-reset-at-utc"):
-        if name in headers and (moment := _moment(headers[name].strip())) is not None:
+        if name in headers and (moment := moment_in(headers[name])) is not None:
             return max(0.0, moment - now)
     return None
 
@@ -207,9 +207,11 @@ def number_in(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _moment(text: str) -> float | None:
-    if (number := number_in(text)) is not None:
+def moment_in(value: Any) -> float | None:
+    """A time, as seconds since the epoch: from seconds or milliseconds, ISO 8601, or an HTTP date."""
+    if (number := number_in(value)) is not None:
         return number / 1000 if number > 1e11 else number
+    text = str(value).strip()
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = parse(text)

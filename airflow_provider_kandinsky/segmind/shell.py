@@ -57,7 +57,7 @@ SUBMIT_RETRY: Final[dict[str, Any]] = {
 class Shell:
     """The base of both clients.
 
-    :param api_key: the account's key; see :class:`~.calls.Api` for it and the next two.
+    :param api_key: the account's key; see :class:`~.calls.Api` for it and the next three.
     :param request_timeout: seconds for one whole request, except the v1 call's.
     :param clock: wall clock, seconds since the epoch.
     """
@@ -68,10 +68,11 @@ class Shell:
         base_url: str = DEFAULT_BASE_URL,
         *,
         allow_insecure: bool = False,
+        history_url: str | None = None,
         request_timeout: float = REQUEST_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._api = Api(api_key, base_url, allow_insecure)
+        self._api = Api(api_key, base_url, allow_insecure, history_url)
         self._request_timeout = request_timeout
         self._clock = clock
 

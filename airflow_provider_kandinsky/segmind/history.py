@@ -1,0 +1,140 @@
+"""The request history: what was asked of the service, at any time, and what came of it. It is only ever read.
+
+The keys of a row are known from the vendor's own SDK; the key of the list that holds the rows, and that of the
+time, are not: the one list of objects in the body is taken, and the first time among the likely ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
+from airflow_provider_kandinsky.segmind.images import collect_images
+from airflow_provider_kandinsky.segmind.refusals import Answer, Purpose, error_text, moment_in, number_in, refusal
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus
+
+_TIME_KEYS: Final = ("model_created", "created_at", "created", "timestamp")
+
+#: Rows asked for at once; the vendor allows 100.
+PAGE_SIZE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PastRequest:
+    """One request of the history.
+
+    :param request_id: the job.
+    :param status: COMPLETED, FAILED, or UNKNOWN for what is not finished.
+    :param payload: the inputs as they were sent.
+    :param images: what it gave; as many as the history tells of.
+    :param created_at: seconds since the epoch; ``None`` if the history does not tell.
+    :param cost: in US dollars; ``None`` is unknown.
+    """
+
+    request_id: str
+    model: str
+    status: JobStatus
+    payload: Mapping[str, Any]
+    images: tuple[Image, ...]
+    created_at: float | None
+    cost: float | None
+
+    def asked_for(self, payload: Mapping[str, Any]) -> bool:
+        """Whether it was made with this payload; what the service may have added to it does not count."""
+        return all(name in self.payload and _same(self.payload[name], value) for name, value in payload.items())
+
+    def result(self) -> GenerationResult:
+        """The pictures it gave, as far as the history tells."""
+        seed = number_in(self.payload.get("seed"))
+        return GenerationResult(
+            request_id=self.request_id,
+            images=self.images,
+            model=self.model,
+            seed=None if seed is None or seed < 0 else int(seed),
+            cost=self.cost,
+        )
+
+
+def read_history(answer: Answer) -> list[PastRequest]:
+    """Read one page of the history, in its order (newest first). A request of several pictures has a row for each;
+    they become one.
+
+    :raises InvalidResponseError: there is no list of objects in the body.
+    :raises KandinskyError: what the status means, unless it is 2xx.
+    """
+    if not answer.is_success:
+        raise refusal(answer, Purpose.ACCOUNT)
+    rows = _rows(answer.json(), depth=4)
+    if rows is None:
+        raise InvalidResponseError(f"This is no request history: {error_text(answer)}", http_status=answer.status)
+    found: dict[str, PastRequest] = {}
+    for row in filter(None, map(_past_request, rows)):
+        known = found.setdefault(row.request_id, row)
+        images = tuple(dict.fromkeys((*known.images, *row.images)))
+        found[row.request_id] = replace(known, images=images)
+    return list(found.values())
+
+
+def read_past_request(answer: Answer) -> PastRequest | None:
+    """Read one request asked for by its id; ``None`` if the history does not have it.
+
+    :raises InvalidResponseError: the body is not a row of the history.
+    :raises KandinskyError: what the status means, unless it is 2xx or 404.
+    """
+    if answer.status == 404:
+        return None
+    if not answer.is_success:
+        raise refusal(answer, Purpose.ACCOUNT)
+    past = next(filter(None, map(_past_request, _objects(answer.json(), depth=3))), None)
+    if past is None:
+        raise InvalidResponseError(f"This is no past request: {error_text(answer)}", http_status=answer.status)
+    return past
+
+
+def _rows(body: Any, depth: int) -> list[dict[str, Any]] | None:
+    """The one list of objects, wherever it is. An empty history has an empty list."""
+    if isinstance(body, list):
+        return [row for row in body if isinstance(row, dict)]
+    if isinstance(body, dict) and depth:
+        lists = (_rows(value, depth - 1) for value in body.values())
+        found = [rows for rows in lists if rows is not None]
+        return next((rows for rows in found if rows), found[0] if found else None)
+    return None
+
+
+def _objects(body: Any, depth: int) -> Iterator[dict[str, Any]]:
+    """The object itself, and those that it may be wrapped around."""
+    if isinstance(body, dict):
+        yield body
+        for value in body.values() if depth else ():
+            yield from _objects(value, depth - 1)
+    elif isinstance(body, list) and depth:
+        for value in body:
+            yield from _objects(value, depth - 1)
+
+
+def _past_request(row: Mapping[str, Any]) -> PastRequest | None:
+    request_id = row.get("request_id")
+    if not isinstance(request_id, str) or not request_id:
+        return None
+    payload = row.get("request_body")
+    moments = (moment_in(row[key]) for key in _TIME_KEYS if row.get(key))
+    return PastRequest(
+        request_id=request_id,
+        model=str(row.get("model_name") or ""),
+        status=JobStatus.parse(row.get("model_status")),
+        payload=payload if isinstance(payload, dict) else {},
+        images=collect_images(row.get("generation_url")),
+        created_at=next((moment for moment in moments if moment is not None), None),
+        cost=number_in(row.get("credits_deduction")),
+    )
+
+
+def _same(told: Any, sent: Any) -> bool:
+    """Whether two values are one, though the history may have turned numbers into text."""
+    if told == sent:
+        return True
+    told_number, sent_number = number_in(told), number_in(sent)
+    return told_number is not None and told_number == sent_number
