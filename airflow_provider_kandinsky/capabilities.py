@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
 
 async def amask_secret(secret: str) -> None:
@@ -15,3 +20,8 @@ async def amask_secret(secret: str) -> None:
         await asyncio.to_thread(mask_secret, secret)
     else:
         await amask(secret)
+
+
+def task_state_store(context: Context) -> TaskStateStoreAccessor | None:
+    """What a task instance can keep across its tries; ``None`` before Airflow 3.3."""
+    return context.get("task_state_store")

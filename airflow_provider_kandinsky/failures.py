@@ -1,4 +1,4 @@
-"""What a failure means to Airflow: whether a retry can cure it.
+"""What a failure means to Airflow: whether a retry can cure it, and what it will do.
 
 Airflow retries any exception but :class:`~airflow.sdk.exceptions.AirflowFailException`. So an error that would only
 come again (a bad key, a refused parameter, blocked content) becomes one, with the typed error as its cause; all
@@ -12,18 +12,32 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, SubmissionUnknownError
 
 
 @contextmanager
-def fail_at_once_if_final() -> Iterator[None]:
-    """Turn errors that no retry can cure into failures that Airflow does not retry.
+def failures_for_airflow(*, durable: bool = True) -> Iterator[None]:
+    """Say in each error what a retry will do, and stop the retries that can do nothing.
 
+    :param durable: whether the next try will know what this one has bought.
     :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause.
     """
     try:
         yield
     except KandinskyError as error:
+        error.advice = _advice(error, durable)
         if error.retryable:
             raise
-        raise AirflowFailException(f"{error} No retry can cure this, so none is made.") from error
+        raise AirflowFailException(str(error)) from error
+
+
+def _advice(error: KandinskyError, durable: bool) -> str:
+    if not error.retryable:
+        return "No retry can cure this, so none is made."
+    if isinstance(error, SubmissionUnknownError):
+        return "A retry asks the request history what became of it."
+    if isinstance(error, JobFailedError):
+        return "A retry submits it anew."
+    if error.request_id is None:
+        return "Nothing was accepted; a retry submits it."
+    return "A retry takes it up again." if durable else "A retry buys it again, because durable=False keeps no record."

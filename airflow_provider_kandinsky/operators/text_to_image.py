@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import random
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, NoReturn
 
+import pendulum
 from airflow.configuration import conf
+from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 
 from airflow_provider_kandinsky.delivery import deliver
-from airflow_provider_kandinsky.failures import fail_at_once_if_final
+from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.polling import RECORD_LIFETIME, JobPoller
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.ledger import JobLedger, seed_of
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
+from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT, JobPoller
+from airflow_provider_kandinsky.segmind.schemas import (
+    DEFAULT_MODEL,
+    RECORD_LIFETIME,
+    GenerationResult,
+    TextToImageRequest,
+)
 from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
+from airflow_provider_kandinsky.submission import ON_UNKNOWN_SUBMIT, OnUnknownSubmit, Purchase, Submission
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 #: The arguments that describe the picture, by the API's own names.
@@ -23,6 +35,8 @@ GENERATION_ARGUMENTS: Final = tuple(TextToImageRequest.model_fields)
 
 #: How long after the trigger's own deadline Airflow's deferral timeout comes, should the triggerer be gone.
 _BACKSTOP: Final = timedelta(minutes=5)
+#: Over how many seconds submissions are spread that wait for one reset of the rate limit.
+_RESET_SPREAD: Final = 5.0
 
 
 class KandinskyTextToImageOperator(BaseOperator):
@@ -42,7 +56,8 @@ class KandinskyTextToImageOperator(BaseOperator):
     :param samples: how many pictures, 1 to 8; the service paints 1 if unset.
     :param num_inference_steps: 10 to 40.
     :param guidance_scale: how closely to follow the prompt.
-    :param seed: 0 or more repeats a picture, ``-1`` asks the service for a random one.
+    :param seed: 0 or more repeats a picture, ``-1`` asks the service for a random one. If unset, the task instance
+        gets one of its own, the same in every try.
     :param img_width: 512 or 1024 pixels.
     :param img_height: 512 or 1024 pixels.
     :param base64: have the service send the pictures in its answer; needs an ``output_path``, because pictures are
@@ -55,6 +70,10 @@ class KandinskyTextToImageOperator(BaseOperator):
         the job's age to at most 15 s.
     :param timeout: seconds from submission until the task gives up waiting; at most 3600, for the service forgets
         a job after an hour.
+    :param durable: keep in Airflow's task state store (3.3 and later) what was bought, so that no retry, crash or
+        clear buys it again.
+    :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
+        tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.
     :raises KandinskyError: what a retry may cure: outages, rate limits, a failed job, the timeout.
     """
@@ -81,6 +100,8 @@ class KandinskyTextToImageOperator(BaseOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | None = None,
         timeout: float = WAIT_TIMEOUT,
+        durable: bool = True,
+        on_unknown_submit: OnUnknownSubmit = "fail",
         output_path: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -101,29 +122,20 @@ class KandinskyTextToImageOperator(BaseOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
+        self.durable = durable
+        self.on_unknown_submit = on_unknown_submit
         self.output_path = output_path
         self._request_id: str | None = None
-        with fail_at_once_if_final():
+        with failures_for_airflow(durable=self.durable):
             self._check_literals()
 
     def execute(self, context: Context) -> list[str] | str:
-        """Submit, then wait here, defer, or return, as the arguments say."""
-        with fail_at_once_if_final(), KandinskyHook(self.kandinsky_conn_id) as hook:
-            request = self._request()
-            job = hook.submit(request, self.model)
-            self._request_id = job.request_id
-            submitted_at = time.time()
-            context["ti"].xcom_push(key="request_id", value=job.request_id)
-            self.log.info("Submitted request %s to %s", job.request_id, self.model)
-            if not self.wait_for_completion:
-                return job.request_id
-            deadline = submitted_at + self.timeout
-            if self.deferrable:
-                self._defer_until(job.request_id, deadline, submitted_at)
-            poller = JobPoller(
-                job.request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=self.poll_interval
-            )
-            return deliver(hook.get_conn().follow(poller, self.model), context)
+        """Submit, unless an earlier try has; then wait here, defer, or return, as the arguments say."""
+        return self._generate(context)
+
+    def execute_after_reset(self, context: Context, event: Any) -> list[str] | str:
+        """Take up a submission that had to wait for the rate limit to reset."""
+        return self._generate(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
         """Take up what the trigger found.
@@ -131,31 +143,112 @@ class KandinskyTextToImageOperator(BaseOperator):
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
         self._request_id = event["request_id"]
-        with fail_at_once_if_final(), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return deliver(result_in_event(event, hook, self.model), context)
+        with failures_for_airflow(durable=self.durable), KandinskyHook(self.kandinsky_conn_id) as hook:
+            return self._deliver(result_in_event(event, hook, self.model), context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; if that is because the deferral itself ended, have one last look at the job."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            ti = context["ti"]
+            request_id = ti.xcom_pull(task_ids=self.task_id, map_indexes=ti.map_index, key="request_id")
+            if request_id is None:
+                raise
+            self.log.warning("Waiting for request %s in the triggerer ended: %s", request_id, error)
+        with failures_for_airflow(durable=self.durable), KandinskyHook(self.kandinsky_conn_id) as hook:
+            return self._wait_here(hook, Purchase(request_id, ti.start_date.timestamp()), time.time(), context)
 
     def on_kill(self) -> None:
         """Say what became of the money; the service has no call to cancel a job."""
         if self._request_id is not None:
             self.log.warning("Request %s was not cancelled and may still be billed", self._request_id)
 
-    def _defer_until(self, request_id: str, deadline: float, submitted_at: float) -> NoReturn:
+    def _generate(self, context: Context) -> list[str] | str:
+        ti = context["ti"]
+        with failures_for_airflow(durable=self.durable), KandinskyHook(self.kandinsky_conn_id) as hook:
+            submission = Submission(
+                hook,
+                JobLedger.of(context, durable=self.durable),
+                self._request(context),
+                self.model,
+                max_tries=ti.max_tries,
+                on_unknown_submit=self.on_unknown_submit,
+            )
+            try:
+                purchase = submission.settle()
+            except RateLimitedError as error:
+                if self.deferrable:
+                    self._defer_until_reset(error)
+                raise
+            self._request_id = purchase.request_id
+            ti.xcom_push(key="request_id", value=purchase.request_id)
+            if not self.wait_for_completion:
+                return purchase.request_id
+            if purchase.result is not None:
+                return self._deliver(purchase.result, context)
+            # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
+            deadline = min(time.time() + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
+            if self.deferrable:
+                self._defer_until(deadline, purchase)
+            return self._wait_here(hook, purchase, deadline, context)
+
+    def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float, context: Context) -> list[str]:
+        poller = JobPoller(
+            purchase.request_id,
+            submitted_at=purchase.submitted_at,
+            deadline=deadline,
+            poll_interval=self.poll_interval,
+        )
+        try:
+            result = hook.get_conn().follow(poller, self.model)
+        except AirflowTaskTimeout as error:
+            raise AirflowTaskTimeout(
+                f"{error}. Request {purchase.request_id} may still be running, and will then be billed. "
+                + ("A retry takes it up again" if self.durable else "A retry buys it again")
+            ) from error
+        return self._deliver(result, context)
+
+    def _deliver(self, result: GenerationResult, context: Context) -> list[str]:
+        if result.seed is None:
+            result = replace(result, seed=self._seed(context))
+        return deliver(result, context)
+
+    def _defer_until(self, deadline: float, purchase: Purchase) -> NoReturn:
         self.defer(
             trigger=KandinskyJobTrigger(
-                request_id=request_id,
+                request_id=purchase.request_id,
                 kandinsky_conn_id=self.kandinsky_conn_id,
                 model=self.model,
-                submitted_at=submitted_at,
+                submitted_at=purchase.submitted_at,
                 deadline=deadline,
                 poll_interval=self.poll_interval,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=deadline - time.time()) + _BACKSTOP,
+            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + _BACKSTOP,
         )
 
-    def _request(self) -> TextToImageRequest:
+    def _defer_until_reset(self, error: RateLimitedError) -> NoReturn:
+        """Let go of the worker until the limit resets; nothing was accepted, so the ledger holds nothing."""
+        # All tasks that ran into the limit are told the same moment.
+        wait = (error.retry_after or LONGEST_ADVISED_WAIT) + random.uniform(0, _RESET_SPREAD)
+        moment = pendulum.now("UTC").add(seconds=wait)
+        self.log.info("Rate limited; submitting at %s", moment)
+        self.defer(trigger=DateTimeTrigger(moment), method_name="execute_after_reset")
+
+    def _seed(self, context: Context) -> int | None:
+        """The seed that was sent: the given one, else the task instance's own."""
+        if self.seed is not None:
+            return None if str(self.seed) == "-1" else int(self.seed)
+        ti = context["ti"]
+        return seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
+
+    def _request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments."""
-        request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
+        arguments = {name: getattr(self, name) for name in GENERATION_ARGUMENTS}
+        if self.seed is None:
+            arguments["seed"] = self._seed(context)
+        request = TextToImageRequest(**arguments)
         if request.base64 and not self.output_path:
             raise BadRequestError(
                 "base64=True needs an output_path: pictures are not put into XCom. Nothing was submitted."
@@ -173,6 +266,11 @@ class KandinskyTextToImageOperator(BaseOperator):
             raise BadRequestError(
                 f"timeout={self.timeout!r} is not allowed: it must be a number of seconds above 0, "
                 f"at most {RECORD_LIFETIME:.0f}"
+            )
+        if self.on_unknown_submit not in ON_UNKNOWN_SUBMIT:
+            raise BadRequestError(
+                f"on_unknown_submit={self.on_unknown_submit!r} is not allowed: it must be one of "
+                f"{', '.join(ON_UNKNOWN_SUBMIT)}"
             )
         if self.poll_interval is not None and self.poll_interval <= 0:
             raise BadRequestError(

@@ -31,7 +31,7 @@ answer before it is read, and no error here is raised from an exception that hol
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 
 
 class Billing(StrEnum):
@@ -52,9 +52,11 @@ class KandinskyError(Exception):
     """
 
     #: Whether the same call, made again later without any change, can succeed.
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
     #: Whether money may have been spent on what failed.
     billing: Billing = Billing.NO
+    #: What a retry will do, as far as the caller has said so.
+    advice: str = ""
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class KandinskyError(Exception):
         if self.http_status is not None:
             facts.append(f"HTTP {self.http_status}")
         facts.append(f"billed: {self.billing}")
-        return f"{self.message} [{', '.join(facts)}]"
+        return f"{self.message} [{', '.join(facts)}] {self.advice}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's event; :func:`error_from_dict` is the way back."""

@@ -21,9 +21,6 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
-#: How long the service keeps what it knows of a job, in seconds from its submission.
-RECORD_LIFETIME: Final = 3600.0
-
 SHORTEST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 15.0
 #: The interval as a share of the job's age. A job of 10 minutes costs about 65 looks.

@@ -20,6 +20,11 @@ from airflow_provider_kandinsky.segmind.errors import BadRequestError
 
 DEFAULT_MODEL: Final = "kandinsky2.1-txt2im"
 
+#: How long the service keeps what it knows of a job, in seconds from its submission.
+RECORD_LIFETIME: Final = 3600.0
+#: How long it keeps the pictures, in seconds; reported, not documented.
+IMAGE_LIFETIME: Final = 7 * 24 * 3600.0
+
 SCHEDULERS: Final = ("DDIM", "P-Sampler")
 IMAGE_SIDES: Final = (512, 1024)
 
