@@ -1,0 +1,234 @@
+"""Answers of the service, and what they are read as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_kandinsky.segmind import wire
+from airflow_provider_kandinsky.segmind.errors import (
+    Billing,
+    ConfigurationError,
+    EmptyResultError,
+    InvalidResponseError,
+    JobFailedError,
+    KandinskyError,
+    SubmissionUnknownError,
+)
+from airflow_provider_kandinsky.segmind.refusals import Answer
+from airflow_provider_kandinsky.segmind.schemas import Credits, Image, Job, JobStatus
+
+URL = "https://images.segmind.com/generations/1.jpeg"
+DONE = {"status": "COMPLETED", "error": None, "output": URL}
+HTML = b"<html><head><title>502 Bad\n Gateway</title></head></html>"
+PNG = b"\x89PNG\r\n\x1a\n pixels"
+NOT_JSON = {"HTML": HTML, "empty": b"", "cut off": b'{"status": "COMPL', "binary": b"\xff\xfe\x00"}
+NOT_OBJECTS: dict[str, Any] = NOT_JSON | {"list": [DONE], "text": "COMPLETED", "null": b"null", "number": 1}
+MakeAnswer = Callable[..., Answer]
+
+
+def by_id(table: dict[str, Any]) -> Any:
+    return [pytest.param(value, id=name) for name, value in table.items()]
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+@pytest.mark.parametrize(
+    ("body", "job"),
+    [
+        ({"request_id": "2c7f-11", "status": "QUEUED", "status_url": "https://evil/"}, Job("2c7f-11")),
+        ({"request_id": "r1"}, Job("r1", JobStatus.UNKNOWN)),
+        ({"request_id": " r/1 \n", "status": "processing"}, Job("r/1", JobStatus.PROCESSING)),
+    ],
+    ids=["documented", "id alone", "odd id"],
+)
+def test_a_submission_gives_its_job(answer: MakeAnswer, status: int, body: dict[str, Any], job: Job) -> None:
+    assert wire.read_submission(answer(body, status)) == job
+
+
+@pytest.mark.parametrize(
+    "body",
+    by_id(NOT_OBJECTS | {"no id": {"status": "QUEUED"}, "blank id": {"request_id": " "}, "number": {"request_id": 7}}),
+)
+def test_an_accepted_submission_without_id_may_be_running(answer: MakeAnswer, body: Any) -> None:
+    with pytest.raises(SubmissionUnknownError) as caught:
+        wire.read_submission(answer(body))
+    assert (caught.value.http_status, caught.value.billing) == (200, Billing.MAYBE)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"status": "QUEUED", "request_id": "r", "metrics": {}}, JobStatus.QUEUED),
+        ({"status": "PROCESSING"}, JobStatus.PROCESSING),
+        ({"status": "COMPLETED", "metrics": {"inference_time": 13.06}}, JobStatus.COMPLETED),
+        ({"status": "completed"}, JobStatus.COMPLETED),
+        ({"status": "WARMING_UP"}, JobStatus.UNKNOWN),
+        ({"status": None}, JobStatus.UNKNOWN),
+        ({}, JobStatus.UNKNOWN),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_status_is_read(answer: MakeAnswer, body: dict[str, Any], status: JobStatus) -> None:
+    assert wire.read_status(answer(body), "r") is status
+
+
+def read_both(answer: Answer) -> list[Callable[[], Any]]:
+    return [lambda: wire.read_status(answer, "r"), lambda: wire.read_result(answer, "r")]
+
+
+@pytest.mark.parametrize("http_status", [200, 422])
+@pytest.mark.parametrize("word", ["FAILED", "failed"])
+def test_failed_is_failed_under_any_http_status(answer: MakeAnswer, http_status: int, word: str) -> None:
+    for read in read_both(answer({"status": word, "error": "the worker broke", "output": URL}, http_status)):
+        with pytest.raises(JobFailedError, match="the worker broke") as caught:
+            read()
+        error = caught.value
+        assert (error.http_status, error.request_id, error.billing) == (http_status, "r", Billing.NO)
+
+
+@pytest.mark.parametrize("body", by_id(NOT_OBJECTS))
+def test_422_is_failed_whatever_its_body(answer: MakeAnswer, body: Any) -> None:
+    for read in read_both(answer(body, 422)):
+        with pytest.raises(JobFailedError):
+            read()
+
+
+@pytest.mark.parametrize("body", by_id(NOT_OBJECTS))
+def test_nonsense_under_200_is_no_answer(answer: MakeAnswer, body: Any) -> None:
+    for read in read_both(answer(body)):
+        with pytest.raises(InvalidResponseError) as caught:
+            read()
+        assert caught.value.retryable
+        assert (caught.value.request_id, caught.value.billing) == ("r", Billing.MAYBE)
+
+
+def test_an_html_page_is_told_by_its_title(answer: MakeAnswer) -> None:
+    with pytest.raises(InvalidResponseError, match="an HTML page, '502 Bad Gateway'"):
+        wire.read_status(answer(HTML), "r")
+
+
+def test_the_documented_result_is_read_whole(answer: MakeAnswer) -> None:
+    metrics = {
+        "cost": 0.0123, "remaining_credits": 9.5, "inference_time": 13.06, "queue_time": 0.5, "total_time": 13.6,
+        "retry_count": 0,
+    }  # fmt: skip
+    images = [{"url": URL, "content_type": "image/jpeg", "file_name": "1.jpeg", "file_size": 5}]
+    body = DONE | {"images": images, "seed": "9007199254740993", "prompt": "a cat", "timings": {}, "metrics": metrics}
+    result = wire.read_result(answer(body), "r", "kandinsky2.1-txt2im")
+    assert result.urls == [URL]
+    assert (result.request_id, result.model, result.seed) == ("r", "kandinsky2.1-txt2im", 9007199254740993)
+    assert (result.cost, result.inference_time, result.queue_time, result.total_time) == (0.0123, 13.06, 0.5, 13.6)
+    assert result.metrics == metrics
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        {},
+        {"metrics": None},
+        {"metrics": []},
+        {"metrics": {}, "timings": None, "seed": None},
+        {"metrics": {"cost": None}},
+    ]
+    + [{"metrics": {"cost": cost}} for cost in ("free", True, [], {}, "NaN")],
+    ids=str,
+)
+def test_what_is_missing_is_unknown_and_never_zero(answer: MakeAnswer, rest: dict[str, Any]) -> None:
+    result = wire.read_result(answer(DONE | rest), "r")
+    told = (result.cost, result.inference_time, result.queue_time, result.total_time, result.seed, result.model)
+    assert told == (None,) * 6
+
+
+@pytest.mark.parametrize(("cost", "read"), [(0, 0.0), ("0.02", 0.02), (1, 1.0)])
+def test_a_cost_that_was_told_is_taken(answer: MakeAnswer, cost: Any, read: float) -> None:
+    assert wire.read_result(answer(DONE | {"metrics": {"cost": cost}}), "r").cost == read
+
+
+def test_times_can_come_as_timings(answer: MakeAnswer) -> None:
+    result = wire.read_result(answer(DONE | {"timings": {"inference_time": 3, "total_time": "4"}}), "r")
+    assert (result.inference_time, result.queue_time, result.total_time) == (3.0, None, 4.0)
+
+
+@pytest.mark.parametrize("seed", [5, "5", " 5 "])
+def test_a_seed_is_read_from_number_and_text(answer: MakeAnswer, seed: Any) -> None:
+    assert wire.read_result(answer(DONE | {"seed": seed}), "r").seed == 5
+
+
+@pytest.mark.parametrize("word", ["QUEUED", "PROCESSING", "WARMING_UP", None])
+def test_a_result_that_is_not_there_yet_is_waited_for(answer: MakeAnswer, word: str | None) -> None:
+    with pytest.raises(InvalidResponseError, match="not there yet") as caught:
+        wire.read_result(answer({"status": word, "output": URL}), "r")
+    assert caught.value.retryable
+
+
+def test_a_result_needs_no_status(answer: MakeAnswer) -> None:
+    assert wire.read_result(answer({"output": URL}), "r").urls == [URL]
+
+
+def test_completed_without_image_names_the_keys_that_came(answer: MakeAnswer) -> None:
+    with pytest.raises(EmptyResultError, match="error, output, seed, status") as caught:
+        wire.read_result(answer({"status": "COMPLETED", "seed": 3, "output": "done", "error": None}), "r")
+    error = caught.value
+    assert (error.request_id, error.billing, error.retryable) == ("r", Billing.YES, False)
+
+
+def test_a_binary_picture_of_v1_is_taken(answer: MakeAnswer) -> None:
+    result = wire.read_generation(answer(PNG), "m")
+    assert (result.images, result.model, result.request_id, result.cost) == ((Image(data=PNG),), "m", None, None)
+
+
+def test_json_of_v1_is_taken(answer: MakeAnswer) -> None:
+    assert wire.read_generation(answer({"images": [{"url": URL}]}), "m").urls == [URL]
+
+
+@pytest.mark.parametrize("body", by_id(NOT_OBJECTS | {"queued": {"status": "QUEUED"}}))
+def test_nonsense_of_v1_may_have_been_billed(answer: MakeAnswer, body: Any) -> None:
+    with pytest.raises(SubmissionUnknownError) as caught:
+        wire.read_generation(answer(body), "m")
+    assert caught.value.billing == "maybe"
+
+
+@pytest.mark.parametrize("http_status", [200, 422])
+def test_a_failure_of_v1_is_a_failure(answer: MakeAnswer, http_status: int) -> None:
+    with pytest.raises(JobFailedError, match="broke"):
+        wire.read_generation(answer({"status": "FAILED", "error": "broke"}, http_status), "m")
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ({"credits": 0.0, "free-credits": 0.018}, Credits(0.0, 0.018)),
+        ({"credits": "1.5"}, Credits(1.5, None)),
+        ({"credits": 3, "free-credits": None}, Credits(3.0, None)),
+    ],
+    ids=str,
+)
+def test_credits_are_read(answer: MakeAnswer, body: dict[str, Any], left: Credits) -> None:
+    assert wire.read_credits(answer(body)) == left
+
+
+@pytest.mark.parametrize("key", ["error", "message", "detail"])
+def test_no_record_of_credits_is_a_good_key(answer: MakeAnswer, key: str) -> None:
+    assert wire.read_credits(answer({key: "No credits found for the user"}, 404)) == Credits(None)
+
+
+@pytest.mark.parametrize("body", by_id(NOT_OBJECTS | {"no number": {"credits": "many"}, "bool": {"credits": True}}))
+def test_credits_that_are_none_are_no_answer(answer: MakeAnswer, body: Any) -> None:
+    with pytest.raises(InvalidResponseError):
+        wire.read_credits(answer(body))
+
+
+def test_another_404_for_credits_is_a_wrong_host(answer: MakeAnswer) -> None:
+    with pytest.raises(ConfigurationError, match="host"):
+        wire.read_credits(answer({"error": "Not Found"}, 404))
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_errors_of_the_connection(answer: MakeAnswer, status: int) -> None:
+    moved = answer(b"", status, {"location": "https://evil/"})
+    for read in (*read_both(moved), lambda: wire.read_submission(moved), lambda: wire.read_credits(moved)):
+        with pytest.raises(KandinskyError) as caught:
+            read()
+        assert type(caught.value) is ConfigurationError
