@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
@@ -82,6 +83,13 @@ def connect(request: pytest.FixtureRequest, fake_time: FakeTime) -> Iterator[Cal
 
 
 @pytest.fixture
+def sandbox(kandinsky_sandbox: Sandbox) -> Sandbox:
+    """Jobs are finished at once here: the clients' time passes only by their sleeping."""
+    kandinsky_sandbox.configure(latency=0)
+    return kandinsky_sandbox
+
+
+@pytest.fixture
 def a_cat() -> TextToImageRequest:
     return TextToImageRequest(prompt="a cat", seed=7)
 
@@ -113,6 +121,9 @@ class RawServer:
         self._thread.start()
 
     def close(self) -> None:
+        """Stop, after all who have connected were heard."""
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         # Closing alone does not wake an accept() on every system; a caller does.
         socket.create_connection(self._listener.getsockname()).close()
@@ -123,10 +134,11 @@ class RawServer:
         while True:
             connection, _ = self._listener.accept()
             with connection:
-                if self._stopped.is_set():
-                    return
                 try:
-                    self.received.append(connection.recv(65536))
+                    heard = connection.recv(65536)
+                    if not heard and self._stopped.is_set():
+                        return
+                    self.received.append(heard)
                     self._speak(connection)
                 except OSError:
                     continue  # the client hung up, as some tests want it to
