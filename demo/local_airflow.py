@@ -1,0 +1,228 @@
+"""A real Airflow on this machine: every component a process of its own, to be looked into, killed and restarted."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, get_args
+
+import httpx
+from cryptography.fernet import Fernet
+
+from demo.airflow_rest import AirflowRest
+from demo.process_session import ProcessSession
+
+Component = Literal["api-server", "scheduler", "dag-processor", "triggerer"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
+
+# The rows by which the components report to the metadata database; the API server writes none.
+JOB_TYPES: dict[Component, str] = {
+    "scheduler": "SchedulerJob",
+    "dag-processor": "DagProcessorJob",
+    "triggerer": "TriggererJob",
+}
+
+
+class LocalAirflow(AirflowRest):
+    """Airflow on SQLite with the LocalExecutor, bound to loopback, for one AIRFLOW_HOME.
+
+    Not ``airflow standalone``, because a test has to kill the triggerer and leave the rest alone.
+
+    :param home: the AIRFLOW_HOME; the database, the logs and the keys stay there.
+    :param dags_folder: where the DAG files are; ``home/dags`` unless given.
+    :param parallelism: how many tasks run at a time; each has its worker process.
+    :param env: further environment variables of all components, such as ``AIRFLOW_CONN_KANDINSKY_DEFAULT`` or any
+        ``AIRFLOW__SECTION__KEY``.
+    :param template: where the empty, migrated database is kept, to be made once and copied by later instances.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        dags_folder: Path | None = None,
+        parallelism: int = 8,
+        env: Mapping[str, str] | None = None,
+        template: Path | None = None,
+    ) -> None:
+        self.home = home.resolve()
+        self.dags_folder = (dags_folder or self.home / "dags").resolve()
+        self.port = free_port()
+        super().__init__(f"http://127.0.0.1:{self.port}")
+        self._template = template
+        self._sessions: dict[Component, ProcessSession] = {}
+        self._started_at: dict[Component, datetime] = {}
+        for folder in (self.home / "logs", self.dags_folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.env = self._environment(parallelism) | dict(env or {})
+
+    def __enter__(self) -> Self:
+        try:
+            self._create_database()
+            self.start(*COMPONENTS)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *components: Component, timeout: float = 90) -> None:
+        """Start components and wait until each has reported for duty.
+
+        :param timeout: seconds to wait for all of them.
+        """
+        for component in components:
+            if component in self._sessions and self._sessions[component].pids():
+                raise RuntimeError(f"the {component} is running already")
+            options = ["--host", "127.0.0.1"] if component == "api-server" else []
+            # Without log servers: all logs lie in this home, where the API server reads them itself.
+            options += ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
+            self._started_at[component] = datetime.now(UTC)
+            self._sessions[component] = ProcessSession(
+                _airflow(component, *options), self.log_file(component), self.env
+            )
+        self._wait_until_ready(components, timeout)
+
+    def kill(self, component: Component) -> None:
+        """Kill a component with everything it started, as a crash of its machine would."""
+        self._sessions[component].kill()
+
+    def stop(self) -> None:
+        """Stop all components; ask first, then kill what is left after a few seconds."""
+        for session in self._sessions.values():
+            session.terminate()
+        for session in self._sessions.values():
+            session.stop()
+
+    def pids(self, component: Component) -> list[int]:
+        """Return the pids of a component and of everything it started."""
+        return self._sessions[component].pids()
+
+    def log_file(self, component: Component) -> Path:
+        """Return where a component's own output goes; task logs are in ``home/logs`` too, in folders by DAG."""
+        return self.home / "logs" / f"{component}.log"
+
+    def command(self, *arguments: str) -> str:
+        """Run an ``airflow`` command against this home and return its output."""
+        done = subprocess.run(_airflow(*arguments), env=self.env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"airflow {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def _create_database(self) -> None:
+        database = self.home / "airflow.db"
+        if database.exists():
+            return
+        if self._template and self._template.exists():
+            shutil.copy(self._template, database)
+            return
+        self.command("db", "migrate")
+        if self._template:
+            # By rename, as several test processes may come here at once.
+            unfinished = self._template.with_suffix(f".{os.getpid()}")
+            shutil.copy(database, unfinished)
+            unfinished.rename(self._template)
+
+    def _wait_until_ready(self, components: tuple[Component, ...], timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        waiting = list(components)
+        while waiting := [component for component in waiting if not self._is_ready(component)]:
+            for component in waiting:
+                session = self._sessions[component]
+                if session.exit_code is not None:
+                    raise RuntimeError(f"the {component} ended with {session.exit_code}:\n{session.log_tail()}")
+            if time.monotonic() > deadline:
+                tails = "\n".join(self._sessions[component].log_tail() for component in waiting)
+                raise TimeoutError(f"not ready after {timeout:.0f} s: {', '.join(waiting)}\n{tails}")
+            time.sleep(0.1)
+
+    def _is_ready(self, component: Component) -> bool:
+        try:
+            if component == "api-server":
+                return self._http.get("/api/v2/version").is_success
+            jobs = self.api("GET", "/jobs", params={"job_type": JOB_TYPES[component], "order_by": "-start_date"})
+        except httpx.TransportError:
+            return False
+        # By its own row: for half a minute after a crash the health page still counts the dead one's heartbeat.
+        starts = [datetime.fromisoformat(job["start_date"]) for job in jobs["jobs"]]
+        return any(start > self._started_at[component] for start in starts)
+
+    def _environment(self, parallelism: int) -> dict[str, str]:
+        """Make the whole environment: nothing of the user's own Airflow, and no key that could be spent, gets in."""
+        config = self.home / "airflow.cfg"
+        if not config.exists():
+            config.write_text("# All settings come from the environment.\n")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "SEGMIND"))}
+        settings = {
+            "core": {
+                "dags_folder": str(self.dags_folder),
+                "executor": "LocalExecutor",
+                "parallelism": str(parallelism),
+                "max_active_tasks_per_dag": "1000",
+                "load_examples": "False",
+                "fernet_key": self._kept_secret("fernet_key", Fernet.generate_key().decode()),
+                "simple_auth_manager_all_admins": "True",
+                "execution_api_server_url": f"{self.base_url}/execution/",
+                "hostname_callable": "socket.gethostname",
+                "min_serialized_dag_update_interval": "0",
+            },
+            "api": {
+                "host": "127.0.0.1",
+                "port": str(self.port),
+                "base_url": self.base_url,
+                "workers": "1",
+                "secret_key": self._kept_secret("secret_key", secrets.token_urlsafe(32)),
+            },
+            "api_auth": {"jwt_secret": self._kept_secret("jwt_secret", secrets.token_urlsafe(64))},
+            # SQLite has one writer at a time; the others wait for it for a minute instead of five seconds.
+            "database": {"sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db?timeout=60"},
+            "scheduler": {
+                "scheduler_idle_sleep_time": "0.2",
+                "scheduler_heartbeat_sec": "1",
+                # Runs start when asked for. By the clock, to unpause a daily DAG would buy its pictures a second time.
+                "use_job_schedule": "False",
+            },
+            # A new or changed file is seen at once; unchanged ones are left alone, as parsing costs a process.
+            "dag_processor": {"refresh_interval": "1", "bundle_refresh_check_interval": "1"},
+            "triggerer": {"job_heartbeat_sec": "1", "triggerer_health_check_threshold": "15"},
+        }
+        return inherited | {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW_CONFIG": str(config),
+            "PYTHONUNBUFFERED": "1",
+            **{f"AIRFLOW__{s.upper()}__{k.upper()}": v for s, options in settings.items() for k, v in options.items()},
+        }
+
+    def _kept_secret(self, name: str, fresh: str) -> str:
+        """Return this home's secret, made on first use: connections in an old database must stay readable."""
+        file = self.home / f"{name}.secret"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(fresh)
+        return file.read_text()
+
+
+def _airflow(*arguments: str) -> list[str]:
+    """By module and not by name: the ``airflow`` of this Python, whatever is on the PATH."""
+    return [sys.executable, "-m", "airflow", *arguments]
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

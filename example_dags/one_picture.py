@@ -1,0 +1,38 @@
+"""One picture: the smallest use there is. One task paints it, the next one gets its URL from XCom."""
+
+import logging
+from datetime import datetime, timedelta
+
+from airflow.sdk import dag, task
+
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+
+
+@dag(
+    dag_id="kandinsky_one_picture",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    # A retry takes up the job that was already paid for, so retries cost nothing.
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
+    tags=["kandinsky"],
+)
+def one_picture():
+    paint = KandinskyTextToImageOperator(
+        task_id="paint",
+        prompt="a lighthouse in a storm, oil on canvas",
+        negative_prompt="people, text",
+        img_width=512,
+        img_height=512,
+        # No worker waits for the picture; the triggerer does, for all pictures at once.
+        deferrable=True,
+    )
+
+    @task
+    def show(urls: list[str]) -> None:
+        for url in urls:
+            logging.getLogger(__name__).info("Painted: %s", url)
+
+    show(paint.output)
+
+
+one_picture()

@@ -1,0 +1,43 @@
+"""Submit first, wait later: what lies between does not wait for the picture.
+
+With ``wait_for_completion=False`` the operator ends as soon as the job is accepted, and its XCom is the job's id. The
+sensor waits for that job, wherever it was submitted, and leaves the URLs.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from airflow.sdk import dag, task
+
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
+
+
+@dag(
+    dag_id="kandinsky_submit_then_wait",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
+    tags=["kandinsky"],
+)
+def submit_then_wait():
+    submit = KandinskyTextToImageOperator(
+        task_id="submit",
+        prompt="a fox reading a newspaper, watercolour",
+        wait_for_completion=False,
+    )
+    wait = KandinskyJobSensor(task_id="wait", request_id=submit.output, deferrable=True)
+
+    @task
+    def write_caption(request_id: str) -> str:
+        return f"The morning fox (job {request_id})"
+
+    @task
+    def publish(caption: str, urls: list[str]) -> dict[str, str]:
+        logging.getLogger(__name__).info("%s: %s", caption, urls[0])
+        return {"caption": caption, "picture": urls[0]}
+
+    publish(write_caption(submit.output), wait.output)
+
+
+submit_then_wait()

@@ -1,0 +1,47 @@
+"""One real Airflow and one sandbox for all tests in this folder: to start them takes longer than any of the tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.server import running_sandbox
+from demo.local_airflow import LocalAirflow
+
+EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
+
+
+@pytest.fixture(scope="session")
+def _sandbox() -> Iterator[Sandbox]:
+    with running_sandbox(latency=3) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
+def output_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the example DAGs write to, unless told otherwise."""
+    return tmp_path_factory.mktemp("output")
+
+
+@pytest.fixture(scope="session")
+def airflow(_sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    """A running Airflow with the example DAGs, whose ``kandinsky_default`` leads to the sandbox.
+
+    A test may add DAG files to its ``dags_folder``.
+    """
+    home = tmp_path_factory.mktemp("airflow")
+    shutil.copytree(EXAMPLE_DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    env = {"AIRFLOW_CONN_KANDINSKY_DEFAULT": _sandbox.connection(), "KANDINSKY_OUTPUT_FOLDER": str(output_folder)}
+    with LocalAirflow(home, env=env) as airflow:
+        yield airflow
+
+
+@pytest.fixture
+def sandbox(_sandbox: Sandbox) -> Sandbox:
+    """The sandbox of :func:`airflow`, as new for each test."""
+    _sandbox.reset()
+    return _sandbox

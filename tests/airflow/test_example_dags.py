@@ -1,0 +1,94 @@
+"""The example DAGs do in a real Airflow what they say, and buy each picture once."""
+
+from __future__ import annotations
+
+from html import unescape
+from pathlib import Path
+
+import httpx
+import pytest
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from demo.local_airflow import LocalAirflow
+
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+
+
+def run_dag(airflow: LocalAirflow, dag_id: str, conf: dict[str, object] | None = None) -> str:
+    run_id = airflow.trigger_dag(dag_id, conf)
+    state = airflow.wait_for_run(dag_id, run_id, timeout=180)
+    states = [
+        (i["task_id"], i["map_index"], i["state"], i["try_number"]) for i in airflow.task_instances(dag_id, run_id)
+    ]
+    assert state == "success", states
+    return run_id
+
+
+def assert_picture(url: str) -> None:
+    response = httpx.get(url, trust_env=False)
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "image/png"
+
+
+def test_one_picture(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    dag_id = "kandinsky_one_picture"
+    run_id = run_dag(airflow, dag_id)
+
+    [url] = airflow.xcom(dag_id, run_id, "paint")
+    assert_picture(url)
+    [submission] = sandbox.submissions
+    assert airflow.xcom(dag_id, run_id, "paint", "request_id") == submission["request_id"]
+    generation = airflow.xcom(dag_id, run_id, "paint", "generation")
+    assert generation["model"] == submission["model"]
+    assert generation["seed"] == submission["payload"]["seed"]
+    assert generation["cost"] == pytest.approx(0.01)
+    assert url in airflow.task_log(dag_id, run_id, "show")
+
+
+def test_content_pipeline(airflow: LocalAirflow, sandbox: Sandbox, output_folder: Path) -> None:
+    dag_id = "kandinsky_content_pipeline"
+    subjects = ["a lighthouse", 'a "night train" <with> & without', "a herring gull"]
+    run_id = run_dag(airflow, dag_id, {"subjects": subjects})
+
+    pictures = [airflow.xcom(dag_id, run_id, "paint", map_index=index) for index in range(len(subjects))]
+    assert [len(urls) for urls in pictures] == [1, 1, 1]
+    prompts = {s["request_id"]: s["payload"]["prompt"] for s in sandbox.submissions}
+    assert len(prompts) == len(subjects)
+    for index, subject in enumerate(subjects):
+        request_id = airflow.xcom(dag_id, run_id, "paint", "request_id", index)
+        assert prompts[request_id].startswith(subject)
+        assert request_id in pictures[index][0]
+    sheet = Path(airflow.xcom(dag_id, run_id, "contact_sheet"))
+    assert sheet.parent == output_folder
+    page = sheet.read_text(encoding="utf-8")
+    assert all(urls[0] in unescape(page) for urls in pictures)
+    assert "&quot;night train&quot; &lt;with&gt; &amp; without" in page
+    assert "<with>" not in page
+
+
+def test_submit_then_wait(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    dag_id = "kandinsky_submit_then_wait"
+    run_id = run_dag(airflow, dag_id)
+
+    [submission] = sandbox.submissions
+    assert airflow.xcom(dag_id, run_id, "submit") == submission["request_id"]
+    [url] = airflow.xcom(dag_id, run_id, "wait")
+    assert_picture(url)
+    assert airflow.xcom(dag_id, run_id, "publish") == {
+        "caption": f"The morning fox (job {submission['request_id']})",
+        "picture": url,
+    }
+
+
+def test_etl_enrichment_keeps_the_order_of_the_rows(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    dag_id = "kandinsky_etl_enrichment"
+    run_id = run_dag(airflow, dag_id)
+
+    products = airflow.xcom(dag_id, run_id, "extract")
+    enriched = airflow.xcom(dag_id, run_id, "load")
+    assert [{k: v for k, v in row.items() if k != "picture"} for row in enriched] == products
+    assert len(sandbox.submissions) == len(products)
+    job_of_product = {s["payload"]["seed"]: s["request_id"] for s in sandbox.submissions}
+    for row in enriched:
+        assert job_of_product[row["sku"]] in row["picture"]
+        assert_picture(row["picture"])
