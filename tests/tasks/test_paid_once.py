@@ -1,0 +1,242 @@
+"""What a new try does, for each row of the table in docs/money.md, in the worker and deferred."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException
+from conftest import MemoryStore, TaskInstance, paint
+
+from airflow_provider_kandinsky.ledger import JobLedger, LedgerError, seed_of
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.errors import JobFailedError, JobTimeoutError, SubmissionUnknownError
+
+pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+
+
+@pytest.fixture(autouse=True)
+def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.submission.HISTORY_SETTLES", 0.0)
+
+
+def give_up_waiting(sandbox: Sandbox, ti: TaskInstance, **arguments: Any) -> str:
+    """A first try that buys and then fails, leaving a running job and its id in the ledger."""
+    sandbox.configure(latency=60)
+    with pytest.raises(JobTimeoutError):
+        ti.run(paint(timeout=0.1, **arguments))
+    return ti.pushed.pop("request_id")
+
+
+def lose_the_id(ti: TaskInstance) -> None:
+    """As a worker does that dies between the POST and the record."""
+    ti.store.values["kandinsky_job"] |= {"request_id": None, "submitted_at": None}
+
+
+def test_a_running_job_is_taken_up(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    first = give_up_waiting(sandbox, ti, deferrable=deferrable)
+
+    with pytest.raises(JobTimeoutError):
+        ti.run(paint(timeout=0.1, deferrable=deferrable))
+
+    assert ti.pushed["request_id"] == first
+    assert len(sandbox.submissions) == 1
+
+
+def test_a_finished_job_is_delivered(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    first = ti.run(paint(deferrable=deferrable))
+    assert ti.run(paint(deferrable=deferrable)) == first
+    assert len(sandbox.submissions) == 1
+
+
+def test_a_failed_job_is_submitted_anew(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    with pytest.raises(JobFailedError):
+        ti.run(paint(prompt="[fail]", deferrable=deferrable))
+    first = ti.pushed["request_id"]
+    with pytest.raises(JobFailedError):
+        ti.run(paint(prompt="[fail]", deferrable=deferrable))
+
+    assert len(sandbox.submissions) == 2
+    assert ti.pushed["request_id"] != first
+
+
+def test_a_blocked_job_is_not_submitted_anew(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    for _ in range(2):
+        with pytest.raises(AirflowFailException, match="blocked"):
+            ti.run(paint(prompt="[blocked]", deferrable=deferrable))
+    assert len(sandbox.submissions) == 1
+
+
+def test_an_expired_job_is_found_in_the_history(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    first = ti.run(paint(samples=3, deferrable=deferrable))
+    sandbox.configure(expiry=0)
+
+    assert ti.run(paint(samples=3, deferrable=deferrable)) == first
+    assert len(first) == 3
+    assert len(sandbox.submissions) == 1
+
+
+def test_an_expired_job_without_a_picture_is_bought_again(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = give_up_waiting(sandbox, ti, deferrable=deferrable)
+    sandbox.configure(expiry=0)
+    sandbox.fault("history", status=404, body={"error": "not found"})
+
+    with pytest.raises((AirflowFailException, JobTimeoutError)):
+        ti.run(paint(timeout=0.1, deferrable=deferrable))
+
+    assert len(sandbox.submissions) == 2
+    assert f"Request {first} has expired and the history has no picture of it" in caplog.text
+
+
+def test_other_arguments_are_another_purchase(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = ti.run(paint(deferrable=deferrable))
+    second = ti.run(paint(prompt="a dog", samples=1, deferrable=deferrable))
+
+    assert first != second
+    assert len(sandbox.submissions) == 2
+    assert "prompt, samples has changed since request" in caplog.text
+
+
+def test_an_intent_found_in_the_history_is_adopted(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    first = ti.run(paint(deferrable=deferrable))
+    lose_the_id(ti)
+
+    assert ti.run(paint(deferrable=deferrable)) == first
+    assert len(sandbox.submissions) == 1
+    assert ti.store.values["kandinsky_job"]["request_id"] == ti.pushed["request_id"]
+
+
+def test_an_intent_not_in_the_history_is_submitted(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.fault("submit", drop=True)
+    with pytest.raises(SubmissionUnknownError):
+        ti.run(paint(deferrable=deferrable))
+    assert sandbox.submissions == []
+
+    assert ti.run(paint(deferrable=deferrable))
+    assert len(sandbox.submissions) == 1
+
+
+def test_a_lost_answer_is_found_in_the_history(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.fault("submit", drop=True, after=True)
+    with pytest.raises(SubmissionUnknownError):
+        ti.run(paint(deferrable=deferrable))
+
+    assert ti.run(paint(deferrable=deferrable))
+    assert len(sandbox.submissions) == 1
+
+
+def test_another_tasks_picture_is_not_adopted(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    neighbour = TaskInstance()
+    neighbour.map_index = 7
+    ti.run(paint(deferrable=deferrable))
+    lose_the_id(ti)
+    neighbour.store.values = ti.store.values
+
+    neighbour.run(paint(deferrable=deferrable))
+
+    assert neighbour.pushed["request_id"] != ti.pushed["request_id"]
+    assert len(sandbox.submissions) == 2
+
+
+@pytest.mark.parametrize("answer", ["unreachable", "not configured"])
+def test_an_intent_that_nobody_can_settle_fails_or_is_submitted_again_as_asked(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ti.run(paint(deferrable=deferrable))
+    lose_the_id(ti)
+    if answer == "unreachable":
+        sandbox.fault("history", status=503, times=2)
+    else:
+        monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
+
+    with pytest.raises(AirflowFailException, match="may have submitted this, and the request history cannot tell"):
+        ti.run(paint(deferrable=deferrable))
+    assert len(sandbox.submissions) == 1
+
+    assert ti.run(paint(deferrable=deferrable, on_unknown_submit="resubmit"))
+    assert len(sandbox.submissions) == 2
+
+
+@pytest.mark.parametrize(("seed", "pictures"), [(-1, 2), (7, 1), (None, 1)])
+def test_a_clear_asks_for_a_new_picture_only_of_a_random_seed(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, seed: int | None, pictures: int
+) -> None:
+    ti.run(paint(seed=seed, deferrable=deferrable))
+    ti.max_tries += 1
+
+    ti.run(paint(seed=seed, deferrable=deferrable))
+
+    assert len(sandbox.submissions) == pictures
+
+
+def test_a_retry_of_a_random_seed_takes_the_job_up(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    ti.run(paint(seed=-1, deferrable=deferrable))
+    ti.run(paint(seed=-1, deferrable=deferrable))
+    assert len(sandbox.submissions) == 1
+
+
+def test_a_refused_submission_leaves_nothing_in_the_ledger(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool
+) -> None:
+    sandbox.fault("submit", status=401)
+    with pytest.raises(AirflowFailException, match="does not accept the API key"):
+        ti.run(paint(deferrable=deferrable))
+    assert ti.store.values == {}
+
+
+def test_a_ledger_that_cannot_be_read_is_not_an_empty_one(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    ti.store.values["kandinsky_job"] = {"written": "by somebody else"}
+    with pytest.raises(LedgerError, match="Nothing was submitted"):
+        ti.run(paint(deferrable=deferrable))
+    assert sandbox.count_calls() == 0
+
+
+def test_without_durable_every_try_buys(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    ti.run(paint(durable=False, deferrable=deferrable))
+    ti.run(paint(durable=False, deferrable=deferrable))
+    assert len(sandbox.submissions) == 2
+    assert ti.store.values == {}
+
+
+def test_the_ledger_holds_no_prompt_and_no_key(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    ti.run(paint(prompt="a secret garden", deferrable=deferrable))
+    assert "garden" not in str(ti.store.values)
+    assert sandbox.api_key not in str(ti.store.values)
+
+
+def test_without_a_store_it_is_said_once(deferrable: bool, caplog: pytest.LogCaptureFixture) -> None:
+    from airflow_provider_kandinsky.ledger import _warn_of_no_store
+
+    _warn_of_no_store.cache_clear()
+    ledgers = [JobLedger.of({}, durable=True) for _ in range(3)]  # type: ignore[typeddict-item]  # as before Airflow 3.3
+
+    assert not any(ledger.is_kept for ledger in ledgers)
+    assert caplog.text.count("no task state store") == 1
+
+
+def test_seeds_differ_between_task_instances_and_not_between_tries(deferrable: bool) -> None:
+    seeds = {seed_of("dag", run, task, index) for run in "ab" for task in "cd" for index in range(-1, 50)}
+    assert len(seeds) == 2 * 2 * 51
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert seed_of("dag", "run", "task", 3) == seed_of("dag", "run", "task", 3)
+
+
+def test_a_record_outlives_a_store_that_loses_it(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    class Forgetful(MemoryStore):
+        """The API server is away just when the id is to be recorded."""
+
+        def set(self, key: str, value: Any) -> None:
+            if value["request_id"] is not None and not sandbox.calls("history"):
+                raise ConnectionError
+            super().set(key, value)
+
+    ti.store = Forgetful()
+    with pytest.raises(ConnectionError):
+        ti.run(paint(deferrable=deferrable))
+
+    assert ti.run(paint(deferrable=deferrable))
+    assert len(sandbox.submissions) == 1
