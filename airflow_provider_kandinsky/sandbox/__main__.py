@@ -6,12 +6,13 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any
 
 # Only what comes with the provider itself: what the extra brings is imported where its absence can be explained.
 from pydantic import ValidationError
 
-from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings
+from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings, in_words
 
 
 def _span(text: str) -> float | tuple[float, ...]:
@@ -56,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        parser.error(f"argument --{str(first['loc'][0]).replace('_', '-')}: {first['msg']}")
+        parser.error(in_words(error))
     try:
         from airflow_provider_kandinsky.sandbox.server import Sandbox, SandboxServer, listen
     except ModuleNotFoundError as error:
@@ -70,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # uvicorn raises the signal again once it has shut down; what is left to do then is to leave without a fuss.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    with Sandbox(f"http://{host}:{listener.getsockname()[1]}", settings.api_keys[0]) as sandbox:
+    address, port = listener.getsockname()[:2]
+    # "All addresses" is a place to listen, not one to call.
+    reachable = "127.0.0.1" if ip_address(address).is_unspecified else host
+    with Sandbox(f"http://{reachable}:{port}", settings.api_keys[0]) as sandbox:
         greeting = (
             f"Segmind sandbox on {sandbox.url} with key {sandbox.api_key}: "
             f"export AIRFLOW_CONN_KANDINSKY_DEFAULT='{sandbox.connection()}'\n"

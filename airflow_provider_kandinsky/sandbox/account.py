@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from datetime import UTC, datetime
 
 from airflow_provider_kandinsky.sandbox.jobs import Job
@@ -62,11 +63,9 @@ class Gate:
 
 def rate_limit_headers(settings: Settings, *, now: float, reset_at: float) -> dict[str, str]:
     """What a 429 tells about when to come back."""
-    if settings.rate_reset == "epoch":
-        written = f"{reset_at:.3f}".rstrip("0").rstrip(".")
-    else:
-        written = datetime.fromtimestamp(reset_at, UTC).isoformat()
+    second = math.ceil(reset_at)  # whole seconds, and never one in which the gate is still shut
+    written = str(second) if settings.rate_reset == "epoch" else datetime.fromtimestamp(second, UTC).isoformat()
     headers = {"x-rate-limit-reset-at-utc": written}
     if settings.retry_after:
-        headers["retry-after"] = str(max(1, round(reset_at - now)))
+        headers["retry-after"] = str(math.ceil(reset_at - now))
     return headers

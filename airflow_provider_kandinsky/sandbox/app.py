@@ -122,12 +122,12 @@ async def _credits(exchange: Exchange) -> Response:
 
 async def _history(exchange: Exchange) -> Response:
     query = read_query(exchange.request.query_params)
-    return JSONResponse(list_rows(exchange.backend.service, query, _own_url(exchange)))
+    return JSONResponse(list_rows(exchange.backend.service, query, _images_url(exchange)))
 
 
 async def _history_row(exchange: Exchange) -> Response:
     request_id = exchange.request.path_params["request_id"]
-    return JSONResponse(one_row(exchange.backend.service, request_id, _own_url(exchange)))
+    return JSONResponse(one_row(exchange.backend.service, request_id, _images_url(exchange)))
 
 
 async def _image(exchange: Exchange) -> Response:
@@ -147,7 +147,7 @@ async def _finished(exchange: Exchange, job: Job) -> dict[str, Any]:
         pictures = [await _picture(job, index) for index in range(len(job.image_names))]
         body |= put_pictures(pictures, settings.output_shape)
     else:
-        body |= put_urls([_image_url(exchange, name) for name in job.image_names], settings.output_shape)
+        body |= put_urls([f"{_images_url(exchange)}/{name}" for name in job.image_names], settings.output_shape)
     if settings.with_seed:
         body["seed"] = str(job.seed)
     if settings.with_metrics:
@@ -178,8 +178,8 @@ def _own_url(exchange: Exchange) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _image_url(exchange: Exchange, name: str) -> str:
-    return f"{exchange.backend.settings.public_url or _own_url(exchange)}/generations/{name}"
+def _images_url(exchange: Exchange) -> str:
+    return f"{exchange.backend.settings.public_url or _own_url(exchange)}/generations"
 
 
 async def _no_such_path(_request: Request, _error: Exception) -> Response:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_kandinsky.sandbox.backend import Backend, Stage
 from airflow_provider_kandinsky.sandbox.faults import Fault
+from airflow_provider_kandinsky.sandbox.settings import in_words
+
+_CHANGES = TypeAdapter(dict[str, Any])
 
 PREFIX = "/_sandbox"
 
@@ -41,8 +44,7 @@ def _listed(request: Request, name: str, rows: list[dict[str, Any]]) -> Response
 
 
 def _refused(error: ValidationError) -> Response:
-    wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
-    return JSONResponse({"error": "; ".join(wrong)}, 422)
+    return JSONResponse({"error": in_words(error)}, 422)
 
 
 async def _submissions(request: Request) -> Response:
@@ -70,7 +72,7 @@ async def _settings(request: Request) -> Response:
     backend = _backend(request)
     if request.method == "PATCH":
         try:
-            backend.configure(await request.json())
+            backend.configure(_CHANGES.validate_json(await request.body()))
         except ValidationError as error:
             return _refused(error)
     return JSONResponse(backend.settings.model_dump(mode="json"))

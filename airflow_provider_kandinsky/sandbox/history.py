@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError
 
 from airflow_provider_kandinsky.sandbox.jobs import Job
 from airflow_provider_kandinsky.sandbox.service import Refusal, Service
+from airflow_provider_kandinsky.sandbox.settings import in_words
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 
@@ -25,16 +26,15 @@ class HistoryQuery(BaseModel):
     sort_by: Literal["model_created", "model_name", "credits_deduction"] = "model_created"
     sort_order: Literal["asc", "desc"] = "desc"
 
-    @model_validator(mode="after")
-    def _spans_a_month(self) -> HistoryQuery:
-        if self.from_date and self.to_date and (self.to_date - self.from_date).days > 31:
-            raise ValueError("the window may span at most 31 days")
-        return self
-
     def window(self, now: float) -> tuple[float, float]:
-        """The time it covers, as seconds since the epoch: without dates, the last seven days."""
+        """The time it covers, as seconds since the epoch: without dates, the last seven days.
+
+        :raises Refusal: 400, if it is longer than the service allows.
+        """
         last = self.to_date or datetime.fromtimestamp(now, UTC).date()
         first = self.from_date or last - timedelta(days=7)
+        if (last - first).days > 31:
+            raise Refusal(400, "the window may span at most 31 days")
         return _midnight(first), _midnight(last + timedelta(days=1))
 
 
@@ -50,13 +50,11 @@ def read_query(parameters: Mapping[str, str]) -> HistoryQuery:
     try:
         return HistoryQuery.model_validate(dict(parameters))
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, each['loc'])) or 'query'}: {each['msg']}" for each in error.errors(include_url=False)
-        )
+        wrong = in_words(error)
     raise Refusal(400, wrong)
 
 
-def one_row(service: Service, request_id: str, base_url: str) -> dict[str, Any]:
+def one_row(service: Service, request_id: str, images_url: str) -> dict[str, Any]:
     """The row of one request; the first, if it has several pictures.
 
     :raises Refusal: 404, if it is unknown or has not landed yet.
@@ -65,10 +63,10 @@ def one_row(service: Service, request_id: str, base_url: str) -> dict[str, Any]:
     now = service.clock()
     if job is None or now < job.submitted_at + service.settings.history_lag:
         raise Refusal(404, f"Request {request_id} not found")
-    return next(_rows(job, now, base_url))
+    return next(_rows(job, now, images_url))
 
 
-def list_rows(service: Service, query: HistoryQuery, base_url: str) -> Any:
+def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
     """One page of the history, in the container that the settings name."""
     now = service.clock()
     start, end = query.window(now)
@@ -78,7 +76,7 @@ def list_rows(service: Service, query: HistoryQuery, base_url: str) -> Any:
         row
         for job in reversed(service.jobs.values())
         if job.submitted_at <= landed_by and start <= job.submitted_at < end and query.model_name in job.model
-        for row in _rows(job, now, base_url)
+        for row in _rows(job, now, images_url)
         if query.status in (None, row["model_status"])
     ]
     if (query.sort_by, query.sort_order) != ("model_created", "desc"):
@@ -91,12 +89,12 @@ def list_rows(service: Service, query: HistoryQuery, base_url: str) -> Any:
     return {container: page, "page": query.page, "per_page": query.per_page, "total": len(rows)}
 
 
-def _rows(job: Job, now: float, base_url: str) -> Iterator[dict[str, Any]]:
+def _rows(job: Job, now: float, images_url: str) -> Iterator[dict[str, Any]]:
     status = job.status(now)
     over = status.is_terminal
     cost = (0.0 if job.error else job.cost) if over else None
     names: list[str] = job.image_names if status is JobStatus.COMPLETED else []
-    urls: list[str | None] = [f"{base_url}/generations/{name}" for name in names]
+    urls: list[str | None] = [f"{images_url}/{name}" for name in names]
     for url in urls or [None]:
         yield {
             "request_id": job.request_id,

@@ -121,7 +121,8 @@ def accept(
         request=request,
         error=error,
         seed=drawn_seed if asked_seed == -1 else asked_seed,
-        cost=settings.price * ((request.samples if request else None) or 1),
+        # Rounded, since three times 0.01 is not 0.03 to a float.
+        cost=round(settings.price * ((request.samples if request else None) or 1), 6),
         submitted_at=now,
         started_at=started_at,
         finished_at=finished_at,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
 
@@ -23,6 +23,13 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 #: Seconds, fixed or drawn from a range.
 Span = float | tuple[float, float]
 _Span = Annotated[_Seconds | tuple[_Seconds, _Seconds], AfterValidator(_ascending)]
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong with which value, in a line."""
+    return "; ".join(
+        f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors(include_url=False)
+    )
 
 
 class Settings(BaseModel):
@@ -60,7 +67,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    api_keys: tuple[str, ...] = (DEFAULT_KEY,)
+    api_keys: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_KEY,)
     forbidden_keys: tuple[str, ...] = ()
     models: tuple[str, ...] = (DEFAULT_MODEL,)
     retired_models: tuple[str, ...] = ()
