@@ -123,13 +123,26 @@ class Submission:
         try:
             job = self._hook.submit(self._request, self._model)
         except SubmissionUnknownError as error:
-            # With a ledger the next try asks the history what became of it; without one it would just pay again.
-            error.retryable = self._ledger.is_kept
-            raise
+            return self._recover(entry, error)
         except KandinskyError:
             self._ledger.forget()
             raise
         return self._adopt(entry, job.request_id, self._clock())
+
+    def _recover(self, entry: Entry, error: SubmissionUnknownError) -> Purchase:
+        """A submission was sent and its answer lost. What has been accepted is found at once, if the history can be
+        asked; that it was not is for the next try to say, when the history has had time to learn of it."""
+        try:
+            past = self._search_intended(entry) if self._ledger.is_kept else None
+        except KandinskyError as history_error:
+            log.info("The request history could not be asked for the lost submission: %s", history_error)
+            past = None
+        if past is None or past.status is JobStatus.FAILED:
+            # Without a ledger the next try would just pay again.
+            error.retryable = self._ledger.is_kept
+            raise error
+        log.info("The answer to the submission was lost, but the request history has it: request %s", past.request_id)
+        return self._adopt(entry, past.request_id, past.created_at or entry.intended_at)
 
     def _adopt(self, entry: Entry, request_id: str, submitted_at: float) -> Purchase:
         # Logged before it is recorded: should the recording fail, the log still has the id.
@@ -179,10 +192,13 @@ class Submission:
             if self._on_unknown_submit == "resubmit":
                 log.warning("It is not known whether an earlier try was accepted (%s); submitting anew", error.message)
                 return self._buy()
-            raise SubmissionUnknownError(
+            unknown = SubmissionUnknownError(
                 f"An earlier try may have submitted this, and the request history cannot tell: {error.message}. "
                 'Set history_url in the connection, or on_unknown_submit="resubmit" to risk paying twice'
-            ) from error
+            )
+            # Asking again later costs nothing.
+            unknown.retryable = error.retryable
+            raise unknown from error
         if past is None:
             log.info("An earlier try was interrupted before its request was accepted; submitting")
             return self._buy()
@@ -193,19 +209,21 @@ class Submission:
         return self._adopt(entry, past.request_id, past.created_at or entry.intended_at)
 
     def _find_intended(self, entry: Entry) -> PastRequest | None:
-        payload = self._request.payload()
-        earliest = entry.intended_at - _CLOCK_SKEW
-
-        def is_intended(row: PastRequest) -> bool:
-            return row.asked_for(payload) and (row.created_at is None or row.created_at >= earliest)
-
-        past = self._search(earliest, is_intended)
+        past = self._search_intended(entry)
         unsettled = entry.intended_at + HISTORY_SETTLES - self._clock()
         if past is None and unsettled > 0:
             # Not there yet is not the same as not there.
             self._sleep(unsettled)
-            past = self._search(earliest, is_intended)
+            past = self._search_intended(entry)
         return past
+
+    def _search_intended(self, entry: Entry) -> PastRequest | None:
+        payload = self._request.payload()
+        earliest = entry.intended_at - _CLOCK_SKEW
+        return self._search(
+            earliest,
+            lambda row: row.asked_for(payload) and (row.created_at is None or row.created_at >= earliest),
+        )
 
     def _search(self, since: float, wanted: Callable[[PastRequest], bool]) -> PastRequest | None:
         """The newest wanted request of the history, which is newest first.

@@ -1,8 +1,9 @@
 """The service over HTTP, blocking and async: two thin shells around :mod:`.calls`, :mod:`.wire` and :mod:`.polling`.
 
 A POST is money. It is sent again only if it cannot have arrived or was refused as rate limited, and only for as
-long as :data:`~.shell.SUBMIT_PATIENCE`; all else that befalls it is an error. Free calls are sent once: who waits for a
-job has the :class:`~.polling.JobPoller` to tell when to look again.
+long as :data:`~.shell.SUBMIT_PATIENCE`; all else that befalls it is an error. Questions to the history have the
+same patience. The other free calls are sent once: who waits for a job has the :class:`~.polling.JobPoller` to tell
+when to look again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
 from airflow_provider_kandinsky.segmind.shell import (
     CONNECT_TIMEOUT,
     GENERATE_TIMEOUT,
-    SUBMIT_RETRY,
+    PATIENCE,
     WAIT_TIMEOUT,
     Shell,
     ssl_context,
@@ -78,9 +79,7 @@ class SegmindClient(Shell):
         :raises ServiceUnavailableError: not reached in that time; nothing was sent.
         :raises KandinskyError: refused; nothing was accepted.
         """
-        retrying = tenacity.Retrying(sleep=self._sleep, **SUBMIT_RETRY)
-        job: Job = retrying(self._perform, self._api.submit(request, model))
-        return job
+        return self._perform_patiently(self._api.submit(request, model))
 
     def get_status(self, request_id: str) -> JobStatus:
         """Look once at where a job stands.
@@ -149,7 +148,7 @@ class SegmindClient(Shell):
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the asking failed.
         """
-        return self._perform(self._api.history(model, since, page))
+        return self._perform_patiently(self._api.history(model, since, page))
 
     def get_past_request(self, request_id: str) -> PastRequest | None:
         """Ask the history for one request, of any age. Free of charge.
@@ -158,7 +157,12 @@ class SegmindClient(Shell):
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the asking failed.
         """
-        return self._perform(self._api.past_request(request_id))
+        return self._perform_patiently(self._api.past_request(request_id))
+
+    def _perform_patiently(self, call: Call[T]) -> T:
+        retrying = tenacity.Retrying(sleep=self._sleep, **PATIENCE)
+        answer: T = retrying(self._perform, call)
+        return answer
 
     def _perform(self, call: Call[T], timeout: float | None = None) -> T:
         try:
@@ -224,9 +228,7 @@ class AsyncSegmindClient(Shell):
 
     async def submit(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> Job:
         """See :meth:`SegmindClient.submit`."""
-        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **SUBMIT_RETRY)
-        job: Job = await retrying(self._perform, self._api.submit(request, model))
-        return job
+        return await self._perform_patiently(self._api.submit(request, model))
 
     async def get_status(self, request_id: str) -> JobStatus:
         """See :meth:`SegmindClient.get_status`."""
@@ -263,11 +265,16 @@ class AsyncSegmindClient(Shell):
 
     async def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
         """See :meth:`SegmindClient.get_history`."""
-        return await self._perform(self._api.history(model, since, page))
+        return await self._perform_patiently(self._api.history(model, since, page))
 
     async def get_past_request(self, request_id: str) -> PastRequest | None:
         """See :meth:`SegmindClient.get_past_request`."""
-        return await self._perform(self._api.past_request(request_id))
+        return await self._perform_patiently(self._api.past_request(request_id))
+
+    async def _perform_patiently(self, call: Call[T]) -> T:
+        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **PATIENCE)
+        answer: T = await retrying(self._perform, call)
+        return answer
 
     async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
         try:

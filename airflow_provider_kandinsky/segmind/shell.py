@@ -22,7 +22,7 @@ REQUEST_TIMEOUT: Final = 30.0
 #: The blocking v1 call lasts as long as the painting, a cold start of minutes included.
 GENERATE_TIMEOUT: Final = 600.0
 WAIT_TIMEOUT: Final = 900.0
-#: How many seconds a submission may spend waiting before it is sent again.
+#: How many seconds a call may spend waiting to be sent again.
 SUBMIT_PATIENCE: Final = 20.0
 MAX_CONNECTIONS: Final = 20
 
@@ -45,8 +45,8 @@ def _out_of_patience(attempt: tenacity.RetryCallState) -> bool:
     return attempt.idle_for + attempt.upcoming_sleep > SUBMIT_PATIENCE
 
 
-#: ServiceUnavailableError on a submission means that nothing was sent; see :meth:`~.calls.Call.lost`.
-SUBMIT_RETRY: Final[dict[str, Any]] = {
+#: For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.calls.Call.lost`.
+PATIENCE: Final[dict[str, Any]] = {
     "retry": tenacity.retry_if_exception_type((RateLimitedError, ServiceUnavailableError)),
     "wait": _next_wait,
     "stop": _out_of_patience,

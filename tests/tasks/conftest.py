@@ -1,86 +1,20 @@
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
-from typing import Any
-
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from task_instance import TaskInstance
 
-from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
-
-
-class MemoryStore:
-    """As Airflow's task state store, which outlives tries, success and clears."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def get(self, key: str) -> Any:
-        return self.values.get(key)
-
-    def set(self, key: str, value: Any) -> None:
-        self.values[key] = value
-
-    def delete(self, key: str) -> None:
-        self.values.pop(key, None)
-
-
-class TaskInstance:
-    """As much of Airflow's as the tasks touch, with its XComs in plain sight."""
-
-    dag_id, run_id, task_id = "gallery", "manual__1", "paint"
-    map_index = -1
-    max_tries = 2
-
-    def __init__(self) -> None:
-        self.start_date = datetime.now(UTC)
-        self.pushed: dict[str, Any] = {}
-        self.store = MemoryStore()
-
-    @property
-    def context(self) -> Any:
-        return {"ti": self, "task_state_store": self.store}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.pushed[key] = value
-
-    def xcom_pull(self, *, key: str, **_: Any) -> Any:
-        return self.pushed.get(key)
-
-    def get_first_reschedule_date(self, _: Any) -> None:
-        return None
-
-    def run(self, operator: Any) -> Any:
-        """Run a task to its end: where it defers, its trigger fires and the task resumes."""
-        try:
-            return operator.execute(self.context)
-        except TaskDeferred as deferred:
-            return operator.resume_execution(
-                deferred.method_name, (deferred.kwargs or {}) | {"event": fire(deferred.trigger)}, self.context
-            )
-
-
-def fire(trigger: Any) -> Any:
-    """Run a trigger as a triggerer would, from what it serializes to, and give its one event."""
-
-    async def events() -> list[Any]:
-        _, kwargs = trigger.serialize()
-        return [event.payload async for event in type(trigger)(**kwargs).run()]
-
-    (event,) = asyncio.run(events())
-    return event
-
-
-def paint(**arguments: Any) -> KandinskyTextToImageOperator:
-    return KandinskyTextToImageOperator(**{"task_id": "paint", "prompt": "a cat", "poll_interval": 0.05} | arguments)
 
 
 @pytest.fixture
 def sandbox(kandinsky_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", kandinsky_sandbox.connection())
     return kandinsky_sandbox
+
+
+@pytest.fixture(autouse=True)
+def no_scheduler_to_confuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.triggers.job.HOLD_BACK", 0.0)
 
 
 @pytest.fixture

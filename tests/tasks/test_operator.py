@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 from airflow.sdk.execution_time.timeout import TimeoutPosix
-from conftest import TaskInstance, paint
+from task_instance import TaskInstance, paint
 
 from airflow_provider_kandinsky.operators.text_to_image import GENERATION_ARGUMENTS
 from airflow_provider_kandinsky.sandbox.handle import Sandbox

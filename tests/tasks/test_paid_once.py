@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from conftest import MemoryStore, TaskInstance, paint
+from task_instance import MemoryStore, TaskInstance, paint
 
 from airflow_provider_kandinsky.ledger import JobLedger, LedgerError, seed_of
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
@@ -120,13 +120,25 @@ def test_an_intent_not_in_the_history_is_submitted(sandbox: Sandbox, ti: TaskIns
     assert len(sandbox.submissions) == 1
 
 
-def test_a_lost_answer_is_found_in_the_history(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+def test_a_lost_answer_is_found_in_the_history_by_the_same_try(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool
+) -> None:
     sandbox.fault("submit", drop=True, after=True)
-    with pytest.raises(SubmissionUnknownError):
+    assert ti.run(paint(deferrable=deferrable))
+    assert sandbox.count_calls("submit") == 1
+
+
+def test_a_lost_answer_is_found_in_the_history_by_the_next_try(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool
+) -> None:
+    sandbox.configure(history_lag=0.4)
+    sandbox.fault("submit", drop=True, after=True)
+    with pytest.raises(SubmissionUnknownError, match="A retry asks the request history"):
         ti.run(paint(deferrable=deferrable))
 
+    sandbox.configure(history_lag=0)
     assert ti.run(paint(deferrable=deferrable))
-    assert len(sandbox.submissions) == 1
+    assert sandbox.count_calls("submit") == 1
 
 
 def test_another_tasks_picture_is_not_adopted(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
@@ -142,18 +154,28 @@ def test_another_tasks_picture_is_not_adopted(sandbox: Sandbox, ti: TaskInstance
     assert len(sandbox.submissions) == 2
 
 
-@pytest.mark.parametrize("answer", ["unreachable", "not configured"])
+@pytest.mark.parametrize(
+    ("outage", "failure"),
+    [({"status": 503}, SubmissionUnknownError), ({"status": 403}, AirflowFailException), (None, AirflowFailException)],
+    ids=["out of order", "forbidden", "not configured"],
+)
 def test_an_intent_that_nobody_can_settle_fails_or_is_submitted_again_as_asked(
-    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, answer: str, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox,
+    ti: TaskInstance,
+    deferrable: bool,
+    outage: dict[str, Any] | None,
+    failure: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.shell.SUBMIT_PATIENCE", 0.0)
     ti.run(paint(deferrable=deferrable))
     lose_the_id(ti)
-    if answer == "unreachable":
-        sandbox.fault("history", status=503, times=2)
+    if outage:
+        sandbox.fault("history", times=2, **outage)
     else:
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
 
-    with pytest.raises(AirflowFailException, match="may have submitted this, and the request history cannot tell"):
+    with pytest.raises(failure, match="may have submitted this, and the request history cannot tell"):
         ti.run(paint(deferrable=deferrable))
     assert len(sandbox.submissions) == 1
 

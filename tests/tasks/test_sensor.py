@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     TaskDeferred,
 )
-from conftest import TaskInstance, paint
+from task_instance import TaskInstance, paint
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
