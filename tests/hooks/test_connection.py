@@ -1,0 +1,174 @@
+"""A connection of Airflow, read into settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.sdk import Connection
+
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
+
+GivenConnection = Callable[..., str]
+ENVIRONMENT = {"SEGMIND_API_KEY": "SG_env"}
+
+
+def read(extra: dict[str, Any] | None = None, environment: dict[str, str] | None = None, **fields: Any) -> Any:
+    connection = Connection(conn_id="c", conn_type="kandinsky", **{"password": "SG_conn"} | fields)
+    return ConnectionSettings.read(connection, extra or {}, environment or {})
+
+
+@pytest.mark.parametrize(
+    ("password", "environment", "key"),
+    [
+        ("SG_conn", {}, "SG_conn"),
+        ("SG_conn", ENVIRONMENT, "SG_conn"),
+        (" SG_conn\n", ENVIRONMENT, "SG_conn"),
+        (None, ENVIRONMENT, "SG_env"),
+        ("", ENVIRONMENT, "SG_env"),
+        (" ", ENVIRONMENT, "SG_env"),
+        (None, {"SEGMIND_API_KEY": " SG_env\n"}, "SG_env"),
+    ],
+)
+def test_the_password_comes_before_the_environment(password: Any, environment: dict[str, str], key: str) -> None:
+    assert read(password=password, environment=environment).api_key == key
+
+
+@pytest.mark.parametrize("environment", [{}, {"SEGMIND_API_KEY": ""}, {"SEGMIND_API_KEY": "  "}], ids=str)
+def test_no_key_names_both_places(environment: dict[str, str]) -> None:
+    with pytest.raises(AuthenticationError, match=r"connection 'c' has no password, and SEGMIND_API_KEY is not set"):
+        read(password=None, environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("fields", "base_url"),
+    [
+        ({}, "https://api.segmind.com"),
+        ({"host": " "}, "https://api.segmind.com"),
+        ({"port": 80}, "https://api.segmind.com"),
+        ({"host": "api.segmind.com"}, "https://api.segmind.com"),
+        ({"host": "https://api.segmind.com/v1"}, "https://api.segmind.com/v1"),
+        ({"host": "gateway.example", "port": 8443}, "https://gateway.example:8443"),
+        ({"host": "127.0.0.1", "port": 8765, "schema": "http"}, "http://127.0.0.1:8765"),
+        ({"host": "127.0.0.1", "port": 8765, "schema": "https"}, "https://127.0.0.1:8765"),
+        ({"host": "gateway.example", "schema": "public"}, "https://gateway.example"),
+        ({"host": "http://127.0.0.1", "port": 8765}, "http://127.0.0.1:8765"),
+        ({"host": "http://127.0.0.1:8765", "port": 1}, "http://127.0.0.1:8765"),
+        ({"host": "http://127.0.0.1:8765", "schema": "https"}, "http://127.0.0.1:8765"),
+    ],
+    ids=str,
+)
+def test_host_port_and_schema_make_the_base_url(fields: dict[str, Any], base_url: str) -> None:
+    assert read(**fields).base_url == base_url
+
+
+@pytest.mark.xfail(strict=True, reason="an IPv6 address has colons, so its port is taken for given")
+@pytest.mark.parametrize("host", ["[::1]", "::1"])
+def test_a_port_reaches_an_ipv6_address(host: str) -> None:
+    assert read(host=host, port=8765, schema="http").base_url == "http://[::1]:8765"
+
+
+@pytest.mark.xfail(strict=True, reason="the port is put behind the path, where it is no port")
+def test_a_port_stands_before_the_path() -> None:
+    assert read(host="http://127.0.0.1/segmind", port=8765).base_url == "http://127.0.0.1:8765/segmind"
+
+
+@pytest.mark.parametrize(
+    ("uri", "base_url"),
+    [
+        ("kandinsky://:SG_x@127.0.0.1:8765/http", "http://127.0.0.1:8765"),
+        ("kandinsky://http://:SG_x@127.0.0.1:8765", "http://127.0.0.1:8765"),
+        ("kandinsky://:SG_x@http%3A%2F%2F127.0.0.1%3A8765", "http://127.0.0.1:8765"),
+        ("kandinsky://:SG_x@gateway.example", "https://gateway.example"),
+        ("kandinsky://:SG_x@", "https://api.segmind.com"),
+    ],
+)
+def test_connections_written_as_uri(monkeypatch: pytest.MonkeyPatch, uri: str, base_url: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_AS_URI", uri)
+    with KandinskyHook("as_uri") as hook:
+        assert hook.get_conn().base_url == base_url
+        assert hook.settings.api_key == "SG_x"
+
+
+GOOD: list[tuple[str, Any, Any]] = [
+    ("requests_per_minute", 60, 60.0),
+    ("requests_per_minute", "0.5", 0.5),
+    ("request_timeout", 12, 12.0),
+    ("request_timeout", "1.5", 1.5),
+    ("history_url", "https://h/inference-request/request-history", "https://h/inference-request/request-history"),
+    ("allow_insecure", True, True),
+    ("allow_insecure", "false", False),
+    ("image_hosts", "a.example, b.example ,", ["a.example", "b.example"]),
+    ("image_hosts", ["a.example"], ["a.example"]),
+]
+DEFAULTS = {
+    "requests_per_minute": None, "request_timeout": 30.0, "history_url": None, "allow_insecure": False,
+    "image_hosts": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "setting"), GOOD, ids=[f"{name}={value!r}" for name, value, _ in GOOD])
+def test_extras_are_read(name: str, value: Any, setting: Any) -> None:
+    assert getattr(read({name: value}), name) == setting
+
+
+@pytest.mark.parametrize(
+    "extra", [{}, dict.fromkeys(DEFAULTS), dict.fromkeys(DEFAULTS, ""), {"colour": "blue"}], ids=str
+)
+def test_what_is_not_given_has_its_default(extra: dict[str, Any]) -> None:
+    settings = read(extra)
+    assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize("extra", [{"api_key": "SG_other"}, {"base_url": "https://evil.example"}], ids=str)
+def test_extras_cannot_replace_key_or_host(extra: dict[str, Any]) -> None:
+    settings = read(extra)
+    assert (settings.api_key, settings.base_url) == ("SG_conn", "https://api.segmind.com")
+
+
+BAD: list[tuple[str, Any, str]] = [
+    ("requests_per_minute", 0, "a number above 0"),
+    ("requests_per_minute", "-1", "a number above 0"),
+    ("requests_per_minute", "many", "a number above 0"),
+    ("requests_per_minute", "nan", "a number above 0"),
+    ("request_timeout", 0, "a number of seconds above 0"),
+    ("request_timeout", "soon", "a number of seconds above 0"),
+    ("request_timeout", [1], "a number of seconds above 0"),
+    ("history_url", 5, "a URL"),
+    ("allow_insecure", "maybe", "true or false"),
+    ("image_hosts", 5, "host names, comma-separated"),
+]
+
+
+def expect_refusal(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        read({name: value})
+    assert caught.value.message == f"Connection 'c': {name}={value!r} is not allowed: it must be {allowed}"
+    assert "SG_conn" not in repr(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), BAD, ids=[f"{name}={value!r}" for name, value, _ in BAD])
+def test_unusable_extras_are_named_with_what_is_allowed(name: str, value: Any, allowed: str) -> None:
+    expect_refusal(name, value, allowed)
+
+
+@pytest.mark.xfail(strict=True, reason="true counts as 1, and no end is taken for a number of seconds")
+@pytest.mark.parametrize("value", [True, "inf"])
+@pytest.mark.parametrize("name", ["request_timeout", "requests_per_minute"])
+def test_true_and_infinity_are_no_settings(name: str, value: Any) -> None:
+    expect_refusal(name, value, "a number of seconds above 0" if name == "request_timeout" else "a number above 0")
+
+
+def test_a_bad_url_is_told_when_the_client_is_made(given_connection: GivenConnection) -> None:
+    for fields in ({"host": "http://api.segmind.com"}, {"extra": {"history_url": "http://history.example"}}):
+        with pytest.raises(ConfigurationError, match="unencrypted"):
+            KandinskyHook(given_connection(password="SG_x", **fields)).get_conn()
+
+
+def test_insecure_hosts_can_be_allowed(given_connection: GivenConnection) -> None:
+    conn_id = given_connection(password="SG_x", host="http://gateway.example", extra={"allow_insecure": True})
+    with KandinskyHook(conn_id) as hook:
+        assert hook.get_conn().base_url == "http://gateway.example"

@@ -1,0 +1,163 @@
+"""The hook, each method and its async twin, against the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, BadRequestError, ConfigurationError
+from airflow_provider_kandinsky.segmind.schemas import Credits, Job, JobStatus, TextToImageRequest
+
+Ask = Callable[..., Any]
+GivenConnection = Callable[..., str]
+
+
+def test_every_method_has_its_twin(twins: dict[str, str]) -> None:
+    public = {name for name, value in vars(KandinskyHook).items() if inspect.iscoroutinefunction(value)}
+    assert public - {"__aenter__", "__aexit__", "aget_settings", "aget_conn"} == set(twins.values())
+    for name, twin in twins.items():
+        assert not inspect.iscoroutinefunction(getattr(KandinskyHook, name))
+        parameters = [list(inspect.signature(getattr(KandinskyHook, each)).parameters) for each in (name, twin)]
+        assert parameters[0] == parameters[1]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"prompt": "a cat", "samples": "2"}, TextToImageRequest(prompt="a cat", samples=2)],
+    ids=["dict", "typed"],
+)
+def test_a_job_from_submission_to_pictures(open_hook: Ask, sandbox: Sandbox, request_: Any) -> None:
+    hook = open_hook()
+    job = hook.submit(request_)
+    assert isinstance(job, Job)
+    assert hook.get_status(job.request_id) is JobStatus.COMPLETED
+    result = hook.get_result(job.request_id, "kandinsky2.1-txt2im")
+    assert len(result.urls) == 2
+    assert (result.request_id, result.model) == (job.request_id, "kandinsky2.1-txt2im")
+    assert [each["payload"] for each in sandbox.submissions] == [{"prompt": "a cat", "samples": 2}]
+
+
+def test_wait_fetches_the_result(open_hook: Ask, sandbox: Sandbox) -> None:
+    hook = open_hook()
+    job = hook.submit({"prompt": "a cat"})
+    result = hook.wait(job.request_id, timeout=0.1, model="m")
+    assert (result.request_id, result.model, len(result.urls)) == (job.request_id, "m", 1)
+
+
+def test_generate_gives_the_picture(open_hook: Ask, sandbox: Sandbox) -> None:
+    result = open_hook().generate({"prompt": "a cat"})
+    assert [image.data[:4] for image in result.images] == [b"\x89PNG"]
+    assert [each["call"] for each in sandbox.submissions] == ["generate"]
+
+
+def test_the_model_can_be_chosen(open_hook: Ask, sandbox: Sandbox) -> None:
+    sandbox.configure(models=["kandinsky2.2-txt2img"])
+    hook = open_hook()
+    hook.submit({"prompt": "a cat"}, "kandinsky2.2-txt2img")
+    hook.generate({"prompt": "a cat"}, model="kandinsky2.2-txt2img")
+    assert [each["model"] for each in sandbox.submissions] == ["kandinsky2.2-txt2img"] * 2
+
+
+@pytest.mark.parametrize("method", ["submit", "generate"])
+def test_bad_parameters_are_refused_before_anything_is_sent(open_hook: Ask, sandbox: Sandbox, method: str) -> None:
+    with pytest.raises(BadRequestError, match="samples=9"):
+        getattr(open_hook(), method)({"prompt": "a cat", "samples": 9})
+    assert sandbox.calls() == []
+
+
+def test_credits(open_hook: Ask, sandbox: Sandbox) -> None:
+    sandbox.configure(credits=3.5, free_credits=0.25)
+    assert open_hook().get_credits() == Credits(3.5, 0.25)
+
+
+def test_the_history_url_of_the_connection_counts(sandbox: Sandbox) -> None:
+    with KandinskyHook() as hook:
+        job = hook.submit({"prompt": "a cat"})
+        past = hook.get_conn().get_past_request(job.request_id)
+    assert past is not None
+    assert past.request_id == job.request_id
+
+
+def test_the_client_is_made_once_and_closed(sandbox: Sandbox) -> None:
+    with KandinskyHook() as hook:
+        client = hook.get_conn()
+        assert hook.get_conn() is client
+    with pytest.raises(RuntimeError, match="closed"):
+        client.get_credits()
+
+    async def use() -> None:
+        async with KandinskyHook() as hook:
+            client = await hook.aget_conn()
+            assert await hook.aget_conn() is client
+        with pytest.raises(RuntimeError, match="closed"):
+            await client.get_credits()
+
+    asyncio.run(use())
+
+
+def test_no_repr_or_log_holds_the_key(
+    open_hook: Ask, given_connection: GivenConnection, kandinsky_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    key = "SG_f00dfeedc0ffee42"
+    face = open_hook(given_connection(password=key, host=kandinsky_sandbox.url))
+    assert not face.test_connection()[0]
+    hook: KandinskyHook = getattr(face, "hook", face)
+    assert key not in repr(hook) + str(hook) + repr(vars(hook)) + repr(hook.settings) + caplog.text
+    assert hook.settings.api_key == key
+
+
+def test_the_connection_is_read_when_it_is_needed() -> None:
+    hook = KandinskyHook("not_there")
+    assert hook.kandinsky_conn_id == "not_there"
+    assert (KandinskyHook.conn_type, KandinskyHook.default_conn_name) == ("kandinsky", "kandinsky_default")
+    assert KandinskyHook().kandinsky_conn_id == "kandinsky_default"
+
+
+@pytest.mark.parametrize(
+    ("fields", "error_type"),
+    [({}, AuthenticationError), ({"password": "SG_x", "extra": {"request_timeout": -1}}, ConfigurationError)],
+    ids=["no key", "bad extra"],
+)
+def test_a_bad_connection_is_told_by_type(
+    open_hook: Ask, given_connection: GivenConnection, fields: Any, error_type: type[Exception]
+) -> None:
+    with pytest.raises(error_type):
+        open_hook(given_connection(**fields)).submit({"prompt": "a cat"})
+
+
+def test_the_twins_never_hold_up_the_event_loop(sandbox: Sandbox) -> None:
+    """While every call is held back for a while, a neighbour in the same loop goes on ticking."""
+    sandbox.fault("*", times=5, stall=0.1)
+
+    async def longest_gap() -> float:
+        gaps = [0.0]
+
+        async def tick() -> None:
+            last = time.monotonic()
+            while True:
+                await asyncio.sleep(0.001)
+                gaps.append(time.monotonic() - last)
+                last = time.monotonic()
+
+        async with KandinskyHook() as hook:
+            await hook.aget_settings()
+            ticker = asyncio.create_task(tick())
+            job = await hook.asubmit({"prompt": "a cat"})
+            await hook.aget_status(job.request_id)
+            await hook.aget_result(job.request_id)
+            await hook.aget_credits()
+            await hook.agenerate({"prompt": "a cat"})
+            ticker.cancel()
+        assert len(gaps) > 100
+        return max(gaps)
+
+    # One call that blocked would make a gap of 0.1 s.
+    assert asyncio.run(longest_gap()) < 0.09
