@@ -116,7 +116,7 @@ LOOKS = (
 )  # fmt: skip
 
 
-@steady(max_examples=200)
+@steady(max_examples=100)
 @given(
     looks=st.lists(LOOKS, max_size=60),
     age=st.floats(-100, 10_000),
@@ -162,7 +162,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@steady(max_examples=200)
+@steady(max_examples=100)
 @given(parameters=REQUESTS)
 def test_what_is_allowed_is_sent_as_it_was_given(parameters: dict[str, Any]) -> None:
     payload = TextToImageRequest(**parameters).payload()
