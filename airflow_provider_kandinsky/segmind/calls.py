@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -73,18 +73,16 @@ class Call(Generic[T]):
         """
         kind = type(error).__name__
         if isinstance(error, _NEVER_SENT):
-            return ServiceUnavailableError(
-                f"The service could not be reached ({kind}); nothing was sent",
-                request_id=self.request_id,
-                billing=Billing.MAYBE if self.request_id else Billing.NO,
-            )
+            return self._unavailable(f"The service could not be reached ({kind}); nothing was sent")
         if self.buys:
             return SubmissionUnknownError(
                 f"The request was sent but its answer was lost ({kind}); it may have been accepted"
             )
-        return ServiceUnavailableError(
-            f"The connection was lost ({kind})", request_id=self.request_id, billing=Billing.MAYBE
-        )
+        return self._unavailable(f"The connection was lost ({kind})")
+
+    def _unavailable(self, message: str) -> ServiceUnavailableError:
+        billing = Billing.MAYBE if self.request_id else Billing.NO
+        return ServiceUnavailableError(message, request_id=self.request_id, billing=billing)
 
 
 @dataclass(frozen=True)
@@ -147,9 +145,14 @@ class Api:
     def past_request(self, request_id: str) -> Call[PastRequest | None]:
         return Call("GET", f"{self._history_url()}/{quote(request_id, safe='')}", read_past_request, request_id)
 
-    def without_key(self, content: bytes) -> bytes:
-        """The content of an answer, less any echo of the API key."""
-        return content.replace(self.api_key.encode(), b"***")
+    def read(self, call: Call[T], answer: Answer) -> T:
+        """Read an answer, less any echo of the API key: as it came, and as the text of an error it may have become."""
+        content = answer.content.replace(self.api_key.encode(), b"***")
+        try:
+            return call.read(replace(answer, content=content))
+        except KandinskyError as error:
+            error.hide(self.api_key)
+            raise
 
     def _history_url(self) -> str:
         if self.history_url is None:
@@ -160,16 +163,17 @@ class Api:
         return f"{self.base_url}/v2/requests/{quote(request_id, safe='')}"
 
     def _checked_url(self, text: str) -> str:
-        text = text.strip().rstrip("/")
+        text = text.strip()
         try:
             url = httpx.URL(text if "://" in text else f"https://{text}")
         except httpx.InvalidURL:
-            raise ConfigurationError(f"{text!r} is not a URL") from None
-        if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment or url.userinfo:
-            raise ConfigurationError(f"{str(url)!r} must be http(s)://host, with a path at most")
+            raise ConfigurationError("The base URL or the history URL is not a URL") from None
+        shown = f"{url.scheme}://{url.netloc.decode()}{url.path}"
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or any(sign in text for sign in "?#"):
+            raise ConfigurationError(f"{shown!r} must be http(s)://host, with a path at most")
         if url.scheme == "http" and not self.allow_insecure and not is_loopback(url.host):
             raise ConfigurationError(
-                f"{str(url)!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
+                f"{shown!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
             )
         return str(url).rstrip("/")
 

@@ -170,7 +170,7 @@ class SegmindClient(Shell):
         except httpx.HTTPError as error:
             lost = call.lost(error)
         else:
-            return call.read(answer)
+            return self._api.read(call, answer)
         # Raised out here, because an httpx error in its context would hold the request, and with it the key.
         raise lost
 
@@ -284,7 +284,7 @@ class AsyncSegmindClient(Shell):
         except TimeoutError:
             lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
         else:
-            return call.read(answer)
+            return self._api.read(call, answer)
         raise lost
 
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:

@@ -82,6 +82,11 @@ class KandinskyError(Exception):
         facts.append(f"billed: {self.billing}")
         return f"{self.message} [{', '.join(facts)}] {self.advice}".rstrip()
 
+    def hide(self, secret: str) -> None:
+        """Take a secret out of the message."""
+        self.message = self.message.replace(secret, "***")
+        self.args = (self.message,)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's event; :func:`error_from_dict` is the way back."""
         return {

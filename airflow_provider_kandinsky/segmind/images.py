@@ -52,13 +52,13 @@ def _walk(value: Any, depth: int) -> Iterator[Image]:
         for item in value:
             yield from _walk(item, depth - 1)
     elif isinstance(value, dict):
-        known = [value[key] for key in _OBJECT_KEYS if value.get(key)]
         # An object describes one picture, perhaps in two ways; its first good field is the one to take.
-        for candidate in known or list(value.values()):
-            images = list(_walk(candidate, depth - 1))
-            yield from images
-            if images and known:
+        for key in _OBJECT_KEYS:
+            if images := list(_walk(value.get(key), depth - 1)):
+                yield from images
                 return
+        for field in value.values():
+            yield from _walk(field, depth - 1)
 
 
 def _from_text(text: str, depth: int) -> Iterator[Image]:
@@ -79,7 +79,7 @@ def _from_text(text: str, depth: int) -> Iterator[Image]:
 
 def _from_base64(text: str) -> Iterator[Image]:
     try:
-        data = base64.b64decode(text, validate=True)
+        data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         return
     # Many a plain word is valid base64; only what decodes to a picture is one.

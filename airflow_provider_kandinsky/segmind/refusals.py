@@ -37,11 +37,13 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 
 _ERROR_KEYS: Final = ("error", "error_description", "detail", "message", "html-message", "msg")
+_CREDIT_WORDS: Final = re.compile(r"credit|balance|spending|quota|payment|insufficient", re.IGNORECASE)
 _BLOCKED_WORDS: Final = re.compile(
     r"nsfw|safety|moderat|content.{0,12}(block|polic|filter)|sensitive content|prohibited|inappropriate", re.IGNORECASE
 )
 _PARAMETER_WORDS: Final = re.compile(
-    r"invalid (value|parameter|input)|is not allowed|must be|out of range|should be|not one of|validation|content-type",
+    r"invalid (value|parameter|input)|is not allowed|must be|(?<!index )out of range|should be|not one of|"
+    r"validation|content-type",
     re.IGNORECASE,
 )
 
@@ -110,7 +112,7 @@ def refusal(answer: Answer, purpose: Purpose, request_id: str | None = None) -> 
         return about_job(ConfigurationError, message, answer, request_id)
     if status == 404:
         return _not_found(text, answer, purpose, request_id)
-    if status == 406 and _PARAMETER_WORDS.search(text):
+    if status == 406 and _PARAMETER_WORDS.search(text) and not _CREDIT_WORDS.search(text):
         # Documented as "insufficient credits" alone, reported for refused values and content types as well.
         return about_job(BadRequestError, f"The service refused the request: {text}", answer, request_id)
     if status in _BY_STATUS:
@@ -186,13 +188,15 @@ def _not_found(text: str, answer: Answer, purpose: Purpose, request_id: str | No
     )
 
 
-def _flatten(value: Any) -> str:
+def _flatten(value: Any, depth: int = 8) -> str:
     """Text out of whatever an error came as: a string, an object, a list of objects."""
+    if isinstance(value, (dict, list)) and depth == 0:
+        return ""
     if isinstance(value, dict):
-        texts = (_flatten(value[key]) for key in _ERROR_KEYS if value.get(key))
+        texts = (_flatten(value[key], depth - 1) for key in _ERROR_KEYS if value.get(key))
         return next((text for text in texts if text), "")
     if isinstance(value, list):
-        return "; ".join(text for text in map(_flatten, value) if text)
+        return "; ".join(text for item in value if (text := _flatten(item, depth - 1)))
     return "" if value is None else str(value).strip()
 
 
@@ -215,7 +219,7 @@ def moment_in(value: Any) -> float | None:
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = parse(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return None

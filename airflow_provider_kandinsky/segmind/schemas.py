@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
@@ -29,8 +29,8 @@ SCHEDULERS: Final = ("DDIM", "P-Sampler")
 IMAGE_SIDES: Final = (512, 1024)
 
 
-def _not_blank(value: Any) -> Any:
-    if isinstance(value, str) and not value.strip():
+def _not_blank(value: str) -> str:
+    if not value.strip():
         raise ValueError
     return value
 
@@ -42,17 +42,27 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-def _one_of(allowed: tuple[Any, ...]) -> BeforeValidator:
+def _encodable(value: str) -> str:
+    """Half of a surrogate pair is a string to Python, and nothing that JSON can be sent with."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError from None
+    return value
+
+
+def _one_of(allowed: tuple[Any, ...]) -> AfterValidator:
     def check(value: Any) -> Any:
-        # Templates render numbers as strings, so "512" has to match 512.
-        for candidate in allowed:
-            if not isinstance(value, bool) and str(value) == str(candidate):
-                return candidate
-        raise ValueError
+        if value not in allowed:
+            raise ValueError
+        return value
 
-    return BeforeValidator(check)
+    return AfterValidator(check)
 
 
+_Text = Annotated[str, AfterValidator(_encodable)]
+_Scheduler = Annotated[str, _one_of(SCHEDULERS)]
+_Side = Annotated[int, BeforeValidator(_no_bool), _one_of(IMAGE_SIDES)]
 _Samples = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=8)]
 _Steps = Annotated[int, BeforeValidator(_no_bool), Field(ge=10, le=40)]
 _Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=-1)]
@@ -71,7 +81,13 @@ def _refusal(model: type[BaseModel], details: ErrorDetails) -> str:
     allowed = model.model_fields[name].description
     if details["type"] == "missing":
         return f"{name} is missing: it must be {allowed}"
-    return f"{name}={details['input']!r:.200} is not allowed: it must be {allowed}"
+    # Python will not print an integer of thousands of digits.
+    value = (
+        "(a huge number)"
+        if isinstance(details["input"], int) and details["input"].bit_length() > 999
+        else details["input"]
+    )
+    return f"{name}={value!r:.200} is not allowed: it must be {allowed}"
 
 
 class TextToImageRequest(BaseModel):
@@ -95,15 +111,15 @@ class TextToImageRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: Annotated[str, BeforeValidator(_not_blank), Field(description="a string that is not blank")]
-    negative_prompt: Annotated[str | None, Field(description="a string")] = None
-    scheduler: Annotated[str | None, _one_of((*SCHEDULERS, None)), Field(description="DDIM or P-Sampler")] = None
+    prompt: Annotated[_Text, AfterValidator(_not_blank), Field(description="a string that is not blank")]
+    negative_prompt: Annotated[_Text | None, Field(description="a string")] = None
+    scheduler: Annotated[_Scheduler | None, Field(description="DDIM or P-Sampler")] = None
     samples: Annotated[_Samples | None, Field(description="an integer from 1 to 8")] = None
     num_inference_steps: Annotated[_Steps | None, Field(description="an integer from 10 to 40")] = None
     guidance_scale: Annotated[_Number | None, Field(description="a finite number")] = None
     seed: Annotated[_Seed | None, Field(description="an integer, 0 or more, or -1 for a random one")] = None
-    img_width: Annotated[int | None, _one_of((*IMAGE_SIDES, None)), Field(description="512 or 1024")] = None
-    img_height: Annotated[int | None, _one_of((*IMAGE_SIDES, None)), Field(description="512 or 1024")] = None
+    img_width: Annotated[_Side | None, Field(description="512 or 1024")] = None
+    img_height: Annotated[_Side | None, Field(description="512 or 1024")] = None
     base64: Annotated[bool | None, Field(description="true or false")] = None
 
     @model_validator(mode="wrap")

@@ -94,4 +94,4 @@ class Shell:
         }
 
     def _answer(self, response: httpx.Response, content: bytes) -> Answer:
-        return Answer(response.status_code, response.headers, self._api.without_key(content), self._clock())
+        return Answer(response.status_code, response.headers, content, self._clock())
