@@ -96,6 +96,12 @@ class Sandbox:
         fault = {"call": call, "times": times, "status": status, "body": body, "headers": dict(headers or {})}
         self._control("POST", "faults", json=fault | {"drop": drop, "stall": stall, "after": after})
 
+    @property
+    def pending_faults(self) -> list[dict[str, Any]]:
+        """The faults that were asked for and have not happened, each with how many times are left."""
+        faults: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
+        return faults
+
     def clear_faults(self) -> None:
         """Forget the faults that have not happened."""
         self._control("DELETE", "faults")

@@ -53,6 +53,7 @@ class SandboxServer(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
+                log_level="warning",  # its comings and goings do not belong into the log of somebody's tests
                 access_log=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=5,

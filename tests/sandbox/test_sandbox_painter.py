@@ -25,8 +25,10 @@ def test_the_same_request_gives_the_same_picture_in_any_process():
 
 
 def test_prompt_seed_and_number_each_make_another_picture():
-    pictures = {paint("a cat", 1, 0, SIZE), paint("a dog", 1, 0, SIZE), paint("a cat", 2, 0, SIZE)}
-    assert len(pictures | {paint("a cat", 1, 1, SIZE)}) == 4
+    # Above the plate: the lettering differs anyway.
+    requests = [("a cat", 1, 0), ("a dog", 1, 0), ("a cat", 2, 0), ("a cat", 1, 1)]
+    pictures = [Image.open(io.BytesIO(paint(*request, SIZE))).crop((0, 0, 512, 250)) for request in requests]
+    assert len({picture.tobytes() for picture in pictures}) == 4
 
 
 @pytest.mark.parametrize("size", [(512, 512), (1024, 512), (512, 1024)])

@@ -132,7 +132,7 @@ def test_an_answer_held_across_a_reset_stays_in_its_own_life(kandinsky_sandbox: 
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(caller.post)
         while httpx.get(f"{kandinsky_sandbox.url}/_sandbox/faults").json()["faults"]:
-            pass  # the call has not come in yet
+            assert not answer.done()  # it has not come in yet
         kandinsky_sandbox.reset()
         assert answer.result().status_code == 200
     assert kandinsky_sandbox.submissions == []
