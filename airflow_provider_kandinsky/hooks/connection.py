@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
-from airflow_provider_kandinsky.segmind.schemas import refusals
+from airflow_provider_kandinsky.segmind.schemas import Number, refusals
 from airflow_provider_kandinsky.segmind.shell import REQUEST_TIMEOUT
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class ConnectionSettings(BaseModel):
 
     base_url: str
     api_key: Annotated[str, Field(repr=False)]
-    requests_per_minute: Annotated[float | None, Field(gt=0, description="a number above 0")] = None
-    request_timeout: Annotated[float, Field(gt=0, description="a number of seconds above 0")] = REQUEST_TIMEOUT
+    requests_per_minute: Annotated[Number | None, Field(gt=0, description="a number above 0")] = None
+    request_timeout: Annotated[Number, Field(gt=0, description="a number of seconds above 0")] = REQUEST_TIMEOUT
     history_url: Annotated[str | None, Field(description="a URL")] = None
     allow_insecure: Annotated[bool, Field(description="true or false")] = False
     image_hosts: Annotated[list[str], BeforeValidator(_split), Field(description="host names, comma-separated")] = []
@@ -78,8 +78,12 @@ def _base_url(connection: Connection) -> str:
     host = (connection.host or "").strip()
     if not host:
         return DEFAULT_BASE_URL
-    if "://" not in host:
-        host = f"{connection.schema if connection.schema in ('http', 'https') else 'https'}://{host}"
-    if connection.port and ":" not in host.partition("://")[2]:
-        host = f"{host}:{connection.port}"
-    return host
+    scheme, separator, rest = host.rpartition("://")
+    if not separator:
+        scheme = connection.schema if connection.schema in ("http", "https") else "https"
+    place, slash, path = rest.partition("/")
+    if place.count(":") > 1 and not place.startswith("["):
+        place = f"[{place}]"  # an IPv6 address
+    if connection.port and ":" not in place.rpartition("]")[2]:
+        place = f"{place}:{connection.port}"
+    return f"{scheme}://{place}{slash}{path}"

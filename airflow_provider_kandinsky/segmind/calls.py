@@ -19,6 +19,7 @@ import httpx
 from airflow_provider_kandinsky.segmind import wire
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
+    BadRequestError,
     Billing,
     ConfigurationError,
     KandinskyError,
@@ -118,11 +119,11 @@ class Api:
             object.__setattr__(self, "history_url", self._checked_url(self.history_url))
 
     def submit(self, request: TextToImageRequest, model: str) -> Call[Job]:
-        url = f"{self.base_url}/v2/{quote(model, safe='')}"
+        url = f"{self.base_url}/v2/{_segment(model)}"
         return Call("POST", url, wire.read_submission, json=request.payload(), buys=True)
 
     def generate(self, request: TextToImageRequest, model: str) -> Call[GenerationResult]:
-        url = f"{self.base_url}/v1/{quote(model, safe='')}"
+        url = f"{self.base_url}/v1/{_segment(model)}"
         return Call("POST", url, partial(wire.read_generation, model=model), json=request.payload(), buys=True)
 
     def status(self, request_id: str) -> Call[JobStatus]:
@@ -143,7 +144,7 @@ class Api:
         return Call("GET", self._history_url(), read_history, params=params)
 
     def past_request(self, request_id: str) -> Call[PastRequest | None]:
-        return Call("GET", f"{self._history_url()}/{quote(request_id, safe='')}", read_past_request, request_id)
+        return Call("GET", f"{self._history_url()}/{_segment(request_id)}", read_past_request, request_id)
 
     def read(self, call: Call[T], answer: Answer) -> T:
         """Read an answer, less any echo of the API key: as it came, and as the text of an error it may have become."""
@@ -160,7 +161,7 @@ class Api:
         return self.history_url
 
     def _job_url(self, request_id: str) -> str:
-        return f"{self.base_url}/v2/requests/{quote(request_id, safe='')}"
+        return f"{self.base_url}/v2/requests/{_segment(request_id)}"
 
     def _checked_url(self, text: str) -> str:
         text = text.strip()
@@ -176,6 +177,19 @@ class Api:
                 f"{shown!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
             )
         return str(url).rstrip("/")
+
+
+def _segment(name: str) -> str:
+    """One segment of a path, that stays one whatever is in the name.
+
+    :raises BadRequestError: no path can hold it.
+    """
+    try:
+        quoted = quote(name, safe="")
+    except UnicodeEncodeError:
+        raise BadRequestError(f"{name!r} cannot be a request id or a model") from None
+    # Dots alone would lead out of the folder.
+    return quoted if quoted.strip(".") else quoted.replace(".", "%252E")
 
 
 def is_loopback(host: str) -> bool:

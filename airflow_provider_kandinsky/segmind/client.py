@@ -288,7 +288,9 @@ class AsyncSegmindClient(Shell):
         raise lost
 
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:
-        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
+        # The pool gives up before the whole request does, so that a purchase which found no free connection is known
+        # not to have been sent.
+        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT, pool=timeout / 2)
         async with asyncio.timeout(timeout):
             response = await self._http.request(
                 call.method, call.url, json=call.json, params=call.params, timeout=limits

@@ -230,6 +230,8 @@ def error_from_dict(values: dict[str, Any]) -> KandinskyError:
     fields that it does not know are left out.
     """
     error_type = _tree(KandinskyError).get(values.get("type", ""), KandinskyError)
+    if values.get("billing") not in tuple(Billing):
+        values = {name: value for name, value in values.items() if name != "billing"}
     known = {"http_status", "request_id", "billing"} | (
         {"retry_after"} if issubclass(error_type, RateLimitedError) else set()
     )

@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
 from airflow_provider_kandinsky.segmind.images import collect_images
-from airflow_provider_kandinsky.segmind.refusals import Answer, Purpose, error_text, moment_in, number_in, refusal
+from airflow_provider_kandinsky.segmind.refusals import (
+    Answer,
+    Purpose,
+    error_text,
+    integer_in,
+    moment_in,
+    number_in,
+    refusal,
+)
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus
 
 _TIME_KEYS: Final = ("model_created", "created_at", "created", "timestamp")
@@ -47,12 +55,12 @@ class PastRequest:
 
     def result(self) -> GenerationResult:
         """The pictures it gave, as far as the history tells."""
-        seed = number_in(self.payload.get("seed"))
+        seed = integer_in(self.payload.get("seed"))
         return GenerationResult(
             request_id=self.request_id,
             images=self.images,
             model=self.model,
-            seed=None if seed is None or seed < 0 else int(seed),
+            seed=None if seed is None or seed < 0 else seed,
             cost=self.cost,
         )
 
@@ -87,7 +95,9 @@ def read_past_request(answer: Answer) -> PastRequest | None:
         return None
     if not answer.is_success:
         raise refusal(answer, Purpose.ACCOUNT)
-    past = next(filter(None, map(_past_request, _objects(answer.json(), depth=3))), None)
+    found = filter(None, map(_past_request, _objects(answer.json(), depth=3)))
+    # An envelope may have a request id of its own, but not the inputs.
+    past = max(found, key=lambda each: bool(each.payload), default=None)
     if past is None:
         raise InvalidResponseError(f"This is no past request: {error_text(answer)}", http_status=answer.status)
     return past
@@ -136,5 +146,7 @@ def _same(told: Any, sent: Any) -> bool:
     """Whether two values are one, though the history may have turned numbers into text."""
     if told == sent:
         return True
-    told_number, sent_number = number_in(told), number_in(sent)
-    return told_number is not None and told_number == sent_number
+    if isinstance(sent, int):
+        return integer_in(told) == sent
+    sent_number = number_in(sent)
+    return sent_number is not None and number_in(told) == sent_number

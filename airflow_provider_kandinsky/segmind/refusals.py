@@ -211,6 +211,16 @@ def number_in(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def integer_in(value: Any) -> int | None:
+    """An integer, also out of a string, and exactly: through a float the large ones would be rounded."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return None
+
+
 def moment_in(value: Any) -> float | None:
     """A time, as seconds since the epoch: from seconds or milliseconds, ISO 8601, or an HTTP date."""
     if (number := number_in(value)) is not None:

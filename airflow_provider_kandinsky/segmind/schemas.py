@@ -66,7 +66,7 @@ _Side = Annotated[int, BeforeValidator(_no_bool), _one_of(IMAGE_SIDES)]
 _Samples = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=8)]
 _Steps = Annotated[int, BeforeValidator(_no_bool), Field(ge=10, le=40)]
 _Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=-1)]
-_Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 
 
 def refusals(model: type[BaseModel], error: ValidationError) -> str:
@@ -116,7 +116,7 @@ class TextToImageRequest(BaseModel):
     scheduler: Annotated[_Scheduler | None, Field(description="DDIM or P-Sampler")] = None
     samples: Annotated[_Samples | None, Field(description="an integer from 1 to 8")] = None
     num_inference_steps: Annotated[_Steps | None, Field(description="an integer from 10 to 40")] = None
-    guidance_scale: Annotated[_Number | None, Field(description="a finite number")] = None
+    guidance_scale: Annotated[Number | None, Field(description="a finite number")] = None
     seed: Annotated[_Seed | None, Field(description="an integer, 0 or more, or -1 for a random one")] = None
     img_width: Annotated[_Side | None, Field(description="512 or 1024")] = None
     img_height: Annotated[_Side | None, Field(description="512 or 1024")] = None

@@ -22,6 +22,7 @@ from airflow_provider_kandinsky.segmind.refusals import (
     about_job,
     error_text,
     failure,
+    integer_in,
     number_in,
     refusal,
 )
@@ -84,7 +85,7 @@ def read_result(answer: Answer, request_id: str | None, model: str | None = None
         request_id=request_id,
         images=images,
         model=model,
-        seed=_seed(body.get("seed")),
+        seed=integer_in(body.get("seed")),
         cost=number_in(metrics.get("cost")),
         inference_time=number_in(metrics.get("inference_time", timings.get("inference_time"))),
         queue_time=number_in(metrics.get("queue_time", timings.get("queue_time"))),
@@ -135,11 +136,3 @@ def _job_body(answer: Answer, request_id: str | None) -> dict[str, Any]:
 
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _seed(value: Any) -> int | None:
-    """Seeds come as text; a float in between would round the large ones."""
-    try:
-        return int(str(value))
-    except ValueError:
-        return None
