@@ -12,7 +12,12 @@ from contextlib import contextmanager
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, SubmissionUnknownError
+from airflow_provider_kandinsky.segmind.errors import (
+    ImageUnavailableError,
+    JobFailedError,
+    KandinskyError,
+    SubmissionUnknownError,
+)
 
 
 @contextmanager
@@ -38,6 +43,10 @@ def _advice(error: KandinskyError, durable: bool) -> str:
         return "A retry asks the request history what became of it."
     if isinstance(error, JobFailedError):
         return "A retry submits it anew."
+    if isinstance(error, ImageUnavailableError):
+        return (
+            "A retry fetches it again." if durable else "A retry buys it again, because durable=False keeps no record."
+        )
     if error.request_id is None:
         return "Nothing was accepted; a retry submits it."
     return "A retry takes it up again." if durable else "A retry buys it again, because durable=False keeps no record."

@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     TextToImageRequest,
 )
 from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
+from airflow_provider_kandinsky.storage import OutputPath
 from airflow_provider_kandinsky.submission import ON_UNKNOWN_SUBMIT, OnUnknownSubmit, Purchase, Submission
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
@@ -70,6 +71,8 @@ class KandinskyTextToImageOperator(BaseOperator):
         the job's age to at most 15 s.
     :param timeout: seconds from submission until the task gives up waiting; at most 3600, for the service forgets
         a job after an hour.
+    :param output_path: store the pictures there, and return their URIs; the service's URLs are then in XCom
+        ``source_urls``. See :class:`~airflow_provider_kandinsky.storage.OutputPath` for its placeholders.
     :param durable: keep in Airflow's task state store (3.3 and later) what was bought, so that no retry, crash or
         clear buys it again.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
@@ -144,7 +147,7 @@ class KandinskyTextToImageOperator(BaseOperator):
         """
         self._request_id = event["request_id"]
         with failures_for_airflow(durable=self.durable), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return self._deliver(result_in_event(event, hook, self.model), context)
+            return self._deliver(result_in_event(event, hook, self.model), hook, context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, have one last look at the job."""
@@ -186,7 +189,7 @@ class KandinskyTextToImageOperator(BaseOperator):
             if not self.wait_for_completion:
                 return purchase.request_id
             if purchase.result is not None:
-                return self._deliver(purchase.result, context)
+                return self._deliver(purchase.result, hook, context)
             # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
             deadline = min(time.time() + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
             if self.deferrable:
@@ -207,12 +210,12 @@ class KandinskyTextToImageOperator(BaseOperator):
                 f"{error}. Request {purchase.request_id} may still be running, and will then be billed. "
                 + ("A retry takes it up again" if self.durable else "A retry buys it again")
             ) from error
-        return self._deliver(result, context)
+        return self._deliver(result, hook, context)
 
-    def _deliver(self, result: GenerationResult, context: Context) -> list[str]:
+    def _deliver(self, result: GenerationResult, hook: KandinskyHook, context: Context) -> list[str]:
         if result.seed is None:
             result = replace(result, seed=self._seed(context))
-        return deliver(result, context)
+        return deliver(result, context, hook, self.output_path)
 
     def _defer_until(self, deadline: float, purchase: Purchase) -> NoReturn:
         self.defer(
@@ -249,7 +252,9 @@ class KandinskyTextToImageOperator(BaseOperator):
         if self.seed is None:
             arguments["seed"] = self._seed(context)
         request = TextToImageRequest(**arguments)
-        if request.base64 and not self.output_path:
+        if self.output_path:
+            OutputPath(self.output_path, request.samples or 1)
+        elif request.base64:
             raise BadRequestError(
                 "base64=True needs an output_path: pictures are not put into XCom. Nothing was submitted."
             )

@@ -20,6 +20,8 @@
         │   ├── JobRejectedError    because of its parameters
         │   └── ContentBlockedError because of its content
         ├── EmptyResultError        it is finished, but there is no picture in its result
+        ├── ImageUnavailableError   its picture could not be fetched
+        ├── ImageRefusedError       its picture may not be fetched, or is none
         ├── JobExpiredError         the service does not know it, or no longer
         └── JobTimeoutError         it was not finished by the deadline
 
@@ -205,6 +207,19 @@ class JobExpiredError(JobError):
 
 class EmptyResultError(JobError):
     """The job is COMPLETED and billed, and its result holds no picture that this package can find."""
+
+    billing = Billing.YES
+
+
+class ImageUnavailableError(JobError):
+    """A picture that was paid for could not be fetched from its URL, for now."""
+
+    retryable = True
+    billing = Billing.YES
+
+
+class ImageRefusedError(JobError):
+    """A picture that was paid for is not taken: it is at a host that is not allowed, too large, or no picture."""
 
     billing = Billing.YES
 

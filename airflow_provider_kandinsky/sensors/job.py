@@ -15,7 +15,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from airflow_provider_kandinsky.delivery import deliver
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.errors import JobTimeoutError, KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.errors import (
+    ImageUnavailableError,
+    JobTimeoutError,
+    KandinskyError,
+    ServiceUnavailableError,
+)
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
@@ -35,6 +40,7 @@ class KandinskyJobSensor(BaseSensorOperator):
     :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
     :param deferrable: wait in the triggerer, holding no worker slot, with the adaptive cadence of the operator in
         place of ``poke_interval``. Default: ``[operators] default_deferrable``.
+    :param output_path: store the pictures there, and return their URIs; as for the operator.
     :param poke_interval: seconds between looks, in the modes poke and reschedule.
     :raises AirflowFailException: the job failed or is not known.
     :raises AirflowSensorTimeout: it was not finished within the sensor's ``timeout``.
@@ -78,18 +84,17 @@ class KandinskyJobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
         poller = JobPoller(self.request_id, submitted_at=self._waiting_since(context), deadline=math.inf)
-        with KandinskyHook(self.kandinsky_conn_id) as hook:
+        with self._final_errors(), KandinskyHook(self.kandinsky_conn_id) as hook:
             try:
                 poller.on_status(hook.get_status(self.request_id), time.time())
                 if not poller.completed:
                     return PokeReturnValue(is_done=False)
                 result = hook.get_result(self.request_id)
             except KandinskyError as error:
-                with self._final_errors():
-                    poller.on_error(error, time.time())
+                poller.on_error(error, time.time())
                 self.log.info("Looking again later: %s", error)
                 return PokeReturnValue(is_done=False)
-        return PokeReturnValue(is_done=True, xcom_value=deliver(result, context))
+            return PokeReturnValue(is_done=True, xcom_value=deliver(result, context, hook, self.output_path))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
         """Take up what the trigger found.
@@ -97,7 +102,7 @@ class KandinskyJobSensor(BaseSensorOperator):
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
         with self._final_errors(), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return deliver(result_in_event(event, hook), context)
+            return deliver(result_in_event(event, hook), context, hook, self.output_path)
 
     @staticmethod
     def _waiting_since(context: Context) -> float:
@@ -117,6 +122,6 @@ class KandinskyJobSensor(BaseSensorOperator):
         except JobTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
         except KandinskyError as error:
-            if isinstance(error, ServiceUnavailableError):
+            if isinstance(error, (ServiceUnavailableError, ImageUnavailableError)):
                 raise
             raise AirflowFailException(str(error)) from error

@@ -1,0 +1,136 @@
+"""Pictures in the user's own storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+from task_instance import TaskInstance, paint
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
+from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_pictures_are_stored_and_their_uris_returned(
+    sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, deferrable: bool
+) -> None:
+    uris = ti.run(paint(samples=2, output_path=f"file://{tmp_path}/cats", deferrable=deferrable))
+
+    request_id = ti.pushed["request_id"]
+    assert [Path(uri.removeprefix("file://")).name for uri in uris] == [f"{request_id}-{index}.png" for index in (0, 1)]
+    assert all(ObjectStoragePath(uri).read_bytes().startswith(PNG) for uri in uris)
+    assert ti.pushed["source_urls"] == [f"{sandbox.url}/generations/{request_id}-{index}.png" for index in (0, 1)]
+    assert {path.name for path in (tmp_path / "cats").iterdir()} == {f"{request_id}-{index}.png" for index in (0, 1)}
+
+
+def test_names_are_the_users_own(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    (uri,) = ti.run(paint(seed=7, output_path=f"file://{tmp_path}/{{seed}}/cat-{{index}}.{{extension}}"))
+    assert (tmp_path / "7" / "cat-0.png").read_bytes().startswith(PNG)
+    assert uri.endswith("/7/cat-0.png")
+
+
+def test_memory_is_storage_too(sandbox: Sandbox, ti: TaskInstance) -> None:
+    attach("memory", fs=MemoryFileSystem())
+    (uri,) = ti.run(paint(output_path="memory://gallery"))
+    assert ObjectStoragePath(uri).read_bytes().startswith(PNG)
+
+
+def test_base64_goes_straight_to_files(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    uris = ti.run(paint(base64=True, samples=2, output_path=f"file://{tmp_path}", deferrable=True))
+    assert len(uris) == 2
+    assert all(ObjectStoragePath(uri).read_bytes().startswith(PNG) for uri in uris)
+    assert sandbox.count_calls("image") == 0
+    assert "base64" not in str(ti.pushed)
+
+
+def test_the_sensor_stores_too(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    request_id = ti.run(paint(wait_for_completion=False))
+    sensor = KandinskyJobSensor(
+        task_id="wait", request_id=request_id, poke_interval=0.1, timeout=5, output_path=f"file://{tmp_path}"
+    )
+    (uri,) = ti.run(sensor)
+    assert ObjectStoragePath(uri).read_bytes().startswith(PNG)
+
+
+def test_what_is_stored_is_not_fetched_again(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    first = ti.run(paint(samples=2, output_path=f"file://{tmp_path}"))
+    assert ti.run(paint(samples=2, output_path=f"file://{tmp_path}")) == first
+    assert sandbox.count_calls("image") == 2
+    assert len(sandbox.submissions) == 1
+
+
+def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    ti.run(paint(output_path=f"file://{tmp_path}"))
+    assert [call["key_present"] for call in sandbox.calls("image")] == [False]
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure", "message"),
+    [
+        ({"status": 404}, ImageUnavailableError, r"could not be fetched.*billed: yes\] A retry fetches it again"),
+        ({"drop": True}, ImageUnavailableError, "could not be fetched"),
+        ({"body": "<html>no picture</html>"}, AirflowFailException, "is not a picture"),
+    ],
+)
+def test_what_cannot_be_stored_leaves_no_file(
+    sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, fault: dict[str, Any], failure: type[Exception], message: str
+) -> None:
+    sandbox.fault("image", **fault)
+    with pytest.raises(failure, match=message):
+        ti.run(paint(output_path=f"file://{tmp_path}/cats"))
+    assert not list(tmp_path.rglob("*.png*"))
+
+
+def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    sandbox.configure(public_url=sandbox.url.replace("127.0.0.1", "localhost"))
+    with pytest.raises(AirflowFailException, match=r"'localhost', which is not among the hosts.*add it to image_hosts"):
+        ti.run(paint(output_path=f"file://{tmp_path}"))
+    assert sandbox.count_calls("image") == 0
+
+
+def test_a_host_of_the_connection_is_known(
+    sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.configure(public_url=sandbox.url.replace("127.0.0.1", "localhost"))
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(image_hosts="example.com, localhost"))
+    assert len(ti.run(paint(output_path=f"file://{tmp_path}"))) == 1
+
+
+def test_a_picture_too_large_is_dropped(
+    sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads.LARGEST_IMAGE", 1000)
+    with pytest.raises(AirflowFailException, match="is larger than"):
+        ti.run(paint(output_path=f"file://{tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("file:///x/{prompt}.png", "prompt is no placeholder; there are request_id, index, seed, extension"),
+        ("file:///x/{", "is no placeholder"),
+        ("gopher://x/", "No filesystem registered for scheme gopher"),
+        ("file:///x/{request_id}.png", "without {index} each picture would take the place of the one before"),
+    ],
+)
+def test_a_bad_template_is_refused_before_anything_is_sent(
+    sandbox: Sandbox, ti: TaskInstance, template: str, message: str
+) -> None:
+    with pytest.raises(AirflowFailException) as failure:
+        ti.run(paint(samples=2, output_path=template))
+    assert message in str(failure.value)
+    assert sandbox.count_calls() == 0
