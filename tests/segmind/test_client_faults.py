@@ -97,7 +97,6 @@ def test_a_server_that_drips_its_headers_is_cut_off(
         connect(server.url, request_timeout=0.2).get_status("r-1")
 
 
-@pytest.mark.xfail(strict=True, reason="a lost credits call says 'billed: maybe', but its 500 says 'billed: no'")
 def test_asking_for_credits_never_costs(connect: Connect, sandbox: Sandbox) -> None:
     client = connect(sandbox.url)
     for fault in ({"status": 500}, {"drop": True}):

@@ -171,7 +171,6 @@ def test_a_limit_that_stays_ends_patience(
     assert sandbox.submissions == []
 
 
-@pytest.mark.xfail(strict=True, reason="asyncio.timeout runs out first, and cannot tell that nothing was sent")
 def test_a_purchase_that_found_no_free_connection_was_not_sent(
     raw_server: Callable[..., Any], a_cat: TextToImageRequest, fake_time: Any
 ) -> None:
