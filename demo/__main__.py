@@ -48,13 +48,13 @@ def main() -> int:
                     _keep(airflow)
     except NoConsentError as refusal:
         print(refusal)
-        succeeded = False
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted; everything that was started has been stopped.")
         return 130
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    print(f"Done in {time.monotonic() - started:.0f} s; everything that was started has been stopped." * succeeded)
+    print(f"Ended after {time.monotonic() - started:.0f} s; everything that was started has been stopped.")
     return 0 if succeeded else 1
 
 

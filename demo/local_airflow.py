@@ -100,12 +100,16 @@ class LocalAirflow(AirflowRest):
         """Kill a component with everything it started, as a crash of its machine would."""
         self._sessions[component].kill()
 
-    def stop(self) -> None:
-        """Stop all components; ask first, then kill what is left after a few seconds."""
+    def stop(self, grace: float = 5.0) -> None:
+        """Stop all components: ask all at once, then kill what is left.
+
+        :param grace: seconds to wait, for all of them together.
+        """
         for session in self._sessions.values():
             session.terminate()
+        deadline = time.monotonic() + grace
         for session in self._sessions.values():
-            session.stop()
+            session.stop(max(0.0, deadline - time.monotonic()))
 
     def pids(self, component: Component) -> list[int]:
         """Return the pids of a component and of everything it started."""
