@@ -123,7 +123,7 @@ def test_a_picture_too_large_is_dropped(
     [
         ("file:///x/{prompt}.png", "prompt is no placeholder; there are request_id, index, seed, extension"),
         ("file:///x/{", "is no placeholder"),
-        ("gopher://x/", "No filesystem registered for scheme gopher"),
+        ("gopher://x/", "output_path='gopher://x/' cannot be written to"),
         ("file:///x/{request_id}.png", "without {index} each picture would take the place of the one before"),
     ],
 )
