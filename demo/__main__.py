@@ -62,8 +62,12 @@ def _paint(airflow: LocalAirflow, service: Service) -> bool:
     conf = {"subjects": SUBJECTS, "output_folder": str(airflow.home / "output")}
     run = Run(airflow, DAG_ID, airflow.trigger_dag(DAG_ID, conf), PAINTER)
     print(f"DAG {DAG_ID}, run {run.run_id}:")
-    state = airflow.wait_for_run(DAG_ID, run.run_id, service.patience, on_progress=run.tell_progress)
+    try:
+        state = airflow.wait_for_run(DAG_ID, run.run_id, service.patience, on_progress=run.tell_progress)
+    except TimeoutError as error:
+        state = str(error)
     if state != "success":
+        print(f"\nThe run did not succeed: {state}")
         run.tell_failure()
         return False
     painted = run.painted()

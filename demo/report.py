@@ -59,11 +59,12 @@ class Run:
                 print(f"{'':<39}{url}")
 
     def tell_failure(self) -> None:
-        """Print the log of every task instance that failed."""
-        for instance in self._instances():
+        """Print where each task instance stands, and the log of every one that began and did not succeed."""
+        instances = self._instances()
+        for instance in instances:
             print(f"{_name(instance):<18} {instance['state']}")
-        for instance in self._instances():
-            if instance["state"] == "failed":
+        for instance in instances:
+            if instance["start_date"] and instance["state"] not in ("success", "upstream_failed", "skipped"):
                 where = (self.dag_id, self.run_id, instance["task_id"], instance["try_number"], instance["map_index"])
                 print(f"\n--- log of {_name(instance)}, try {instance['try_number']}\n{self.airflow.task_log(*where)}")
 
