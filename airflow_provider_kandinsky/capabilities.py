@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -25,3 +26,31 @@ async def amask_secret(secret: str) -> None:
 def task_state_store(context: Context) -> TaskStateStoreAccessor | None:
     """What a task instance can keep across its tries; ``None`` before Airflow 3.3."""
     return context.get("task_state_store")
+
+
+def success_is_listened_to() -> bool:
+    """Whether a listener (OpenLineage, say) is to hear of a task's success, which Airflow tells it in workers only."""
+    try:
+        from airflow.sdk.listener import get_listener_manager
+    except ImportError:
+        get_listener_manager = import_module("airflow.listeners.listener").get_listener_manager
+    success = getattr(get_listener_manager().hook, "on_task_instance_success", None)
+    return success is not None and bool(success.get_hookimpls())
+
+
+def triggers_can_set_xcom() -> bool:
+    """Whether an XCom can be written from an event loop, through the configured backend: from Airflow 3.3 on."""
+    # Imported here, because it loads the XCom backend.
+    from airflow.sdk.execution_time.xcom import XCom
+
+    return hasattr(XCom, "aset")
+
+
+async def set_xcom(key: str, value: Any, **names: Any) -> None:
+    """Write an XCom from an event loop; see :func:`triggers_can_set_xcom`.
+
+    :param names: ``dag_id``, ``task_id``, ``run_id``, ``map_index``, and ``_mapped_length`` for a value to expand over.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    await XCom.aset(key, value, **names)

@@ -1,11 +1,20 @@
-"""How a result reaches XCom, and the user's own storage."""
+"""How a result reaches XCom and the user's own storage, and whether that takes a worker.
+
+A finished job whose URLs are all that is wanted is delivered by the triggerer, which writes the XComs and ends the
+task: no second worker start. Whatever Airflow does only in a worker at the end of a task resumes the task there.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+from airflow.sdk import BaseOperator
+
+from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
@@ -27,8 +36,7 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
         URLs under XCom ``source_urls``.
     :raises ImageRefusedError: pictures came as bytes, which do not go into XCom, and there is no ``output_path``.
     """
-    cost = "unknown" if result.cost is None else f"${result.cost:g}"
-    log.info("Request %s gave %d picture(s); cost: %s", result.request_id, len(result.images), cost)
+    log.info(in_words(result))
     ti = context["ti"]
     ti.xcom_push(key="generation", value=result.generation())
     if output_path is None:
@@ -42,3 +50,86 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
     ti.xcom_push(key="source_urls", value=result.urls)
     hosts = {IMAGE_HOST, urlsplit(hook.settings.base_url).hostname or "", *hook.settings.image_hosts}
     return store(result, OutputPath(output_path, len(result.images)), hosts)
+
+
+def in_words(result: GenerationResult) -> str:
+    """One line for the log: which request, how many pictures, at what cost."""
+    cost = "unknown" if result.cost is None else f"${result.cost:g}"
+    return f"Request {result.request_id} gave {len(result.images)} picture(s); cost: {cost}"
+
+
+def with_seed(result: GenerationResult, seed: int | None) -> GenerationResult:
+    """The result with the seed that was sent, should the service not have told it."""
+    return replace(result, seed=seed) if result.seed is None else result
+
+
+@dataclass(frozen=True, slots=True)
+class TriggererDelivery:
+    """What the triggerer has to know to end a task; it has no task object to ask.
+
+    :param seed: the seed that was sent.
+    :param push_result: the task's ``do_xcom_push``.
+    :param push_length: whether a downstream task expands over the result, so that its length is to be stored.
+    """
+
+    seed: int | None = None
+    push_result: bool = True
+    push_length: bool = False
+
+    @classmethod
+    def plan(cls, task: BaseOperator, context: Context, seed: int | None, output_path: str | None) -> Self | None:
+        """Decide, in the worker and before deferring, whether the task can end in the triggerer.
+
+        :return: ``None`` if it has to resume in a worker; why is logged, at debug.
+        """
+        has_mapped_dependants = next(iter(task.iter_mapped_dependants()), None) is not None
+        if reason := _why_not(task, output_path, has_mapped_dependants):
+            log.debug("The task will resume in a worker: %s", reason)
+            return None
+        is_mapped = context["ti"].map_index not in (None, -1)
+        return cls(seed, task.do_xcom_push, has_mapped_dependants and not is_mapped)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a trigger's kwargs."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The way back from :meth:`to_dict`; fields that this version does not know are left out."""
+        return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
+
+    async def deliver(self, result: GenerationResult, ti: Any) -> None:
+        """Write the XComs of a task instance.
+
+        :param ti: the trigger's task instance, which tells its name.
+        """
+        result = with_seed(result, self.seed)
+        names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
+        await set_xcom("generation", result.generation(), **names)
+        if self.push_result:
+            length = len(result.urls) if self.push_length else None
+            await set_xcom("return_value", result.urls, _mapped_length=length, **names)
+
+
+def _why_not(task: BaseOperator, output_path: str | None, has_mapped_dependants: bool) -> str | None:
+    """What of a task's end happens in a worker only (Airflow 3.3)."""
+    reasons = {
+        "this Airflow's triggers cannot write XComs": not triggers_can_set_xcom(),
+        "the pictures are to be stored (output_path)": output_path is not None,
+        "it has outlets": bool(task.outlets),
+        "it has an on_success_callback": bool(task.on_success_callback),
+        "it has a post_execute": type(task).post_execute is not BaseOperator.post_execute
+        or task._post_execute_hook is not None,
+        "its execute_complete is overridden": not _is_ours(task, "execute_complete"),
+        "it has extra links": bool(task.operator_extra_links),
+        "it has a map_index_template": getattr(task, "map_index_template", None) is not None,
+        "its result is the DAG's": bool(getattr(task, "returns_dag_result", False)),
+        "a downstream task expands over a result that is not pushed": has_mapped_dependants and not task.do_xcom_push,
+        "a listener wants to hear of its success": success_is_listened_to(),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def _is_ours(task: BaseOperator, method: str) -> bool:
+    module: str = getattr(type(task), method).__module__
+    return module.partition(".")[0] == __name__.partition(".")[0]

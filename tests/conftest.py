@@ -5,3 +5,5 @@ import tempfile
 
 _airflow_home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True)
 os.environ["AIRFLOW_HOME"] = _airflow_home.name
+# The examples bring a listener with them, for which tasks would have to end in a worker.
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"

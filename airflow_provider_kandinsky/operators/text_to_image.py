@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, NoReturn
 
@@ -14,7 +13,7 @@ from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
 from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 
-from airflow_provider_kandinsky.delivery import deliver
+from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver, with_seed
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
@@ -193,7 +192,7 @@ class KandinskyTextToImageOperator(BaseOperator):
             # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
             deadline = min(time.time() + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
             if self.deferrable:
-                self._defer_until(deadline, purchase)
+                self._defer_until(deadline, purchase, context)
             return self._wait_here(hook, purchase, deadline, context)
 
     def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float, context: Context) -> list[str]:
@@ -213,11 +212,10 @@ class KandinskyTextToImageOperator(BaseOperator):
         return self._deliver(result, hook, context)
 
     def _deliver(self, result: GenerationResult, hook: KandinskyHook, context: Context) -> list[str]:
-        if result.seed is None:
-            result = replace(result, seed=self._seed(context))
-        return deliver(result, context, hook, self.output_path)
+        return deliver(with_seed(result, self._seed(context)), context, hook, self.output_path)
 
-    def _defer_until(self, deadline: float, purchase: Purchase) -> NoReturn:
+    def _defer_until(self, deadline: float, purchase: Purchase, context: Context) -> NoReturn:
+        delivery = TriggererDelivery.plan(self, context, self._seed(context), self.output_path)
         self.defer(
             trigger=KandinskyJobTrigger(
                 request_id=purchase.request_id,
@@ -226,6 +224,7 @@ class KandinskyTextToImageOperator(BaseOperator):
                 submitted_at=purchase.submitted_at,
                 deadline=deadline,
                 poll_interval=self.poll_interval,
+                delivery=delivery.to_dict() if delivery else None,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + _BACKSTOP,

@@ -13,7 +13,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
-from airflow_provider_kandinsky.delivery import deliver
+from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import (
     ImageUnavailableError,
@@ -70,12 +70,14 @@ class KandinskyJobSensor(BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         now = time.time()
+        delivery = TriggererDelivery.plan(self, context, None, self.output_path)
         self.defer(
             trigger=KandinskyJobTrigger(
                 request_id=self.request_id,
                 kandinsky_conn_id=self.kandinsky_conn_id,
                 submitted_at=now,
                 deadline=now + self.timeout,
+                delivery=delivery.to_dict() if delivery else None,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout) + timedelta(minutes=5),

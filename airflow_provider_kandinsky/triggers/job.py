@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
+from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.polling import JobPoller
@@ -25,7 +26,8 @@ class KandinskyJobTrigger(BaseTrigger):
     them at any time, for a triggerer that dies is followed by another. Every argument but the first has a default,
     and unknown ones are ignored, so that rows written by another version can be run.
 
-    The event holds ``request_id`` and either ``error`` (see
+    Where the worker has found that nothing more is to be done there, success ends the task from here. Else the event
+    holds ``request_id`` and either ``error`` (see
     :meth:`~airflow_provider_kandinsky.segmind.errors.KandinskyError.to_dict`), or ``result`` (see
     :meth:`~airflow_provider_kandinsky.segmind.schemas.GenerationResult.to_dict`), or, where the pictures came as
     bytes, neither: those are for the worker to fetch.
@@ -36,6 +38,8 @@ class KandinskyJobTrigger(BaseTrigger):
     :param submitted_at: when the job was submitted, seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch; it stays the same through restarts.
     :param poll_interval: seconds between looks; adaptive if ``None``.
+    :param delivery: how to end the task from here if the job gives URLs; see
+        :class:`~airflow_provider_kandinsky.delivery.TriggererDelivery`. Without it the task resumes in a worker.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class KandinskyJobTrigger(BaseTrigger):
         submitted_at: float = 0.0,
         deadline: float = 0.0,
         poll_interval: float | None = None,
+        delivery: Mapping[str, Any] | None = None,
         **_of_another_version: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
@@ -55,6 +60,7 @@ class KandinskyJobTrigger(BaseTrigger):
         self.submitted_at = submitted_at
         self.deadline = deadline
         self.poll_interval = poll_interval
+        self.delivery = delivery
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments to run this trigger from, anywhere and at any time."""
@@ -67,31 +73,52 @@ class KandinskyJobTrigger(BaseTrigger):
                 "submitted_at": self.submitted_at,
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
+                "delivery": self.delivery,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire once."""
+        """Wait, and fire once: end the task, or resume it."""
         loop = asyncio.get_running_loop()
         earliest = loop.time() + HOLD_BACK
-        outcome = {"request_id": self.request_id} | await self._outcome()
+        outcome: dict[str, Any] = {"request_id": self.request_id}
+        try:
+            result = await self._result()
+        except KandinskyError as error:
+            outcome["error"] = error.to_dict()
+        else:
+            if await self._deliver(result):
+                yield TaskSuccessEvent()
+                return
+            if not result.has_image_data:
+                outcome["result"] = result.to_dict()
         await asyncio.sleep(earliest - loop.time())
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
-    async def _outcome(self) -> dict[str, Any]:
+    async def _result(self) -> GenerationResult:
         poller = JobPoller(
             self.request_id,
             submitted_at=self.submitted_at,
             deadline=self.deadline,
             poll_interval=self.poll_interval,
         )
+        async with KandinskyHook(self.kandinsky_conn_id) as hook:
+            client = await hook.aget_conn()
+            return await client.follow(poller, self.model)
+
+    async def _deliver(self, result: GenerationResult) -> bool:
+        """Write the task's XComs, if the task can end here: not where the worker decided against it, not for pictures
+        that came as bytes, and not in ``dag.test()``, which gives triggers no task instance."""
+        ti = self.task_instance
+        if self.delivery is None or result.has_image_data or ti is None:
+            return False
         try:
-            async with KandinskyHook(self.kandinsky_conn_id) as hook:
-                client = await hook.aget_conn()
-                result = await client.follow(poller, self.model)
-        except KandinskyError as error:
-            return {"error": error.to_dict()}
-        return {} if result.has_image_data else {"result": result.to_dict()}
+            await TriggererDelivery.from_dict(self.delivery).deliver(result, ti)
+        except Exception:
+            self.log.exception("The result of request %s could not be written here; a worker will", self.request_id)
+            return False
+        self.log.info(in_words(result))
+        return True
 
     async def on_kill(self) -> None:
         """Say what became of the money. Nothing is cancelled: the service cannot, and another triggerer may have

@@ -13,6 +13,7 @@ from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
 
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
+TEST_DAGS = Path(__file__).with_name("dags")
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,8 @@ def airflow(_sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.Tem
     A test may add DAG files to its ``dags_folder``.
     """
     home = tmp_path_factory.mktemp("airflow")
-    shutil.copytree(EXAMPLE_DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (EXAMPLE_DAGS, TEST_DAGS):
+        shutil.copytree(folder, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     env = {"AIRFLOW_CONN_KANDINSKY_DEFAULT": _sandbox.connection(), "KANDINSKY_OUTPUT_FOLDER": str(output_folder)}
     with LocalAirflow(home, env=env) as airflow:
         yield airflow

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
@@ -74,4 +75,5 @@ def fire(trigger: Any) -> Any:
 
 
 def paint(**arguments: Any) -> KandinskyTextToImageOperator:
-    return KandinskyTextToImageOperator(**{"task_id": "paint", "prompt": "a cat", "poll_interval": 0.05} | arguments)
+    defaults = {"task_id": "paint", "dag": DAG("gallery"), "prompt": "a cat", "poll_interval": 0.05}
+    return KandinskyTextToImageOperator(**defaults | arguments)

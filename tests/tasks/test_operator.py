@@ -137,6 +137,7 @@ def test_the_deferral_holds_ids_and_numbers_and_an_absolute_deadline(sandbox: Sa
         "kandinsky_conn_id": "kandinsky_default",
         "model": "kandinsky2.1-txt2im",
         "poll_interval": 3,
+        "delivery": {"seed": sandbox.submissions[0]["payload"]["seed"], "push_result": True, "push_length": False},
     }
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk import PokeReturnValue
+from airflow.sdk import DAG, PokeReturnValue
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -22,7 +22,8 @@ every_way = pytest.mark.parametrize(
 
 
 def wait_for(request_id: str, **arguments: Any) -> KandinskyJobSensor:
-    return KandinskyJobSensor(task_id="wait", request_id=request_id, **{"poke_interval": 0.1, "timeout": 5} | arguments)
+    defaults = {"task_id": "wait", "dag": DAG("gallery"), "poke_interval": 0.1, "timeout": 5}
+    return KandinskyJobSensor(request_id=request_id, **defaults | arguments)
 
 
 def wait_out(ti: TaskInstance, sensor: KandinskyJobSensor) -> Any:

@@ -1,0 +1,51 @@
+"""A real Airflow whose parts are killed, and a sandbox that counts what was paid for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Chaos
+from scoreboard import ROWS, table
+
+from airflow_provider_kandinsky.sandbox.server import running_sandbox
+from demo.local_airflow import LocalAirflow
+
+DAGS = Path(__file__).with_name("dags")
+
+#: A dead worker is found out within seconds instead of minutes.
+IMPATIENT = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if ROWS:
+        terminalreporter.section("chaos")
+        for line in table():
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
+    home = tmp_path_factory.mktemp("chaos")
+    shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    with running_sandbox() as sandbox:
+        env = IMPATIENT | {"AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection(), "CHAOS_FOLDER": str(home)}
+        with LocalAirflow(home, env=env) as airflow:
+            yield Chaos(airflow, sandbox, home)
+
+
+@pytest.fixture
+def chaos(_running: Chaos) -> Iterator[Chaos]:
+    _running.sandbox.reset()
+    yield _running
+    _running.hold.unlink(missing_ok=True)
+    _running.sandbox.clear_faults()

@@ -1,0 +1,80 @@
+"""A real Airflow whose parts are killed, beside a sandbox that keeps the bill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from scoreboard import ROWS, Row
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from demo.local_airflow import LocalAirflow
+
+
+class Chaos:
+    """A running Airflow, a sandbox, and the means to break the one while the other keeps the bill."""
+
+    def __init__(self, airflow: LocalAirflow, sandbox: Sandbox, folder: Path) -> None:
+        self.airflow = airflow
+        self.sandbox = sandbox
+        self.hold = folder / "hold-delivery"
+        self._tasks: dict[str, list[dict[str, Any]]] = {}
+
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = 120) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {timeout:.0f} s for: {what}"
+            time.sleep(0.1)
+
+    def until_fault_strikes(self) -> None:
+        """Until the sandbox has met the one fault that was ordered, and holds the answer back."""
+        self.until(lambda: not self.sandbox.pending_faults, "the fault to strike")
+
+    def kill_worker(self) -> None:
+        """Kill -9 of everything that runs a task: the executor's worker process and the task's own below it."""
+        processes = [psutil.Process(pid) for pid in self.airflow.pids("scheduler")]
+        titles = {process: " ".join(process.cmdline()) for process in processes}
+        # An idle one holds the lock of the executor's queue; killed, it would take the whole executor with it.
+        doomed = [process for process, title in titles.items() if "airflow worker" in title and "<idle>" not in title]
+        assert doomed, f"no busy worker among {titles}"
+        for process in doomed:
+            process.kill()
+
+    def is_delivering(self, dag_id: str, run_id: str) -> bool:
+        """Whether the task has pushed what it found and is held before its end."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/paint/xcomEntries"
+        return any(entry["key"] == "generation" for entry in self.airflow.api("GET", path)["xcom_entries"])
+
+    def states(self, dag_id: str, run_id: str, task_id: str = "paint") -> list[str | None]:
+        return [
+            instance["state"]
+            for instance in self.airflow.task_instances(dag_id, run_id)
+            if instance["task_id"] == task_id
+        ]
+
+    def finish(self, fault: str, dag_id: str, run_id: str, timeout: float = 240) -> Row:
+        """Wait for the run's end, count, and put down the row."""
+        state = self.airflow.wait_for_run(dag_id, run_id, timeout)
+        painted = [each for each in self.airflow.task_instances(dag_id, run_id) if each["task_id"] == "paint"]
+        urls = [
+            tuple(self.airflow.xcom(dag_id, run_id, "paint", map_index=each["map_index"]))
+            for each in painted
+            if each["state"] == "success"
+        ]
+        row = Row(fault, 1, len(painted), len(self.sandbox.submissions), len(painted) - len(set(urls)))
+        ROWS.append(row)
+        assert state == "success", self.logs(dag_id, run_id)
+        return row
+
+    def logs(self, dag_id: str, run_id: str, task_id: str = "paint", map_index: int = -1) -> str:
+        tries = next(
+            each["try_number"]
+            for each in self.airflow.task_instances(dag_id, run_id)
+            if each["task_id"] == task_id and each["map_index"] in (map_index, 0)
+        )
+        return "\n".join(
+            self.airflow.task_log(dag_id, run_id, task_id, number, map_index) for number in range(1, tries + 1)
+        )

@@ -1,0 +1,68 @@
+"""Parts of Airflow die with many jobs in flight, and come back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from typing import Any
+
+from harness import Chaos
+
+
+def trigger_rows(chaos: Chaos) -> dict[str, Any]:
+    """The stored triggers' kwargs, by request id; read from the database, where a dead triggerer has left them."""
+    with sqlite3.connect(chaos.airflow.home / "airflow.db") as database:
+        rows = [json.loads(kwargs) for (kwargs,) in database.execute("SELECT kwargs FROM trigger")]
+    return {row["request_id"]: row for row in rows}
+
+
+def test_the_triggerer_with_fifty_jobs_in_flight(chaos: Chaos) -> None:
+    chaos.sandbox.configure(latency=100)
+    run_id = chaos.airflow.trigger_dag("many_deferred", {"pictures": 50})
+    chaos.until(lambda: chaos.states("many_deferred", run_id).count("deferred") == 50, "50 deferrals", timeout=180)
+    before = trigger_rows(chaos)
+
+    chaos.airflow.kill("triggerer")
+    assert trigger_rows(chaos) == before
+    chaos.airflow.start("triggerer")
+    looks = chaos.sandbox.count_calls("status")
+    chaos.until(lambda: chaos.sandbox.count_calls("status") >= looks + 50, "the jobs to be looked at again")
+    after = trigger_rows(chaos)
+
+    assert len(before) == 50
+    assert {key: after[key] for key in after} == {key: before[key] for key in after}, "a deadline has moved"
+    row = chaos.finish("triggerer killed with 50 jobs in flight", "many_deferred", run_id)
+    assert (row.tasks, row.accepted, row.lost) == (50, 50, 0)
+
+
+def test_the_scheduler_in_mid_run(chaos: Chaos) -> None:
+    chaos.sandbox.configure(latency=(5, 15))
+    run_id = chaos.airflow.trigger_dag("many_deferred", {"pictures": 20})
+    chaos.until(lambda: len(chaos.sandbox.submissions) >= 8, "8 submissions")
+
+    chaos.airflow.kill("scheduler")
+    chaos.airflow.start("scheduler")
+
+    row = chaos.finish("scheduler killed in mid-run", "many_deferred", run_id)
+    assert (row.tasks, row.accepted, row.lost) == (20, 20, 0)
+
+
+def test_the_api_server_is_away_while_the_record_is_written(chaos: Chaos) -> None:
+    chaos.sandbox.fault("submit", stall=6, after=True)
+    run_id = chaos.airflow.trigger_dag("one_deferred")
+    chaos.until(lambda: chaos.sandbox.submissions, "the POST to be accepted")
+
+    chaos.airflow.kill("api-server")
+    time.sleep(20)  # what is tested is how long it is away
+    chaos.airflow.start("api-server")
+
+    row = chaos.finish("API server away for 20 s at the record", "one_deferred", run_id)
+    assert (row.accepted, row.lost) == (1, 0)
+
+
+def test_a_storm_of_faults(chaos: Chaos) -> None:
+    chaos.sandbox.configure(latency=(2, 6), fault_rate=0.3)
+    run_id = chaos.airflow.trigger_dag("many_deferred", {"pictures": 100})
+    row = chaos.finish("30 % of all answers wrong", "many_deferred", run_id, timeout=580)
+    assert (row.tasks, row.accepted, row.lost) == (100, 100, 0)
