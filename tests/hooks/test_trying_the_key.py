@@ -81,6 +81,6 @@ def test_the_request_timeout_of_the_connection_counts(
     open_hook: Ask, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(request_timeout=0.1))
-    sandbox.fault("credits", stall=30)
+    sandbox.fault("credits", stall=2)
     good, sentence = open_hook().test_connection()
     assert (good, "(ReadTimeout)" in sentence) == (False, True)
