@@ -97,8 +97,15 @@ class KandinskyHook(BaseHook):
     async def aget_conn(self) -> AsyncSegmindClient:
         """The async client, made on first use."""
         if self._async_client is None:
-            self._async_client = await AsyncSegmindClient.create(**_client_options(await self.aget_settings()))
+            settings = await self.aget_settings()
+            self._async_client = await AsyncSegmindClient.create(
+                **_client_options(settings), requests_per_minute=settings.requests_per_minute
+            )
         return self._async_client
+
+    def uses(self, client: AsyncSegmindClient) -> bool:
+        """Whether this is the hook's async client."""
+        return self._async_client is client
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL) -> Job:
         """Buy a generation; see :meth:`~..segmind.client.SegmindClient.submit` for the errors.

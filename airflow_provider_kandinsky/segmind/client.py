@@ -17,8 +17,9 @@ import httpx
 import tenacity
 
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.history import PastRequest
+from airflow_provider_kandinsky.segmind.pacing import Gate
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -195,6 +196,7 @@ class AsyncSegmindClient(Shell):
 
     :param transport: an httpx transport, in place of the network.
     :param sleep: how to wait.
+    :param requests_per_minute: the plan's limit; ``None`` to be slowed down by the service's 429s alone.
     """
 
     def __init__(
@@ -204,10 +206,12 @@ class AsyncSegmindClient(Shell):
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        requests_per_minute: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(api_key, base_url, **settings)
         self._sleep = sleep
+        self._gate = Gate(requests_per_minute, clock=self._clock, sleep=sleep)
         self._http = httpx.AsyncClient(transport=transport, verify=ssl_context(), **self._http_options())
 
     @classmethod
@@ -277,6 +281,7 @@ class AsyncSegmindClient(Shell):
         return answer
 
     async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
+        await self._gate.enter()
         try:
             answer = await self._exchange(call, timeout or self._request_timeout)
         except httpx.HTTPError as error:
@@ -284,8 +289,15 @@ class AsyncSegmindClient(Shell):
         except TimeoutError:
             lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
         else:
-            return self._api.read(call, answer)
+            return self._read(call, answer)
         raise lost
+
+    def _read(self, call: Call[T], answer: Answer) -> T:
+        try:
+            return self._api.read(call, answer)
+        except RateLimitedError as error:
+            self._gate.close(error)
+            raise
 
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:
         # The pool gives up before the whole request does, so that a purchase which found no free connection is known

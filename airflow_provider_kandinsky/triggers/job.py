@@ -10,7 +10,8 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
+from airflow_provider_kandinsky.hooks.shared_client import retire_shared_client, shared_client
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
@@ -102,9 +103,19 @@ class KandinskyJobTrigger(BaseTrigger):
             deadline=self.deadline,
             poll_interval=self.poll_interval,
         )
-        async with KandinskyHook(self.kandinsky_conn_id) as hook:
-            client = await hook.aget_conn()
-            return await client.follow(poller, self.model)
+        try:
+            return await self._follow(poller)
+        except AuthenticationError:
+            # The key may have been changed in the connection while this job was waited for.
+            return await self._follow(poller)
+
+    async def _follow(self, poller: JobPoller) -> GenerationResult:
+        async with shared_client(self.kandinsky_conn_id) as client:
+            try:
+                return await client.follow(poller, self.model)
+            except AuthenticationError:
+                retire_shared_client(self.kandinsky_conn_id, client)
+                raise
 
     async def _deliver(self, result: GenerationResult) -> bool:
         """Write the task's XComs, if the task can end here: not where the worker decided against it, not for pictures
