@@ -6,6 +6,40 @@ import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# Where a task finds them from Airflow 3.2 on, and before.
+try:
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowTaskTimeout,
+        TaskDeferralError,
+        TaskDeferralTimeout,
+    )
+except ImportError:
+    from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]  # deprecated there since
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowTaskTimeout,
+        TaskDeferralError,
+        TaskDeferralTimeout,
+    )
+
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "AirflowTaskTimeout",
+    "TaskDeferralError",
+    "TaskDeferralTimeout",
+    "amask_secret",
+    "set_xcom",
+    "success_is_listened_to",
+    "task_state_store",
+    "triggers_can_set_xcom",
+]
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor

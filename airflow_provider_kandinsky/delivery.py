@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
-from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.storage import OutputPath, store
 
@@ -48,8 +48,13 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
             )
         return result.urls
     ti.xcom_push(key="source_urls", value=result.urls)
+    try:
+        path = OutputPath(output_path, len(result.images))
+    except BadRequestError as error:
+        # A sensor learns only now how many pictures there are.
+        raise ImageRefusedError(error.message, request_id=result.request_id) from error
     hosts = {IMAGE_HOST, urlsplit(hook.settings.base_url).hostname or "", *hook.settings.image_hosts}
-    return store(result, OutputPath(output_path, len(result.images)), hosts)
+    return store(result, path, hosts)
 
 
 def in_words(result: GenerationResult) -> str:
@@ -58,26 +63,19 @@ def in_words(result: GenerationResult) -> str:
     return f"Request {result.request_id} gave {len(result.images)} picture(s); cost: {cost}"
 
 
-def with_seed(result: GenerationResult, seed: int | None) -> GenerationResult:
-    """The result with the seed that was sent, should the service not have told it."""
-    return replace(result, seed=seed) if result.seed is None else result
-
-
 @dataclass(frozen=True, slots=True)
 class TriggererDelivery:
     """What the triggerer has to know to end a task; it has no task object to ask.
 
-    :param seed: the seed that was sent.
     :param push_result: the task's ``do_xcom_push``.
     :param push_length: whether a downstream task expands over the result, so that its length is to be stored.
     """
 
-    seed: int | None = None
     push_result: bool = True
     push_length: bool = False
 
     @classmethod
-    def plan(cls, task: BaseOperator, context: Context, seed: int | None, output_path: str | None) -> Self | None:
+    def plan(cls, task: BaseOperator, context: Context, output_path: str | None) -> Self | None:
         """Decide, in the worker and before deferring, whether the task can end in the triggerer.
 
         :return: ``None`` if it has to resume in a worker; why is logged, at debug.
@@ -87,7 +85,7 @@ class TriggererDelivery:
             log.debug("The task will resume in a worker: %s", reason)
             return None
         is_mapped = context["ti"].map_index not in (None, -1)
-        return cls(seed, task.do_xcom_push, has_mapped_dependants and not is_mapped)
+        return cls(task.do_xcom_push, has_mapped_dependants and not is_mapped)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's kwargs."""
@@ -103,7 +101,6 @@ class TriggererDelivery:
 
         :param ti: the trigger's task instance, which tells its name.
         """
-        result = with_seed(result, self.seed)
         names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
         await set_xcom("generation", result.generation(), **names)
         if self.push_result:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from airflow.sdk.exceptions import AirflowFailException
-
+from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.segmind.errors import (
     ImageUnavailableError,
+    JobExpiredError,
     JobFailedError,
     KandinskyError,
     SubmissionUnknownError,
@@ -43,10 +43,12 @@ def _advice(error: KandinskyError, durable: bool) -> str:
         return "A retry asks the request history what became of it."
     if isinstance(error, JobFailedError):
         return "A retry submits it anew."
-    if isinstance(error, ImageUnavailableError):
-        return (
-            "A retry fetches it again." if durable else "A retry buys it again, because durable=False keeps no record."
-        )
     if error.request_id is None:
         return "Nothing was accepted; a retry submits it."
-    return "A retry takes it up again." if durable else "A retry buys it again, because durable=False keeps no record."
+    if not durable:
+        return "A retry buys it again, because no record is kept of it."
+    if isinstance(error, JobExpiredError):
+        return "A retry looks for its picture in the request history, and buys it again if it is not there."
+    if isinstance(error, ImageUnavailableError):
+        return "A retry fetches it again."
+    return "A retry takes it up again."

@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from airflow.sdk.exceptions import AirflowException
-
-from airflow_provider_kandinsky.capabilities import task_state_store
+from airflow_provider_kandinsky.capabilities import AirflowException, task_state_store
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -12,8 +12,8 @@ from typing import IO, Final
 from uuid import uuid4
 
 from airflow.sdk import ObjectStoragePath
-from airflow.sdk.exceptions import AirflowException
 
+from airflow_provider_kandinsky.capabilities import AirflowException
 from airflow_provider_kandinsky.segmind.downloads import ImageDownloader
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.images import image_extension
@@ -59,6 +59,11 @@ class OutputPath:
         except (ValueError, ImportError, AirflowException) as error:
             raise BadRequestError(f"output_path={template!r} cannot be written to: {error}") from error
 
+    @property
+    def is_of_one_job(self) -> bool:
+        """Whether no other job's pictures can have these names, so that what is there is this job's."""
+        return "{request_id" in self._template
+
     def of(self, result: GenerationResult, index: int, extension: str) -> ObjectStoragePath:
         """The path of one picture."""
         seed = "random" if result.seed is None else result.seed
@@ -68,7 +73,8 @@ class OutputPath:
 
 
 def store(result: GenerationResult, output_path: OutputPath, hosts: Collection[str]) -> list[str]:
-    """Write the pictures of a generation. One that is there already is not fetched again.
+    """Write the pictures of a generation. One that is there already, under a name that holds the request id, is not
+    fetched again.
 
     :param hosts: the hosts that pictures may come from.
     :return: the URIs, in the service's order.
@@ -85,7 +91,11 @@ def _store_one(
     result: GenerationResult, index: int, image: Image, output_path: OutputPath, downloader: ImageDownloader
 ) -> ObjectStoragePath:
     # The URL tells the type well enough to look for what an earlier try has written.
-    if image.url and (guess := PurePosixPath(image.url.partition("?")[0]).suffix.lstrip(".")):
+    if (
+        output_path.is_of_one_job
+        and image.url
+        and (guess := PurePosixPath(image.url.partition("?")[0]).suffix.lstrip("."))
+    ):
         stored = output_path.of(result, index, guess)
         if stored.exists():
             log.info("%s is there already", stored)

@@ -24,6 +24,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest
+from airflow_provider_kandinsky.segmind.polling import UNKNOWN_ID_TOLERANCE
 from airflow_provider_kandinsky.segmind.schemas import (
     IMAGE_LIFETIME,
     GenerationResult,
@@ -63,6 +64,7 @@ class Submission:
     :param hook: the service.
     :param ledger: the task instance's.
     :param max_tries: the task instance's, which tells a user's clear from a retry.
+    :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
     :param on_unknown_submit: what to do if a submission was lost and the history cannot tell: ``"fail"`` or
         ``"resubmit"``, which may pay twice.
     :param clock: wall clock, seconds since the epoch.
@@ -77,6 +79,7 @@ class Submission:
         model: str,
         *,
         max_tries: int,
+        id_only: bool = False,
         on_unknown_submit: OnUnknownSubmit = "fail",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -86,6 +89,7 @@ class Submission:
         self._request = request
         self._model = model
         self._max_tries = max_tries
+        self._id_only = id_only
         self._on_unknown_submit = on_unknown_submit
         self._clock = clock
         self._sleep = sleep
@@ -152,37 +156,58 @@ class Submission:
 
     def _take_up(self, entry: Entry, request_id: str) -> Purchase:
         submitted_at = entry.submitted_at or entry.intended_at
+        result = None
         try:
             status: JobStatus | str = self._hook.get_status(request_id)
+            if status is JobStatus.COMPLETED and not self._id_only:
+                result = self._hook.get_result(request_id, self._model)
         except JobFailedError as error:
             if not error.retryable:
                 raise
             log.info("Request %s of an earlier try failed and was not billed; submitting anew", request_id)
             return self._buy()
         except JobExpiredError:
-            return self._find_expired(entry, request_id)
+            if self._clock() - submitted_at > UNKNOWN_ID_TOLERANCE:
+                return self._find_expired(entry, request_id)
+            status = "not known yet"
         except (RateLimitedError, ServiceUnavailableError) as error:
             # Whoever waits for it will see; that it was accepted is known.
             status = f"not known at the moment ({error.message})"
         log.info("Request %s was submitted by an earlier try; taking it up, its status is %s", request_id, status)
-        return Purchase(request_id, submitted_at)
+        return Purchase(request_id, submitted_at, result)
 
     def _find_expired(self, entry: Entry, request_id: str) -> Purchase:
         """The service has forgotten the job; its history may still know where the pictures are."""
+        submitted_at = entry.submitted_at or entry.intended_at
+        past = None if self._id_only else self._ask_for_expired(entry, request_id)
+        if past is None or not past.images or self._clock() - submitted_at > IMAGE_LIFETIME:
+            log.warning(
+                "Request %s has expired and there is no picture of it to be had: it is bought again", request_id
+            )
+            return self._buy()
+        log.info("Request %s has expired; its %d picture(s) are in the history", request_id, len(past.images))
+        return Purchase(request_id, submitted_at, past.result())
+
+    def _ask_for_expired(self, entry: Entry, request_id: str) -> PastRequest | None:
+        """
+        :raises KandinskyError: there is a history, and it cannot be asked now.
+        """
+        client = self._hook.get_conn()
+        if not client.has_history:
+            return None
         try:
-            past = self._hook.get_conn().get_past_request(request_id)
+            past = client.get_past_request(request_id)
             if past is not None and (self._request.samples or 1) > 1:
                 # Asked for by its id, a request is one row; in the list it has a row for each picture.
                 past = self._search(entry.intended_at, lambda row: row.request_id == request_id) or past
         except KandinskyError as error:
-            log.warning("The request history could not be asked for request %s: %s", request_id, error)
-            past = None
-        submitted_at = entry.submitted_at or entry.intended_at
-        if past is None or not past.images or self._clock() - submitted_at > IMAGE_LIFETIME:
-            log.warning("Request %s has expired and the history has no picture of it: it is bought again", request_id)
-            return self._buy()
-        log.info("Request %s has expired; its %d picture(s) are in the history", request_id, len(past.images))
-        return Purchase(request_id, submitted_at, past.result())
+            if self._on_unknown_submit == "resubmit":
+                log.warning("The request history could not be asked for request %s: %s", request_id, error)
+                return None
+            error.message = f"The request has expired, and the history that may have its picture says: {error.message}"
+            error.request_id = request_id
+            raise
+        return past
 
     def _settle_intent(self, entry: Entry) -> Purchase:
         """An earlier try died, or lost its answer, between its intent and its record."""

@@ -21,7 +21,10 @@ API_KEY_VARIABLE = "SEGMIND_API_KEY"
 
 def _split(value: Any) -> Any:
     """The connection form gives one line of text, JSON gives a list."""
-    return [host.strip() for host in value.split(",") if host.strip()] if isinstance(value, str) else value
+    hosts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        return value
+    return [host.strip().lower() for host in hosts if host.strip()]
 
 
 class ConnectionSettings(BaseModel):

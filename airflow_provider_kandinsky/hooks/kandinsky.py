@@ -194,7 +194,8 @@ def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
 def _welcome(credits_left: Credits) -> str:
     if credits_left.paid is None:
         return "The API key is good; the service has no record of credits for it"
-    return f"The API key is good; {credits_left.total:g} credits left"
+    amount = f"{credits_left.total:,.4f}".rstrip("0").rstrip(".")
+    return f"The API key is good; {amount} credits left"
 
 
 def _rebuff(error: KandinskyError) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Final, NoReturn
 
 import pendulum
 from airflow.configuration import conf
-from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.exceptions import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 
-from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver, with_seed
+from airflow_provider_kandinsky.capabilities import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
@@ -128,7 +128,7 @@ class KandinskyTextToImageOperator(BaseOperator):
         self.on_unknown_submit = on_unknown_submit
         self.output_path = output_path
         self._request_id: str | None = None
-        with failures_for_airflow(durable=self.durable):
+        with failures_for_airflow():
             self._check_literals()
 
     def execute(self, context: Context) -> list[str] | str:
@@ -145,8 +145,8 @@ class KandinskyTextToImageOperator(BaseOperator):
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
         self._request_id = event["request_id"]
-        with failures_for_airflow(durable=self.durable), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return self._deliver(result_in_event(event, hook, self.model), hook, context)
+        with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+            return deliver(result_in_event(event, hook, self.model), context, hook, self.output_path)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, have one last look at the job."""
@@ -158,8 +158,9 @@ class KandinskyTextToImageOperator(BaseOperator):
             if request_id is None:
                 raise
             self.log.warning("Waiting for request %s in the triggerer ended: %s", request_id, error)
-        with failures_for_airflow(durable=self.durable), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return self._wait_here(hook, Purchase(request_id, ti.start_date.timestamp()), time.time(), context)
+        with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+            result = self._wait_here(hook, Purchase(request_id, ti.start_date.timestamp()), time.time())
+            return deliver(result, context, hook, self.output_path)
 
     def on_kill(self) -> None:
         """Say what became of the money; the service has no call to cancel a job."""
@@ -167,35 +168,46 @@ class KandinskyTextToImageOperator(BaseOperator):
             self.log.warning("Request %s was not cancelled and may still be billed", self._request_id)
 
     def _generate(self, context: Context) -> list[str] | str:
-        ti = context["ti"]
-        with failures_for_airflow(durable=self.durable), KandinskyHook(self.kandinsky_conn_id) as hook:
-            submission = Submission(
-                hook,
-                JobLedger.of(context, durable=self.durable),
-                self._request(context),
-                self.model,
-                max_tries=ti.max_tries,
-                on_unknown_submit=self.on_unknown_submit,
-            )
-            try:
-                purchase = submission.settle()
-            except RateLimitedError as error:
-                if self.deferrable:
-                    self._defer_until_reset(error)
-                raise
+        with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+            request = self._request(context)
+            purchase = self._settle(hook, request, context)
             self._request_id = purchase.request_id
-            ti.xcom_push(key="request_id", value=purchase.request_id)
+            context["ti"].xcom_push(key="request_id", value=purchase.request_id)
             if not self.wait_for_completion:
                 return purchase.request_id
-            if purchase.result is not None:
-                return self._deliver(purchase.result, hook, context)
-            # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
-            deadline = min(time.time() + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
-            if self.deferrable:
-                self._defer_until(deadline, purchase, context)
-            return self._wait_here(hook, purchase, deadline, context)
+            seed = None if request.seed == -1 else request.seed
+            result = purchase.result
+            if result is None:
+                # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
+                deadline = min(time.time() + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
+                if self.deferrable:
+                    self._defer_until(deadline, purchase, seed, context)
+                result = self._wait_here(hook, purchase, deadline)
+            return deliver(result.with_seed(seed), context, hook, self.output_path)
 
-    def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float, context: Context) -> list[str]:
+    def _settle(self, hook: KandinskyHook, request: TextToImageRequest, context: Context) -> Purchase:
+        submission = Submission(
+            hook,
+            JobLedger.of(context, durable=self.durable),
+            request,
+            self.model,
+            max_tries=context["ti"].max_tries,
+            id_only=not self.wait_for_completion,
+            on_unknown_submit=self.on_unknown_submit,
+        )
+        try:
+            return submission.settle()
+        except RateLimitedError as error:
+            if self.deferrable:
+                self._defer_until_reset(error)
+            raise
+        except AirflowTaskTimeout as error:
+            raise AirflowTaskTimeout(
+                f"{error}. A submission was under way, which may have been accepted and billed; a retry asks the "
+                "request history what became of it"
+            ) from error
+
+    def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float) -> GenerationResult:
         poller = JobPoller(
             purchase.request_id,
             submitted_at=purchase.submitted_at,
@@ -203,19 +215,15 @@ class KandinskyTextToImageOperator(BaseOperator):
             poll_interval=self.poll_interval,
         )
         try:
-            result = hook.get_conn().follow(poller, self.model)
+            return hook.get_conn().follow(poller, self.model)
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
                 f"{error}. Request {purchase.request_id} may still be running, and will then be billed. "
                 + ("A retry takes it up again" if self.durable else "A retry buys it again")
             ) from error
-        return self._deliver(result, hook, context)
 
-    def _deliver(self, result: GenerationResult, hook: KandinskyHook, context: Context) -> list[str]:
-        return deliver(with_seed(result, self._seed(context)), context, hook, self.output_path)
-
-    def _defer_until(self, deadline: float, purchase: Purchase, context: Context) -> NoReturn:
-        delivery = TriggererDelivery.plan(self, context, self._seed(context), self.output_path)
+    def _defer_until(self, deadline: float, purchase: Purchase, seed: int | None, context: Context) -> NoReturn:
+        delivery = TriggererDelivery.plan(self, context, self.output_path)
         self.defer(
             trigger=KandinskyJobTrigger(
                 request_id=purchase.request_id,
@@ -224,6 +232,7 @@ class KandinskyTextToImageOperator(BaseOperator):
                 submitted_at=purchase.submitted_at,
                 deadline=deadline,
                 poll_interval=self.poll_interval,
+                seed=seed,
                 delivery=delivery.to_dict() if delivery else None,
             ),
             method_name="execute_complete",
@@ -232,24 +241,23 @@ class KandinskyTextToImageOperator(BaseOperator):
 
     def _defer_until_reset(self, error: RateLimitedError) -> NoReturn:
         """Let go of the worker until the limit resets; nothing was accepted, so the ledger holds nothing."""
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
+
         # All tasks that ran into the limit are told the same moment.
         wait = (error.retry_after or LONGEST_ADVISED_WAIT) + random.uniform(0, _RESET_SPREAD)
         moment = pendulum.now("UTC").add(seconds=wait)
         self.log.info("Rate limited; submitting at %s", moment)
         self.defer(trigger=DateTimeTrigger(moment), method_name="execute_after_reset")
 
-    def _seed(self, context: Context) -> int | None:
-        """The seed that was sent: the given one, else the task instance's own."""
-        if self.seed is not None:
-            return None if str(self.seed) == "-1" else int(self.seed)
-        ti = context["ti"]
-        return seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
+    def _failures(self, context: Context) -> AbstractContextManager[None]:
+        return failures_for_airflow(durable=JobLedger.of(context, durable=self.durable).is_kept)
 
     def _request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments."""
         arguments = {name: getattr(self, name) for name in GENERATION_ARGUMENTS}
         if self.seed is None:
-            arguments["seed"] = self._seed(context)
+            ti = context["ti"]
+            arguments["seed"] = seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
         request = TextToImageRequest(**arguments)
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)

@@ -31,7 +31,6 @@ from airflow_provider_kandinsky.segmind.schemas import (
     TextToImageRequest,
 )
 from airflow_provider_kandinsky.segmind.shell import (
-    CONNECT_TIMEOUT,
     GENERATE_TIMEOUT,
     PATIENCE,
     WAIT_TIMEOUT,
@@ -177,7 +176,7 @@ class SegmindClient(Shell):
 
     def _exchange(self, call: Call[T], timeout: float) -> Answer:
         end = time.monotonic() + timeout
-        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
+        limits = self._limits(timeout)
         with self._http.stream(call.method, call.url, json=call.json, params=call.params, timeout=limits) as response:
             content = bytearray()
             for chunk in response.iter_bytes():
@@ -300,9 +299,7 @@ class AsyncSegmindClient(Shell):
             raise
 
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:
-        # The pool gives up before the whole request does, so that a purchase which found no free connection is known
-        # not to have been sent.
-        limits = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT, pool=timeout / 2)
+        limits = self._limits(timeout)
         async with asyncio.timeout(timeout):
             response = await self._http.request(
                 call.method, call.url, json=call.json, params=call.params, timeout=limits

@@ -200,8 +200,9 @@ class ContentBlockedError(JobFailedError):
 
 class JobExpiredError(JobError):
     """The service does not know the job: records go one hour after submission. Its picture was paid for, if the
-    job ever finished."""
+    job ever finished, and may still be found in the request history."""
 
+    retryable = True
     billing = Billing.MAYBE
 
 

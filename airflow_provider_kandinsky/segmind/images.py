@@ -31,7 +31,7 @@ def collect_images(*values: Any) -> tuple[Image, ...]:
 
 
 def image_extension(data: bytes) -> str | None:
-    """Tell the type of a picture by its content: ``"png"``, ``"jpeg"``, ``"webp"``, ``"gif"``, or ``None``."""
+    """A picture's type by its content: ``"png"``, ``"jpeg"``, ``"webp"``, ``"gif"``, ``"avif"``, or ``None``."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -40,6 +40,8 @@ def image_extension(data: bytes) -> str | None:
         return "webp"
     if data[:6] in (b"GIF87a", b"GIF89a"):
         return "gif"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "avif"
     return None
 
 

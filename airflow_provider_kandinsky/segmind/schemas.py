@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -216,6 +216,10 @@ class GenerationResult:
     def has_image_data(self) -> bool:
         """Whether any picture came as bytes; those never travel through XCom or a trigger's event."""
         return any(image.data is not None for image in self.images)
+
+    def with_seed(self, seed: int | None) -> GenerationResult:
+        """This, with the seed that was sent, should the service not have told the one it used."""
+        return replace(self, seed=seed) if self.seed is None else self
 
     def generation(self) -> dict[str, Any]:
         """What the ``generation`` XCom tells about the job: ids and numbers, no picture."""

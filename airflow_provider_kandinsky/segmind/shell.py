@@ -42,7 +42,9 @@ def _next_wait(attempt: tenacity.RetryCallState) -> float:
 
 
 def _out_of_patience(attempt: tenacity.RetryCallState) -> bool:
-    return attempt.idle_for + attempt.upcoming_sleep > SUBMIT_PATIENCE
+    # Whichever is longer: a test's sleeps take no time, and connections that hang are not sleeps.
+    spent = max(attempt.idle_for, attempt.seconds_since_start or 0.0)
+    return spent + attempt.upcoming_sleep > SUBMIT_PATIENCE
 
 
 #: For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.calls.Call.lost`.
@@ -81,6 +83,11 @@ class Shell:
         """Where the requests go; part of a purchase's fingerprint."""
         return self._api.base_url
 
+    @property
+    def has_history(self) -> bool:
+        """Whether there is a request history to ask."""
+        return self._api.history_url is not None
+
     def _http_options(self) -> dict[str, Any]:
         return {
             "headers": {
@@ -88,10 +95,15 @@ class Shell:
                 "user-agent": f"airflow-provider-kandinsky/{__version__}",
                 "accept": "application/json, image/*",
             },
-            "timeout": httpx.Timeout(self._request_timeout, connect=CONNECT_TIMEOUT),
             "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             "follow_redirects": False,
         }
+
+    @staticmethod
+    def _limits(timeout: float) -> httpx.Timeout:
+        """The limits of one request's parts. To connect, and to find a free connection, have to fail before the whole
+        request does: then it is known that nothing was sent."""
+        return httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout / 2), pool=timeout / 2)
 
     def _answer(self, response: httpx.Response, content: bytes) -> Answer:
         return Answer(response.status_code, response.headers, content, self._clock())

@@ -97,7 +97,8 @@ def read_result(answer: Answer, request_id: str | None, model: str | None = None
 def read_generation(answer: Answer, model: str) -> GenerationResult:
     """Read the answer to ``POST /v1/{model}``: image bytes, or JSON.
 
-    :raises SubmissionUnknownError: for a 5xx, and for a 2xx without a picture: it may have been billed.
+    :raises SubmissionUnknownError: for a 5xx, and for a 2xx that is not the API's: it may have been billed.
+    :raises EmptyResultError: it is finished and no picture is in the body.
     """
     if answer.is_success and image_extension(answer.content):
         return GenerationResult(request_id=None, images=(Image(data=answer.content),), model=model)

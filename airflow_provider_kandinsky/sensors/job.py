@@ -11,15 +11,15 @@ from typing import Any
 
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
+from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import (
-    ImageUnavailableError,
+    JobExpiredError,
+    JobFailedError,
     JobTimeoutError,
     KandinskyError,
-    ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
@@ -70,7 +70,7 @@ class KandinskyJobSensor(BaseSensorOperator):
         if not self.deferrable:
             return super().execute(context)
         now = time.time()
-        delivery = TriggererDelivery.plan(self, context, None, self.output_path)
+        delivery = TriggererDelivery.plan(self, context, self.output_path)
         self.defer(
             trigger=KandinskyJobTrigger(
                 request_id=self.request_id,
@@ -117,13 +117,13 @@ class KandinskyJobSensor(BaseSensorOperator):
     def _final_errors(self) -> Iterator[None]:
         """Say in Airflow's terms that waiting is over: these are the exceptions that ``soft_fail`` turns into a skip.
 
-        A job that failed is final here, unlike for the operator: a sensor cannot submit another.
+        A job that failed or is gone is final here, unlike for the operator: a sensor cannot submit another.
         """
         try:
             yield
         except JobTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from error
         except KandinskyError as error:
-            if isinstance(error, (ServiceUnavailableError, ImageUnavailableError)):
+            if error.retryable and not isinstance(error, (JobFailedError, JobExpiredError)):
                 raise
             raise AirflowFailException(str(error)) from error

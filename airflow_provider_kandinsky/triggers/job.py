@@ -28,7 +28,7 @@ class KandinskyJobTrigger(BaseTrigger):
     and unknown ones are ignored, so that rows written by another version can be run.
 
     Where the worker has found that nothing more is to be done there, success ends the task from here. Else the event
-    holds ``request_id`` and either ``error`` (see
+    holds ``request_id``, ``seed`` and either ``error`` (see
     :meth:`~airflow_provider_kandinsky.segmind.errors.KandinskyError.to_dict`), or ``result`` (see
     :meth:`~airflow_provider_kandinsky.segmind.schemas.GenerationResult.to_dict`), or, where the pictures came as
     bytes, neither: those are for the worker to fetch.
@@ -39,6 +39,7 @@ class KandinskyJobTrigger(BaseTrigger):
     :param submitted_at: when the job was submitted, seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch; it stays the same through restarts.
     :param poll_interval: seconds between looks; adaptive if ``None``.
+    :param seed: the seed that was sent, to be told in the result if the service does not.
     :param delivery: how to end the task from here if the job gives URLs; see
         :class:`~airflow_provider_kandinsky.delivery.TriggererDelivery`. Without it the task resumes in a worker.
     """
@@ -51,6 +52,7 @@ class KandinskyJobTrigger(BaseTrigger):
         submitted_at: float = 0.0,
         deadline: float = 0.0,
         poll_interval: float | None = None,
+        seed: int | None = None,
         delivery: Mapping[str, Any] | None = None,
         **_of_another_version: Any,
     ) -> None:
@@ -61,6 +63,7 @@ class KandinskyJobTrigger(BaseTrigger):
         self.submitted_at = submitted_at
         self.deadline = deadline
         self.poll_interval = poll_interval
+        self.seed = seed
         self.delivery = delivery
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -74,6 +77,7 @@ class KandinskyJobTrigger(BaseTrigger):
                 "submitted_at": self.submitted_at,
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
+                "seed": self.seed,
                 "delivery": self.delivery,
             },
         )
@@ -82,7 +86,7 @@ class KandinskyJobTrigger(BaseTrigger):
         """Wait, and fire once: end the task, or resume it."""
         loop = asyncio.get_running_loop()
         earliest = loop.time() + HOLD_BACK
-        outcome: dict[str, Any] = {"request_id": self.request_id}
+        outcome: dict[str, Any] = {"request_id": self.request_id, "seed": self.seed}
         try:
             result = await self._result()
         except KandinskyError as error:
@@ -112,7 +116,7 @@ class KandinskyJobTrigger(BaseTrigger):
     async def _follow(self, poller: JobPoller) -> GenerationResult:
         async with shared_client(self.kandinsky_conn_id) as client:
             try:
-                return await client.follow(poller, self.model)
+                return (await client.follow(poller, self.model)).with_seed(self.seed)
             except AuthenticationError:
                 retire_shared_client(self.kandinsky_conn_id, client)
                 raise
@@ -147,4 +151,4 @@ def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | 
         raise error_from_dict(event["error"])
     if "result" in event:
         return GenerationResult.from_dict(event["result"])
-    return hook.get_result(event["request_id"], model)
+    return hook.get_result(event["request_id"], model).with_seed(event.get("seed"))

@@ -29,7 +29,7 @@ TREE = list(family(KandinskyError))
 #: The types after which the same call, made again without any change, can succeed.
 RETRYABLE = {
     "RateLimitedError", "ServiceUnavailableError", "InvalidResponseError", "JobFailedError", "JobTimeoutError",
-    "ImageUnavailableError",
+    "JobExpiredError", "ImageUnavailableError",
 }  # fmt: skip
 #: The types that tell of money which was, or may have been, spent.
 BILLED = {

@@ -17,6 +17,14 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 
+FAULTS: list[dict[str, Any]] = [
+    {"status": 500, "body": {"error": "Internal server error"}},
+    {"status": 502, "body": "<html><title>502 Bad Gateway</title></html>"},
+    {"body": '{"status": "COMPL'},
+    {"drop": True},
+    {"status": 404, "body": {"error": "not found"}},
+]
+
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
 BEYOND = [
@@ -137,7 +145,8 @@ def test_the_deferral_holds_ids_and_numbers_and_an_absolute_deadline(sandbox: Sa
         "kandinsky_conn_id": "kandinsky_default",
         "model": "kandinsky2.1-txt2im",
         "poll_interval": 3,
-        "delivery": {"seed": sandbox.submissions[0]["payload"]["seed"], "push_result": True, "push_length": False},
+        "seed": sandbox.submissions[0]["payload"]["seed"],
+        "delivery": {"push_result": True, "push_length": False},
     }
 
 
@@ -168,6 +177,23 @@ def test_an_execution_timeout_names_the_request(sandbox: Sandbox, ti: TaskInstan
     with billed as failure, TimeoutPosix(0.4):
         ti.run(paint())
     assert f"Request {ti.pushed['request_id']}" in str(failure.value)
+
+
+def test_an_execution_timeout_during_the_submission_says_so(sandbox: Sandbox, ti: TaskInstance) -> None:
+    sandbox.fault("submit", stall=5)
+    unknown = pytest.raises(AirflowTaskTimeout, match=r"A submission was under way, which may have been accepted")
+    with unknown, TimeoutPosix(0.4):
+        ti.run(paint())
+    assert ti.store.values["kandinsky_job"]["request_id"] is None
+
+
+@both_ways
+def test_a_long_list_of_faults_is_waited_out(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    for number in range(20):
+        sandbox.fault("status", **FAULTS[number % len(FAULTS)])
+    assert len(ti.run(paint(deferrable=deferrable))) == 1
+    assert len(sandbox.submissions) == 1
+    assert sandbox.count_calls("status") == 21
 
 
 def test_a_lost_submission_is_not_sent_again(sandbox: Sandbox, ti: TaskInstance) -> None:

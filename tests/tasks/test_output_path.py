@@ -73,6 +73,14 @@ def test_what_is_stored_is_not_fetched_again(sandbox: Sandbox, ti: TaskInstance,
     assert len(sandbox.submissions) == 1
 
 
+def test_a_new_purchase_takes_the_place_of_the_old_picture(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    name = f"file://{tmp_path}/picture-{{index}}.{{extension}}"
+    ti.run(paint(output_path=name))
+    cat = (tmp_path / "picture-0.png").read_bytes()
+    ti.run(paint(prompt="a dog", output_path=name))
+    assert (tmp_path / "picture-0.png").read_bytes() != cat
+
+
 def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
     ti.run(paint(output_path=f"file://{tmp_path}"))
     assert [call["key_present"] for call in sandbox.calls("image")] == [False]

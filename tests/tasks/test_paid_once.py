@@ -10,7 +10,12 @@ from task_instance import MemoryStore, TaskInstance, paint
 
 from airflow_provider_kandinsky.ledger import JobLedger, LedgerError, seed_of
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.errors import JobFailedError, JobTimeoutError, SubmissionUnknownError
+from airflow_provider_kandinsky.segmind.errors import (
+    JobFailedError,
+    JobTimeoutError,
+    ServiceUnavailableError,
+    SubmissionUnknownError,
+)
 
 pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
@@ -18,6 +23,7 @@ pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the w
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_kandinsky.submission.HISTORY_SETTLES", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.submission.UNKNOWN_ID_TOLERANCE", 0.0)
 
 
 def give_up_waiting(sandbox: Sandbox, ti: TaskInstance, **arguments: Any) -> str:
@@ -76,6 +82,59 @@ def test_an_expired_job_is_found_in_the_history(sandbox: Sandbox, ti: TaskInstan
     assert len(sandbox.submissions) == 1
 
 
+def test_a_failure_behind_completed_is_submitted_anew(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.fault("result", status=200, body={"status": "FAILED", "error": "out of memory"}, times=2)
+    with pytest.raises(JobFailedError):
+        ti.run(paint(deferrable=deferrable))
+
+    assert ti.run(paint(deferrable=deferrable))
+    assert len(sandbox.submissions) == 2
+
+
+def test_a_young_job_that_is_not_known_yet_is_not_bought_again(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.submission.UNKNOWN_ID_TOLERANCE", 10.0)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
+    first = give_up_waiting(sandbox, ti, deferrable=deferrable)
+    sandbox.fault("status", status=404)
+
+    with pytest.raises(JobTimeoutError):
+        ti.run(paint(timeout=0.1, deferrable=deferrable))
+
+    assert ti.pushed["request_id"] == first
+    assert len(sandbox.submissions) == 1
+
+
+def test_an_expired_job_waits_for_a_history_that_is_away(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.shell.SUBMIT_PATIENCE", 0.0)
+    first = ti.run(paint(deferrable=deferrable))
+    sandbox.configure(expiry=0)
+    sandbox.fault("history", status=503)
+
+    with pytest.raises(ServiceUnavailableError, match=r"has expired, and the history .* says.*A retry takes it up"):
+        ti.run(paint(deferrable=deferrable))
+    assert ti.run(paint(deferrable=deferrable)) == first
+    assert len(sandbox.submissions) == 1
+
+
+def test_an_expired_id_is_no_use_to_a_sensor(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    first = ti.run(paint(wait_for_completion=False, deferrable=deferrable))
+    assert ti.run(paint(wait_for_completion=False, deferrable=deferrable)) == first
+    sandbox.configure(expiry=0)
+
+    assert ti.run(paint(wait_for_completion=False, deferrable=deferrable)) != first
+    assert len(sandbox.submissions) == 2
+
+
+def test_a_seed_the_service_does_not_tell_is_told(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.configure(with_seed=False)
+    ti.run(paint(seed="7.0", deferrable=deferrable))
+    assert ti.pushed["generation"]["seed"] == 7
+
+
 def test_an_expired_job_without_a_picture_is_bought_again(
     sandbox: Sandbox, ti: TaskInstance, deferrable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,7 +146,7 @@ def test_an_expired_job_without_a_picture_is_bought_again(
         ti.run(paint(timeout=0.1, deferrable=deferrable))
 
     assert len(sandbox.submissions) == 2
-    assert f"Request {first} has expired and the history has no picture of it" in caplog.text
+    assert f"Request {first} has expired and there is no picture of it to be had" in caplog.text
 
 
 def test_other_arguments_are_another_purchase(
