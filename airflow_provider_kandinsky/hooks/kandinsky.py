@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.sdk import BaseHook
+from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_kandinsky.capabilities import amask_secret
