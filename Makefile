@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test chaos benchmarks check format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,13 @@ demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for no
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos
+
+chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for
+	@$(BIN)/pytest tests/chaos
+
+benchmarks: $(VENV)/.dev ## Measure what importing the provider costs
+	@$(BIN)/python -m benchmarks.imports
 
 check: $(VENV)/.dev ## Lint, types, and who may import whom
 	@$(BIN)/ruff check .

@@ -61,6 +61,18 @@ def test_the_api_server_is_away_while_the_record_is_written(chaos: Chaos) -> Non
     assert (row.accepted, row.lost) == (1, 0)
 
 
+def test_a_rate_limit_that_outlasts_patience_holds_no_worker(chaos: Chaos) -> None:
+    chaos.sandbox.fault("submit", status=429, headers={"retry-after": "25"})
+    run_id = chaos.airflow.trigger_dag("one_deferred")
+    chaos.until(lambda: chaos.states("one_deferred", run_id) == ["deferred"], "the deferral")
+    assert chaos.sandbox.submissions == []
+
+    row = chaos.finish("rate limited for longer than the client waits", "one_deferred", run_id)
+    assert (row.accepted, row.lost) == (1, 0)
+    (instance,) = chaos.airflow.task_instances("one_deferred", run_id)
+    assert instance["try_number"] == 1
+
+
 def test_a_storm_of_faults(chaos: Chaos) -> None:
     chaos.sandbox.configure(latency=(2, 6), fault_rate=0.3)
     run_id = chaos.airflow.trigger_dag("many_deferred", {"pictures": 100})

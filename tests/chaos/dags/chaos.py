@@ -23,7 +23,7 @@ def hold_delivery(context: Any, result: Any) -> None:
 
 SETTINGS: dict[str, Any] = {
     "prompt": "{{ params.prompt }}",
-    "retries": 3,
+    "retries": 2,
     "retry_delay": timedelta(seconds=1),
     "timeout": 600,
 }
@@ -56,4 +56,4 @@ def many(dag_id: str, **arguments: Any) -> None:
 one("one_in_worker", deferrable=False, poll_interval=1)
 one("one_deferred", deferrable=True)
 one("one_deferred_random", deferrable=True, seed=-1)
-many("many_deferred", deferrable=True)
+many("many_deferred", deferrable=True, retries=3)

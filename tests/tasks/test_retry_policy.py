@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from airflow.sdk import ExceptionRetryPolicy, RetryAction
+
+from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
+from airflow_provider_kandinsky.segmind import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "delay"),
+    [
+        (errors.JobTimeoutError("late", request_id="r"), timedelta(seconds=5)),
+        (errors.SubmissionUnknownError("lost"), timedelta(seconds=30)),
+        (errors.RateLimitedError("slow down"), timedelta(seconds=60)),
+        (errors.JobFailedError("failed", request_id="r"), timedelta(seconds=30)),
+        (errors.ServiceUnavailableError("away"), timedelta(minutes=2)),
+        (errors.InvalidResponseError("<html>"), timedelta(minutes=2)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("stored", [False, True], ids=["as shipped", "out of a serialized DAG"])
+def test_each_failure_has_its_delay(error: errors.KandinskyError, delay: timedelta, stored: bool) -> None:
+    policy = KANDINSKY_RETRY_POLICY
+    if stored:
+        policy = ExceptionRetryPolicy.deserialize(policy.serialize())
+    decision = policy.evaluate(error, try_number=1, max_tries=3)
+    assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, delay)
+    assert decision.reason
+
+
+def test_what_is_not_ours_is_left_to_the_task() -> None:
+    assert KANDINSKY_RETRY_POLICY.evaluate(ValueError(), 1, 3).action is RetryAction.DEFAULT
