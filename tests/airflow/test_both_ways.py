@@ -1,0 +1,49 @@
+"""A task that ends in the triggerer leaves behind just what it leaves behind when it ends in a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from demo.local_airflow import LocalAirflow
+
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+
+WAYS = ("ends_in_triggerer", "resumes_in_worker")
+
+
+def xcoms(airflow: LocalAirflow, dag_id: str, run_id: str, instance: dict[str, Any]) -> dict[str, Any]:
+    """All XComs of a task instance, with what differs between any two jobs made equal."""
+    task_id, map_index = instance["task_id"], instance["map_index"]
+    path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries"
+    entries = airflow.api("GET", path, params={"map_index": map_index})["xcom_entries"]
+    values = {entry["key"]: airflow.xcom(dag_id, run_id, task_id, entry["key"], map_index) for entry in entries}
+    request_id = values.get("request_id") or values.get("generation", {}).get("request_id")
+    same = {key: repr(value).replace(str(request_id), "(request id)") for key, value in values.items()}
+    if "generation" in values:
+        told = {"request_id", "inference_time", "queue_time"}
+        same["generation"] = {key: value for key, value in values["generation"].items() if key not in told}
+    return same
+
+
+def test_both_ways_are_one(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    runs = {dag_id: airflow.trigger_dag(dag_id) for dag_id in WAYS}
+    states = {dag_id: airflow.wait_for_run(dag_id, run_id, timeout=240) for dag_id, run_id in runs.items()}
+    assert states == dict.fromkeys(WAYS, "success")
+
+    left = {
+        dag_id: {
+            (each["task_id"], each["map_index"]): (each["state"], xcoms(airflow, dag_id, run_id, each))
+            for each in airflow.task_instances(dag_id, run_id)
+        }
+        for dag_id, run_id in runs.items()
+    }
+    assert left["ends_in_triggerer"] == left["resumes_in_worker"]
+    assert "return_value" not in left["ends_in_triggerer"]["not_pushed", -1][1]
+    assert [left["ends_in_triggerer"]["expand_over", index][0] for index in range(3)] == ["success"] * 3
+
+    # What proves that they were two ways: only the one has been ended by its trigger.
+    logs = {dag_id: airflow.task_log(dag_id, run_id, "plain") for dag_id, run_id in runs.items()}
+    assert ["TriggerEvent<'success'>" in logs[dag_id] for dag_id in WAYS] == [True, False]
