@@ -37,6 +37,8 @@ def failures_for_airflow(*, durable: bool = True) -> Iterator[None]:
 
 
 def _advice(error: KandinskyError, durable: bool) -> str:
+    if isinstance(error, SubmissionUnknownError) and not error.retryable:
+        return "A retry could not tell either and might pay twice, so none is made."
     if not error.retryable:
         return "No retry can cure this, so none is made."
     if isinstance(error, SubmissionUnknownError):
