@@ -18,8 +18,9 @@ test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for
 	@$(BIN)/pytest tests/chaos
 
-benchmarks: $(VENV)/.dev ## Measure what importing the provider costs
+benchmarks: $(VENV)/.dev ## Measure imports, and thousands of jobs waited for in one event loop
 	@$(BIN)/python -m benchmarks.imports
+	@$(BIN)/python -m benchmarks.triggers
 
 check: $(VENV)/.dev ## Lint, types, and who may import whom
 	@$(BIN)/ruff check .
