@@ -9,9 +9,13 @@ when to look again.
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 import httpx
 import tenacity
@@ -60,6 +64,7 @@ class SegmindClient(Shell):
         super().__init__(api_key, base_url, **settings)
         self._sleep = sleep
         self._http = httpx.Client(transport=transport, verify=ssl_context(), **self._http_options())
+        self._sockets: WeakSet[socket.socket] = WeakSet()
 
     def __enter__(self) -> Self:
         return self
@@ -175,16 +180,40 @@ class SegmindClient(Shell):
         raise lost
 
     def _exchange(self, call: Call[T], timeout: float) -> Answer:
-        end = time.monotonic() + timeout
-        limits = self._limits(timeout)
-        with self._http.stream(call.method, call.url, json=call.json, params=call.params, timeout=limits) as response:
-            content = bytearray()
-            for chunk in response.iter_bytes():
-                content += chunk
-                # httpx counts its read timeout anew for every chunk; a dripping server would never run into it.
-                if time.monotonic() > end:
-                    raise httpx.ReadTimeout("the whole request took too long")
-            return self._answer(response, bytes(content))
+        # httpx counts its read timeout anew for every piece that arrives; a dripping server would never run into it.
+        late = threading.Event()
+        watchdog = threading.Timer(timeout, self._cut_connections, [late])
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            response = self._http.request(
+                call.method,
+                call.url,
+                json=call.json,
+                params=call.params,
+                timeout=self._limits(timeout),
+                extensions={"trace": self._note_connection},
+            )
+        except httpx.HTTPError:
+            if not late.is_set():
+                raise
+        finally:
+            watchdog.cancel()
+        if late.is_set():
+            # Also if it seems to have ended well: that is what the end of a body of untold length looks like.
+            raise httpx.ReadTimeout("the whole request took too long")
+        return self._answer(response, response.content)
+
+    def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._sockets.add(info["return_value"].get_extra_info("socket"))
+
+    def _cut_connections(self, late: threading.Event) -> None:
+        """End the request under way, from another thread. This client has one at a time, so all connections may go."""
+        late.set()
+        for each in tuple(self._sockets):
+            with suppress(OSError):  # closed long ago
+                each.shutdown(socket.SHUT_RDWR)
 
 
 class AsyncSegmindClient(Shell):

@@ -85,12 +85,7 @@ def test_a_server_that_drips_its_body_is_cut_off(connect: Connect, raw_server: C
     assert 0.15 < time.monotonic() - started < 1.5
 
 
-def test_a_server_that_drips_its_headers_is_cut_off(
-    connect: Connect, raw_server: Callable[..., Any], request: pytest.FixtureRequest
-) -> None:
-    if request.node.callspec.params["connect"] == "blocking":
-        late = "the blocking client looks at its watch only between pieces of the body"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=late))
+def test_a_server_that_drips_its_headers_is_cut_off(connect: Connect, raw_server: Callable[..., Any]) -> None:
     head = [b"X-%d: y\r\n" % number for number in range(25)]
     server = raw_server(b"HTTP/1.1 422 No\r\nConnection: close\r\n", *head, b"\r\n", gap=0.02)
     with pytest.raises(ServiceUnavailableError, match="ReadTimeout"):

@@ -34,7 +34,7 @@ def gate(time: Time) -> Gate:
 
 @pytest.mark.parametrize(
     ("advice", "back_after"),
-    [(None, 1.5), (2.0, 3.0), (30.0, 32.5), (7200.0, LONGEST_ADVISED_WAIT + 2.5)],
+    [(None, 1.2), (2.0, 3.0), (30.0, 32.5), (7200.0, LONGEST_ADVISED_WAIT + 2.5)],
 )
 def test_after_a_429_nobody_passes_until_the_reset(
     gate: Gate, time: Time, advice: float | None, back_after: float
