@@ -130,6 +130,7 @@ class KandinskyJobTrigger(BaseTrigger):
         try:
             await TriggererDelivery.from_dict(self.delivery).deliver(result, ti)
         except Exception:
+            # Whatever an XCom backend may raise: the result is in hand, and there is another way to deliver it.
             self.log.exception("The result of request %s could not be written here; a worker will", self.request_id)
             return False
         self.log.info(in_words(result))
