@@ -98,7 +98,9 @@ async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
 
 async def submit(sandbox: Sandbox, jobs: int) -> None:
     limits = httpx.Limits(max_connections=20)
-    async with httpx.AsyncClient(headers={"x-api-key": sandbox.api_key}, limits=limits, timeout=60) as client:
+    async with httpx.AsyncClient(
+        headers={"x-api-key": sandbox.api_key}, limits=limits, timeout=httpx.Timeout(60, pool=None)
+    ) as client:
         url = f"{sandbox.url}/v2/kandinsky2.1-txt2im"
         await asyncio.gather(*(client.post(url, json={"prompt": f"cat {number}"}) for number in range(jobs)))
 
