@@ -48,6 +48,8 @@ T = TypeVar("T")
 class SegmindClient(Shell):
     """The blocking client. Use as a context manager, or :meth:`close` it.
 
+    Not for several threads: what takes too long in one would be cut off in the others as well.
+
     :param transport: an httpx transport, in place of the network.
     :param sleep: how to wait.
     """
@@ -202,7 +204,7 @@ class SegmindClient(Shell):
         if late.is_set():
             # Also if it seems to have ended well: that is what the end of a body of untold length looks like.
             raise httpx.ReadTimeout("the whole request took too long")
-        return self._answer(response, response.content)
+        return self._answer(response)
 
     def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
@@ -333,4 +335,4 @@ class AsyncSegmindClient(Shell):
             response = await self._http.request(
                 call.method, call.url, json=call.json, params=call.params, timeout=limits
             )
-            return self._answer(response, response.content)
+            return self._answer(response)

@@ -5,7 +5,6 @@ The URLs come out of an answer, so they are treated as what they are: text from 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection
 from typing import IO, Final
@@ -17,7 +16,7 @@ from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.calls import is_loopback
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.segmind.images import image_extension
-from airflow_provider_kandinsky.segmind.shell import CONNECT_TIMEOUT, REQUEST_TIMEOUT, ssl_context
+from airflow_provider_kandinsky.segmind.shell import CONNECT_TIMEOUT, REQUEST_TIMEOUT, next_wait, ssl_context
 
 IMAGE_HOST: Final = "images.segmind.com"
 LARGEST_IMAGE: Final = 32 * 2**20
@@ -60,7 +59,7 @@ class ImageDownloader:
         self._check(url, request_id)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(ImageUnavailableError),
-            wait=lambda attempt: float(2 ** (attempt.attempt_number - 1)) + random.random(),
+            wait=next_wait,
             stop=tenacity.stop_after_attempt(_TRIES),
             sleep=self._sleep,
             reraise=True,
@@ -69,7 +68,10 @@ class ImageDownloader:
         return extension
 
     def _check(self, url: str, request_id: str | None) -> None:
-        parsed = httpx.URL(url)
+        try:
+            parsed = httpx.URL(url)
+        except httpx.InvalidURL:
+            raise ImageRefusedError(f"The picture's URL is none: {url:.200}", request_id=request_id) from None
         if parsed.host not in self._hosts:
             raise ImageRefusedError(
                 f"The picture is at {parsed.host!r}, which is not among the hosts that pictures may come from "

@@ -33,7 +33,8 @@ def ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _next_wait(attempt: tenacity.RetryCallState) -> float:
+def next_wait(attempt: tenacity.RetryCallState) -> float:
+    """Seconds until a call is sent again: as told, else 1, 2, 4 and then 8, with up to one more against step."""
     error = attempt.outcome.exception() if attempt.outcome else None
     jitter = random.random()
     if isinstance(error, RateLimitedError) and error.retry_after is not None:
@@ -50,7 +51,7 @@ def _out_of_patience(attempt: tenacity.RetryCallState) -> bool:
 #: For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.calls.Call.lost`.
 PATIENCE: Final[dict[str, Any]] = {
     "retry": tenacity.retry_if_exception_type((RateLimitedError, ServiceUnavailableError)),
-    "wait": _next_wait,
+    "wait": next_wait,
     "stop": _out_of_patience,
     "reraise": True,
 }
@@ -105,5 +106,5 @@ class Shell:
         request does: then it is known that nothing was sent."""
         return httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout / 2), pool=timeout / 2)
 
-    def _answer(self, response: httpx.Response, content: bytes) -> Answer:
-        return Answer(response.status_code, response.headers, content, self._clock())
+    def _answer(self, response: httpx.Response) -> Answer:
+        return Answer(response.status_code, response.headers, response.content, self._clock())

@@ -107,7 +107,9 @@ def read_generation(answer: Answer, model: str) -> GenerationResult:
     try:
         return read_result(answer, None, model)
     except InvalidResponseError as error:
-        raise SubmissionUnknownError(error.message, http_status=answer.status) from None
+        unclear = error.message
+    # Raised out here, so that no other error is in its context: what hides the key sees this one only.
+    raise SubmissionUnknownError(unclear, http_status=answer.status)
 
 
 def read_credits(answer: Answer) -> Credits:

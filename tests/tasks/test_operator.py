@@ -18,6 +18,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 
 FAULTS: list[dict[str, Any]] = [
+    {"status": 429, "headers": {"retry-after": "0"}},
     {"status": 500, "body": {"error": "Internal server error"}},
     {"status": 502, "body": "<html><title>502 Bad Gateway</title></html>"},
     {"body": '{"status": "COMPL'},

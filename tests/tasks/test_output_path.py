@@ -110,6 +110,12 @@ def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: TaskInstanc
     assert sandbox.count_calls("image") == 0
 
 
+def test_what_is_no_url_is_refused_in_words(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    sandbox.fault("result", body={"status": "COMPLETED", "output": "https://images.segmind.com:port/cat.png"})
+    with pytest.raises(AirflowFailException, match=r"The picture's URL is none.*billed: yes"):
+        ti.run(paint(output_path=f"file://{tmp_path}"))
+
+
 def test_a_host_of_the_connection_is_known(
     sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
