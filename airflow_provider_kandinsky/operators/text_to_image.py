@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
-from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT, JobPoller
+from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     RECORD_LIFETIME,
@@ -208,14 +208,14 @@ class KandinskyTextToImageOperator(BaseOperator):
             ) from error
 
     def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float) -> GenerationResult:
-        poller = JobPoller(
-            purchase.request_id,
-            submitted_at=purchase.submitted_at,
-            deadline=deadline,
-            poll_interval=self.poll_interval,
-        )
         try:
-            return hook.get_conn().follow(poller, self.model)
+            return hook.get_conn().follow(
+                purchase.request_id,
+                self.model,
+                submitted_at=purchase.submitted_at,
+                deadline=deadline,
+                poll_interval=self.poll_interval,
+            )
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
                 f"{error}. Request {purchase.request_id} may still be running, and will then be billed. "

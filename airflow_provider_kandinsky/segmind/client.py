@@ -24,7 +24,6 @@ from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.pacing import Gate
-from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
@@ -116,23 +115,35 @@ class SegmindClient(Shell):
         :raises KandinskyError: as for :meth:`get_status` and :meth:`get_result`, but for what passes by itself.
         """
         now = self._clock()
-        return self.follow(JobPoller(request_id, submitted_at=now, deadline=now + timeout), model)
+        return self.follow(request_id, model, submitted_at=now, deadline=now + timeout)
 
-    def follow(self, poller: JobPoller, model: str | None = None) -> GenerationResult:
-        """Wait for the job of a poller, by its cadence and until its deadline.
+    def follow(
+        self,
+        request_id: str,
+        model: str | None = None,
+        *,
+        submitted_at: float,
+        deadline: float,
+        poll_interval: float | None = None,
+    ) -> GenerationResult:
+        """Wait until a job is finished and fetch what it gave; see :class:`~.polling.JobPoller` for the parameters.
 
-        :param model: the slug, to be told in the result.
+        :param model: the slug, to be told in the result, and to know when jobs like this one are finished.
         :raises KandinskyError: as for :meth:`wait`.
         """
+        poller = self._poller(request_id, model, submitted_at, deadline, poll_interval)
         pause = poller.start(self._clock())
         while True:
             self._sleep(pause)
             try:
                 if poller.completed:
-                    return self.get_result(poller.request_id, model)
-                pause = poller.on_status(self.get_status(poller.request_id), self._clock())
+                    result = self.get_result(request_id, model)
+                    break
+                pause = poller.on_status(self.get_status(request_id), self._clock())
             except KandinskyError as error:
                 pause = poller.on_error(error, self._clock())
+        poller.on_result(result)
+        return result
 
     def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """Buy a generation and hold the line until it is there (v1), :data:`~.shell.GENERATE_TIMEOUT` at most.
@@ -275,19 +286,31 @@ class AsyncSegmindClient(Shell):
     async def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
         """See :meth:`SegmindClient.wait`."""
         now = self._clock()
-        return await self.follow(JobPoller(request_id, submitted_at=now, deadline=now + timeout), model)
+        return await self.follow(request_id, model, submitted_at=now, deadline=now + timeout)
 
-    async def follow(self, poller: JobPoller, model: str | None = None) -> GenerationResult:
+    async def follow(
+        self,
+        request_id: str,
+        model: str | None = None,
+        *,
+        submitted_at: float,
+        deadline: float,
+        poll_interval: float | None = None,
+    ) -> GenerationResult:
         """See :meth:`SegmindClient.follow`."""
+        poller = self._poller(request_id, model, submitted_at, deadline, poll_interval)
         pause = poller.start(self._clock())
         while True:
             await self._sleep(pause)
             try:
                 if poller.completed:
-                    return await self.get_result(poller.request_id, model)
-                pause = poller.on_status(await self.get_status(poller.request_id), self._clock())
+                    result = await self.get_result(request_id, model)
+                    break
+                pause = poller.on_status(await self.get_status(request_id), self._clock())
             except KandinskyError as error:
                 pause = poller.on_error(error, self._clock())
+        poller.on_result(result)
+        return result
 
     async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """See :meth:`SegmindClient.generate`."""

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from airflow_provider_kandinsky.segmind.completion_times import CompletionTimes
 from airflow_provider_kandinsky.segmind.errors import (
     JobExpiredError,
     JobTimeoutError,
@@ -19,14 +20,18 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.schemas import JobStatus
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
 
 SHORTEST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 15.0
+#: Where it is known when jobs are finished, looks may come closer upon each other.
+SHORTEST_PLANNED_INTERVAL: Final = 0.25
 #: The interval as a share of the job's age. A job of 10 minutes costs about 65 looks.
 _INTERVAL_PER_AGE: Final = 0.15
 #: Intervals are drawn from this share of themselves upwards, so that jobs of one moment do not stay in step.
 _LEAST_SHARE: Final = 0.85
+#: Planned looks lie in the later half of their share of the times: what a look costs is sure, what it finds is not.
+_LEAST_PHASE: Final = 0.5
 
 #: The service counts its limits per minute: whatever it says, a longer wait than this is a misunderstanding.
 LONGEST_ADVISED_WAIT: Final = 60.0
@@ -42,6 +47,8 @@ class JobPoller:
     :param deadline: when to stop waiting; there is one last look at that time.
     :param poll_interval: a fixed number of seconds between looks; adaptive if ``None``: about 1 s at first, growing
         with the job's age to at most 15 s, with jitter.
+    :param completion_times: what is known of jobs like this one, and is told of it: where that is enough, an
+        adaptive poller looks when they were finished, and never waits longer than 15 s.
     :param rng: numbers from 0 up to 1.
     """
 
@@ -52,13 +59,17 @@ class JobPoller:
         submitted_at: float,
         deadline: float,
         poll_interval: float | None = None,
+        completion_times: CompletionTimes | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.request_id = request_id
         self.submitted_at = submitted_at
         self.deadline = deadline
         self._poll_interval = poll_interval
+        self._completion_times = completion_times
         self._rng = rng
+        self._phase = _LEAST_PHASE + (1 - _LEAST_PHASE) * rng()
+        self._unfinished_at = self._completed_at = 0.0
         self._completed = False
         self._last_seen = "nothing was seen of it"
 
@@ -71,11 +82,13 @@ class JobPoller:
         """Seconds to wait before the first look.
 
         A fresh job is given a moment. One that is taken up again (a restarted triggerer takes up thousands at once)
-        is looked at some time within its interval.
+        is looked at within a share of its age.
         """
-        if now - self.submitted_at < SHORTEST_INTERVAL:
-            return self._until_deadline(self._interval(now), now)
-        return self._until_deadline(self._interval(now) * self._rng(), now)
+        age = self._age(now)
+        if age < max(SHORTEST_INTERVAL, self._planned_look(0.0) or 0.0):
+            return self._until_deadline(self._until_next_look(now), now)
+        interval = self._poll_interval or min(age * _INTERVAL_PER_AGE, LONGEST_INTERVAL)
+        return self._until_deadline(interval * self._rng(), now)
 
     def on_status(self, status: JobStatus, now: float) -> float:
         """Take in what a look found.
@@ -86,9 +99,22 @@ class JobPoller:
         if status.is_terminal:
             # FAILED never comes here: the wire raises it as an error, with its text.
             self._completed = True
+            self._completed_at = self._age(now)
             return 0.0
+        self._unfinished_at = self._age(now)
         self._last_seen = f"it was last seen {status}"
-        return self._again(self._interval(now), now)
+        return self._again(self._until_next_look(now), now)
+
+    def on_result(self, result: GenerationResult) -> None:
+        """Take in the end: it tells when to look at the next jobs like this one."""
+        if self._completion_times is None:
+            return
+        took = result.total_time
+        if took is None or not self._unfinished_at <= took <= self._completed_at:
+            # It was finished some time since the last look at it, or since the one that a closer watch had made.
+            unseen = min(self._completed_at - self._unfinished_at, self._usual_interval(self._completed_at))
+            took = self._completed_at - unseen / 2
+        self._completion_times.add(took)
 
     def on_error(self, error: KandinskyError, now: float) -> float:
         """Take in that a look, or the fetching of the result, failed.
@@ -126,9 +152,29 @@ class JobPoller:
         """Cut the wait so that the last look falls on the deadline."""
         return max(0.0, min(wait, self.deadline - now))
 
+    def _until_next_look(self, now: float) -> float:
+        age = self._age(now)
+        planned = self._planned_look(age)
+        if planned is None:
+            return self._interval(now)
+        return min(max(planned - age, SHORTEST_PLANNED_INTERVAL * self._jitter()), LONGEST_INTERVAL)
+
+    def _planned_look(self, age: float) -> float | None:
+        if self._poll_interval is not None or self._completion_times is None:
+            return None
+        return self._completion_times.next_look(age, self._phase)
+
     def _interval(self, now: float) -> float:
         if self._poll_interval is not None:
             return self._poll_interval
-        age = max(0.0, now - self.submitted_at)
-        interval = min(max(age * _INTERVAL_PER_AGE, SHORTEST_INTERVAL), LONGEST_INTERVAL)
-        return interval * (_LEAST_SHARE + (1 - _LEAST_SHARE) * self._rng())
+        return self._usual_interval(self._age(now)) * self._jitter()
+
+    @staticmethod
+    def _usual_interval(age: float) -> float:
+        return min(max(age * _INTERVAL_PER_AGE, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+
+    def _jitter(self) -> float:
+        return _LEAST_SHARE + (1 - _LEAST_SHARE) * self._rng()
+
+    def _age(self, now: float) -> float:
+        return max(0.0, now - self.submitted_at)

@@ -14,7 +14,9 @@ import tenacity
 
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Api
+from airflow_provider_kandinsky.segmind.completion_times import completion_times
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -88,6 +90,18 @@ class Shell:
     def has_history(self) -> bool:
         """Whether there is a request history to ask."""
         return self._api.history_url is not None
+
+    def _poller(
+        self, request_id: str, model: str | None, submitted_at: float, deadline: float, poll_interval: float | None
+    ) -> JobPoller:
+        return JobPoller(
+            request_id,
+            submitted_at=submitted_at,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            # Without its model, nothing is known of what kind of job it is.
+            completion_times=None if model is None else completion_times(self.base_url, model),
+        )
 
     def _http_options(self) -> dict[str, Any]:
         return {

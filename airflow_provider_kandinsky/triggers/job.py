@@ -12,7 +12,6 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import retire_shared_client, shared_client
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, error_from_dict
-from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 #: How long after its start a trigger fires at the earliest, in seconds. The scheduler takes the end of the process
@@ -101,25 +100,26 @@ class KandinskyJobTrigger(BaseTrigger):
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _result(self) -> GenerationResult:
-        poller = JobPoller(
-            self.request_id,
-            submitted_at=self.submitted_at,
-            deadline=self.deadline,
-            poll_interval=self.poll_interval,
-        )
         try:
-            return await self._follow(poller)
+            return await self._follow()
         except AuthenticationError:
             # The key may have been changed in the connection while this job was waited for.
-            return await self._follow(poller)
+            return await self._follow()
 
-    async def _follow(self, poller: JobPoller) -> GenerationResult:
+    async def _follow(self) -> GenerationResult:
         async with shared_client(self.kandinsky_conn_id) as client:
             try:
-                return (await client.follow(poller, self.model)).with_seed(self.seed)
+                result = await client.follow(
+                    self.request_id,
+                    self.model,
+                    submitted_at=self.submitted_at,
+                    deadline=self.deadline,
+                    poll_interval=self.poll_interval,
+                )
             except AuthenticationError:
                 retire_shared_client(self.kandinsky_conn_id, client)
                 raise
+            return result.with_seed(self.seed)
 
     async def _deliver(self, result: GenerationResult) -> bool:
         """Write the task's XComs, if the task can end here: not where the worker decided against it, not for pictures
