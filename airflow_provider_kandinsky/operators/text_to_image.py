@@ -17,6 +17,7 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
+from airflow_provider_kandinsky.past_purchases import ON_UNKNOWN_SUBMIT, OnUnknownSubmit
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
 from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -27,7 +28,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
 )
 from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 from airflow_provider_kandinsky.storage import OutputPath
-from airflow_provider_kandinsky.submission import ON_UNKNOWN_SUBMIT, OnUnknownSubmit, Purchase, Submission
+from airflow_provider_kandinsky.submission import Purchase, Submission
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 #: The arguments that describe the picture, by the API's own names.

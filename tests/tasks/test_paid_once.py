@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the w
 
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.submission.HISTORY_SETTLES", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.past_purchases.HISTORY_SETTLES", 0.0)
     monkeypatch.setattr("airflow_provider_kandinsky.submission.UNKNOWN_ID_TOLERANCE", 0.0)
 
 
