@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
@@ -51,12 +52,21 @@ _NEVER_SENT: Final = (
 )
 
 
+class Rank(IntEnum):
+    """Requests that have to wait go in this order: what buys, what gets an answer that is there, what only looks."""
+
+    PURCHASE = 0
+    ANSWER = 1
+    LOOK = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """One request, and how to read what comes of it.
 
     :param read: the reader of the answer; raises if the answer is not what was asked for.
     :param buys: whether an accepted request costs money, so that a lost answer is an unknown outcome.
+    :param rank: who goes before whom, where requests have to wait.
     """
 
     method: str
@@ -66,6 +76,7 @@ class Call(Generic[T]):
     json: Any = None
     params: Mapping[str, Any] | None = None
     buys: bool = False
+    rank: Rank = Rank.ANSWER
 
     def lost(self, error: httpx.HTTPError) -> KandinskyError:
         """Say what it means that no answer came.
@@ -120,15 +131,22 @@ class Api:
 
     def submit(self, request: TextToImageRequest, model: str) -> Call[Job]:
         url = f"{self.base_url}/v2/{_segment(model)}"
-        return Call("POST", url, wire.read_submission, json=request.payload(), buys=True)
+        return Call("POST", url, wire.read_submission, json=request.payload(), buys=True, rank=Rank.PURCHASE)
 
     def generate(self, request: TextToImageRequest, model: str) -> Call[GenerationResult]:
         url = f"{self.base_url}/v1/{_segment(model)}"
-        return Call("POST", url, partial(wire.read_generation, model=model), json=request.payload(), buys=True)
+        return Call(
+            "POST",
+            url,
+            partial(wire.read_generation, model=model),
+            json=request.payload(),
+            buys=True,
+            rank=Rank.PURCHASE,
+        )
 
     def status(self, request_id: str) -> Call[JobStatus]:
         read = partial(wire.read_status, request_id=request_id)
-        return Call("GET", f"{self._job_url(request_id)}/status", read, request_id)
+        return Call("GET", f"{self._job_url(request_id)}/status", read, request_id, rank=Rank.LOOK)
 
     def result(self, request_id: str, model: str | None) -> Call[GenerationResult]:
         read = partial(wire.read_result, request_id=request_id, model=model)

@@ -24,6 +24,7 @@ from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.pacing import Gate
+from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
@@ -35,11 +36,13 @@ from airflow_provider_kandinsky.segmind.schemas import (
 )
 from airflow_provider_kandinsky.segmind.shell import (
     GENERATE_TIMEOUT,
+    MAX_CONNECTIONS,
     PATIENCE,
     WAIT_TIMEOUT,
     Shell,
     ssl_context,
 )
+from airflow_provider_kandinsky.segmind.watch import Watch
 
 T = TypeVar("T")
 
@@ -132,16 +135,22 @@ class SegmindClient(Shell):
         :raises KandinskyError: as for :meth:`wait`.
         """
         poller = self._poller(request_id, model, submitted_at, deadline, poll_interval)
-        pause = poller.start(self._clock())
-        while True:
-            self._sleep(pause)
-            try:
-                if poller.completed:
-                    result = self.get_result(request_id, model)
-                    break
-                pause = poller.on_status(self.get_status(request_id), self._clock())
-            except KandinskyError as error:
-                pause = poller.on_error(error, self._clock())
+        found: GenerationResult | float = poller.start(self._clock())
+        while not isinstance(found, GenerationResult):
+            self._sleep(found)
+            found = self._look(poller, model)
+        return found
+
+    def _look(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
+        """Look once: the result if it is there, else how many seconds to wait."""
+        try:
+            if not poller.completed:
+                pause = poller.on_status(self.get_status(poller.request_id), self._clock())
+                if not poller.completed:
+                    return pause
+            result = self.get_result(poller.request_id, model)
+        except KandinskyError as error:
+            return poller.on_error(error, self._clock())
         poller.on_result(result)
         return result
 
@@ -252,7 +261,8 @@ class AsyncSegmindClient(Shell):
     ) -> None:
         super().__init__(api_key, base_url, **settings)
         self._sleep = sleep
-        self._gate = Gate(requests_per_minute, clock=self._clock, sleep=sleep)
+        self._gate = Gate(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
+        self._watch = Watch(self._look, lookers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
         self._http = httpx.AsyncClient(transport=transport, verify=ssl_context(), **self._http_options())
 
     @classmethod
@@ -268,7 +278,8 @@ class AsyncSegmindClient(Shell):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close the connections; who still waits for a job is cancelled."""
+        await self._watch.aclose()
         await self._http.aclose()
 
     async def submit(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> Job:
@@ -298,17 +309,17 @@ class AsyncSegmindClient(Shell):
         poll_interval: float | None = None,
     ) -> GenerationResult:
         """See :meth:`SegmindClient.follow`."""
-        poller = self._poller(request_id, model, submitted_at, deadline, poll_interval)
-        pause = poller.start(self._clock())
-        while True:
-            await self._sleep(pause)
-            try:
-                if poller.completed:
-                    result = await self.get_result(request_id, model)
-                    break
-                pause = poller.on_status(await self.get_status(request_id), self._clock())
-            except KandinskyError as error:
-                pause = poller.on_error(error, self._clock())
+        return await self._watch.follow(self._poller(request_id, model, submitted_at, deadline, poll_interval), model)
+
+    async def _look(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
+        try:
+            if not poller.completed:
+                pause = poller.on_status(await self.get_status(poller.request_id), self._clock())
+                if not poller.completed:
+                    return pause
+            result = await self.get_result(poller.request_id, model)
+        except KandinskyError as error:
+            return poller.on_error(error, self._clock())
         poller.on_result(result)
         return result
 
@@ -334,15 +345,15 @@ class AsyncSegmindClient(Shell):
         return answer
 
     async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
-        await self._gate.enter()
-        try:
-            answer = await self._exchange(call, timeout or self._request_timeout)
-        except httpx.HTTPError as error:
-            lost = call.lost(error)
-        except TimeoutError:
-            lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
-        else:
-            return self._read(call, answer)
+        async with self._gate.passage(call.rank):
+            try:
+                answer = await self._exchange(call, timeout or self._request_timeout)
+            except httpx.HTTPError as error:
+                lost = call.lost(error)
+            except TimeoutError:
+                lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
+            else:
+                return self._read(call, answer)
         raise lost
 
     def _read(self, call: Call[T], answer: Answer) -> T:
