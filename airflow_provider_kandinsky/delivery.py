@@ -16,7 +16,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
-from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.storage import OutputPath, store
 
@@ -53,8 +53,15 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
     except BadRequestError as error:
         # A sensor learns only now how many pictures there are.
         raise ImageRefusedError(error.message, request_id=result.request_id) from error
-    hosts = {IMAGE_HOST, urlsplit(hook.settings.base_url).hostname or "", *hook.settings.image_hosts}
-    return store(result, path, hosts)
+    (uris,) = store([result], path, image_hosts(hook))
+    if isinstance(uris, KandinskyError):
+        raise uris
+    return uris
+
+
+def image_hosts(hook: KandinskyHook) -> set[str]:
+    """The hosts that pictures may be fetched from."""
+    return {IMAGE_HOST, urlsplit(hook.settings.base_url).hostname or "", *hook.settings.image_hosts}
 
 
 def in_words(result: GenerationResult) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.segmind.errors import (
+    ImageNotStoredError,
     ImageUnavailableError,
     JobExpiredError,
     JobFailedError,
@@ -30,7 +31,7 @@ def failures_for_airflow(*, durable: bool = True) -> Iterator[None]:
     try:
         yield
     except KandinskyError as error:
-        error.advice = _advice(error, durable)
+        error.advice = error.advice or _advice(error, durable)
         if error.retryable:
             raise
         raise AirflowFailException(str(error)) from error
@@ -51,6 +52,6 @@ def _advice(error: KandinskyError, durable: bool) -> str:
         return "A retry buys it again, because no record is kept of it."
     if isinstance(error, JobExpiredError):
         return "A retry looks for its picture in the request history, and buys it again if it is not there."
-    if isinstance(error, ImageUnavailableError):
+    if isinstance(error, (ImageUnavailableError, ImageNotStoredError)):
         return "A retry fetches it again."
     return "A retry takes it up again."

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
@@ -78,12 +79,7 @@ class JobLedger:
 
         :param durable: whether to keep one. If so and Airflow has no task state store, that is said once.
         """
-        if not durable:
-            return cls(None)
-        store = task_state_store(context)
-        if store is None:
-            _warn_of_no_store()
-        return cls(store)
+        return cls(store_of(context, durable=durable))
 
     @property
     def is_kept(self) -> bool:
@@ -97,14 +93,9 @@ class JobLedger:
         """
         if self._store is None:
             return None
-        try:
+        with reading():
             written = self._store.get(_KEY)
             return None if written is None else Entry(**written)
-        except Exception as error:
-            raise LedgerError(
-                f"The task state store could not be read ({type(error).__name__}), so it is not known whether this "
-                "task has already bought its picture. Nothing was submitted; a retry reads it again"
-            ) from error
 
     def write(self, entry: Entry) -> None:
         """Put down a purchase, in place of an earlier one."""
@@ -117,6 +108,29 @@ class JobLedger:
             self._store.delete(_KEY)
 
 
+def store_of(context: Context, *, durable: bool) -> TaskStateStore | None:
+    """Where the running task instance keeps its books.
+
+    :param durable: whether to keep any. If so and Airflow has no task state store, that is said once.
+    """
+    store = task_state_store(context) if durable else None
+    if durable and store is None:
+        _warn_of_no_store()
+    return store
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Whatever goes wrong in here means that what was paid for is not known."""
+    try:
+        yield
+    except Exception as error:
+        raise LedgerError(
+            f"The task state store could not be read ({type(error).__name__}), so it is not known what this task has "
+            "already bought. Nothing was submitted; a retry reads it again"
+        ) from error
+
+
 def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
     """A short hash of the model and of each parameter: enough to tell that one has changed, and not to read it."""
     return {
@@ -125,14 +139,15 @@ def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def seed_of(dag_id: str, run_id: str, task_id: str, map_index: int) -> int:
+def seed_of(dag_id: str, run_id: str, task_id: str, map_index: int, *item: str | int) -> int:
     """A seed for a task instance that was given none: the same in every try, another in every other task instance.
 
     So payloads are unique, a retry repeats the picture, and a request found in the history is certainly this task's.
 
+    :param item: what tells the items of one task apart.
     :return: 0 to 2147483647.
     """
-    name = "\n".join((dag_id, run_id, task_id, str(map_index)))
+    name = "\n".join((dag_id, run_id, task_id, str(map_index), *map(str, item)))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 
 

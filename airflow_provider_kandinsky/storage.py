@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import string
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 from uuid import uuid4
 
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.capabilities import AirflowException
 from airflow_provider_kandinsky.segmind.downloads import ImageDownloader
-from airflow_provider_kandinsky.segmind.errors import BadRequestError
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageNotStoredError, KandinskyError
 from airflow_provider_kandinsky.segmind.images import image_extension
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 _DEFAULT_NAME: Final = "{request_id}-{index}.{extension}"
 _PLACEHOLDERS: Final = ("request_id", "index", "seed", "extension")
+#: So many pictures are fetched and written at a time.
+_AT_ONCE: Final = 8
 #: Up to this size a picture is held in memory on its way, in bytes.
-_IN_MEMORY: Final = 8 * 2**20
+_IN_MEMORY: Final = 2 * 2**20
 
 
 class OutputPath:
@@ -32,12 +37,13 @@ class OutputPath:
 
     :param template: may hold ``{request_id}``, ``{index}``, ``{seed}`` and ``{extension}``. Without any of them it
         is a folder, and the pictures in it are named ``{request_id}-{index}.{extension}``.
-    :param samples: how many pictures there will be.
+    :param samples: how many pictures a job will give.
+    :param jobs: how many jobs there will be.
     :raises BadRequestError: a placeholder is not known, several pictures would have one name, or there is no such
         storage.
     """
 
-    def __init__(self, template: str, samples: int = 1) -> None:
+    def __init__(self, template: str, samples: int = 1, jobs: int = 1) -> None:
         try:
             names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
         except ValueError:
@@ -51,6 +57,11 @@ class OutputPath:
             raise BadRequestError(
                 f"output_path={template!r} is not allowed with samples={samples}: without {{index}} each picture "
                 "would take the place of the one before"
+            )
+        if jobs > 1 and names and "request_id" not in names:
+            raise BadRequestError(
+                f"output_path={template!r} is not allowed for {jobs} requests: without {{request_id}} their pictures "
+                "could take each other's place"
             )
         self._template = template if names else f"{template.rstrip('/')}/{_DEFAULT_NAME}"
         try:
@@ -72,22 +83,39 @@ class OutputPath:
         )
 
 
-def store(result: GenerationResult, output_path: OutputPath, hosts: Collection[str]) -> list[str]:
-    """Write the pictures of a generation. One that is there already, under a name that holds the request id, is not
+def store(
+    results: Sequence[GenerationResult], output_path: OutputPath, hosts: Collection[str]
+) -> list[list[str] | KandinskyError]:
+    """Write the pictures of generations. One that is there already, under a name that holds the request id, is not
     fetched again.
 
     :param hosts: the hosts that pictures may come from.
-    :return: the URIs, in the service's order.
-    :raises ImageRefusedError: what is at a URL may not be fetched, or is no picture.
-    :raises ImageUnavailableError: a picture could not be fetched.
+    :return: for each generation the URIs, in the service's order, or why one of its pictures is not there: an
+        :class:`ImageRefusedError`, :class:`ImageUnavailableError` or :class:`ImageNotStoredError`.
     """
-    with ImageDownloader(hosts) as downloader:
-        return [
-            str(_store_one(result, index, image, output_path, downloader)) for index, image in enumerate(result.images)
-        ]
+    return asyncio.run(_store(results, output_path, hosts))
 
 
-def _store_one(
+async def _store(
+    results: Sequence[GenerationResult], output_path: OutputPath, hosts: Collection[str]
+) -> list[list[str] | KandinskyError]:
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def store_all_of(result: GenerationResult) -> list[str] | KandinskyError:
+        uris = []
+        for index, image in enumerate(result.images):
+            async with places:
+                try:
+                    uris.append(str(await _store_one(result, index, image, output_path, downloader)))
+                except KandinskyError as error:
+                    return error
+        return uris
+
+    async with ImageDownloader(hosts) as downloader:
+        return await asyncio.gather(*map(store_all_of, results))
+
+
+async def _store_one(
     result: GenerationResult, index: int, image: Image, output_path: OutputPath, downloader: ImageDownloader
 ) -> ObjectStoragePath:
     # The URL tells the type well enough to look for what an earlier try has written.
@@ -97,24 +125,35 @@ def _store_one(
         and (guess := PurePosixPath(image.url.partition("?")[0]).suffix.lstrip("."))
     ):
         stored = output_path.of(result, index, guess)
-        if stored.exists():
+        if await _in_storage(stored, result.request_id, stored.exists):
             log.info("%s is there already", stored)
             return stored
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as fetched:
         if image.url is not None:
-            extension = downloader.fetch(image.url, fetched, result.request_id)
+            extension = await downloader.fetch(image.url, fetched, result.request_id)
         else:
             data = image.data or b""
             fetched.write(data)
             fetched.seek(0)
             extension = image_extension(data) or "bin"
         path = output_path.of(result, index, extension)
-        _write(fetched, path)
-    log.info("Stored %s", path)
+        await _in_storage(path, result.request_id, lambda: write(fetched, path))
+    log.debug("Stored %s", path)
     return path
 
 
-def _write(source: IO[bytes], path: ObjectStoragePath) -> None:
+async def _in_storage(path: ObjectStoragePath, request_id: str | None, work: Callable[[], T]) -> T:
+    """Do what may take long, and fail in as many ways as there are storages."""
+    try:
+        return await asyncio.to_thread(work)
+    except Exception as error:
+        raise ImageNotStoredError(
+            f"The picture could not be written to {path} ({type(error).__name__}: {error!s:.200})",
+            request_id=request_id,
+        ) from error
+
+
+def write(source: IO[bytes], path: ObjectStoragePath) -> None:
     """Under another name first, so that a reader never sees half a file under its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.parent / f".{path.name}.{uuid4().hex}"

@@ -22,6 +22,7 @@
         ├── EmptyResultError        it is finished, but there is no picture in its result
         ├── ImageUnavailableError   its picture could not be fetched
         ├── ImageRefusedError       its picture may not be fetched, or is none
+        ├── ImageNotStoredError     its picture could not be written to the user's storage
         ├── JobExpiredError         the service does not know it, or no longer
         └── JobTimeoutError         it was not finished by the deadline
 
@@ -97,6 +98,7 @@ class KandinskyError(Exception):
             "http_status": self.http_status,
             "request_id": self.request_id,
             "billing": str(self.billing),
+            "retryable": self.retryable,
         }
 
 
@@ -225,6 +227,13 @@ class ImageRefusedError(JobError):
     billing = Billing.YES
 
 
+class ImageNotStoredError(JobError):
+    """A picture that was paid for could not be written to the user's storage."""
+
+    retryable = True
+    billing = Billing.YES
+
+
 class JobTimeoutError(JobError):
     """The job was not finished by the deadline. It may still be running, and will then be billed."""
 
@@ -251,6 +260,10 @@ def error_from_dict(values: dict[str, Any]) -> KandinskyError:
     known = {"http_status", "request_id", "billing"} | (
         {"retry_after"} if issubclass(error_type, RateLimitedError) else set()
     )
-    return error_type(
+    error = error_type(
         values.get("message", "unknown error"), **{name: values[name] for name in known if name in values}
     )
+    # Of a lost submission and of a type that is not known here, the type alone does not tell.
+    if isinstance(retryable := values.get("retryable"), bool) and retryable != error.retryable:
+        error.retryable = retryable
+    return error

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import json
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from airflow_provider_kandinsky.segmind.schemas import Image
 
 #: Under which keys an object may hold its picture, best first.
 _OBJECT_KEYS: Final = ("url", "image_url", "image", "b64_json", "base64", "data", "output", "images")
+
+#: How far before the end of a file the end of its picture may be, in bytes: some writers add a little after it.
+_TRAILER: Final = 1024
 
 #: Shapes nest (a list of objects of JSON text …), but never this deep in good faith.
 _MAX_DEPTH: Final = 8
@@ -43,6 +47,46 @@ def image_extension(data: bytes) -> str | None:
     if data[4:12] in (b"ftypavif", b"ftypavis"):
         return "avif"
     return None
+
+
+def is_whole(picture: IO[bytes], extension: str) -> bool:
+    """Whether a picture goes to its end, so far as its format tells: a connection that breaks can look like one that
+    ends.
+
+    :param picture: seekable; it is left at some place.
+    :param extension: as :func:`image_extension` gave it.
+    """
+    size = picture.seek(0, io.SEEK_END)
+    picture.seek(max(0, size - _TRAILER))
+    tail = picture.read()
+    if extension == "png":
+        return b"IEND\xaeB`\x82" in tail
+    if extension == "jpeg":
+        # Within the data of a JPEG these two never follow each other.
+        return b"\xff\xd9" in tail
+    if extension == "gif":
+        return tail.rstrip(b"\0").endswith(b";")
+    if extension == "webp":
+        picture.seek(4)
+        return int.from_bytes(picture.read(4), "little") + 8 <= size
+    return _has_whole_boxes(picture, size)
+
+
+def _has_whole_boxes(picture: IO[bytes], size: int) -> bool:
+    """Whether a file of the AVIF family ends where its last box does."""
+    start = 0
+    while start < size:
+        picture.seek(start)
+        header = picture.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:], "big")
+        if length == 0:
+            return True  # this box goes to the end, wherever that is
+        if length < 8:
+            return False
+        start += length
+    return start == size
 
 
 def _walk(value: Any, depth: int) -> Iterator[Image]:

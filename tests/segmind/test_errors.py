@@ -29,12 +29,12 @@ TREE = list(family(KandinskyError))
 #: The types after which the same call, made again without any change, can succeed.
 RETRYABLE = {
     "RateLimitedError", "ServiceUnavailableError", "InvalidResponseError", "JobFailedError", "JobTimeoutError",
-    "JobExpiredError", "ImageUnavailableError",
+    "JobExpiredError", "ImageUnavailableError", "ImageNotStoredError",
 }  # fmt: skip
 #: The types that tell of money which was, or may have been, spent.
 BILLED = {
     "SubmissionUnknownError": "maybe", "JobExpiredError": "maybe", "JobTimeoutError": "maybe",
-    "EmptyResultError": "yes", "ImageUnavailableError": "yes", "ImageRefusedError": "yes",
+    "EmptyResultError": "yes", "ImageUnavailableError": "yes", "ImageRefusedError": "yes", "ImageNotStoredError": "yes",
 }  # fmt: skip
 
 
@@ -75,6 +75,14 @@ def test_the_advised_wait_travels_along(retry_after: float | None) -> None:
     error = error_from_dict(RateLimitedError("slow down", retry_after=retry_after).to_dict())
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == retry_after
+
+
+def test_whether_a_retry_can_cure_it_travels_along() -> None:
+    error = errors.SubmissionUnknownError("it got lost")
+    error.retryable = True
+    assert error_from_dict(error.to_dict()).retryable
+    assert error_from_dict({"type": "QuantumError", "retryable": True}).retryable
+    assert not error_from_dict({"type": "QuantumError", "retryable": "perhaps"}).retryable
 
 
 @pytest.mark.parametrize(
