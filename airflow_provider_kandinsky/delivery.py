@@ -41,11 +41,7 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
     ti.xcom_push(key="generation", value=result.generation())
     if output_path is None:
         if result.has_image_data:
-            raise ImageRefusedError(
-                "The pictures came as bytes, which are not put into XCom. Give the task an output_path and clear it "
-                "within the hour: what was bought is then stored",
-                request_id=result.request_id,
-            )
+            raise bytes_without_a_place(result.request_id)
         return result.urls
     ti.xcom_push(key="source_urls", value=result.urls)
     try:
@@ -62,6 +58,15 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
 def image_hosts(hook: KandinskyHook) -> set[str]:
     """The hosts that pictures may be fetched from."""
     return {IMAGE_HOST, urlsplit(hook.settings.base_url).hostname or "", *hook.settings.image_hosts}
+
+
+def bytes_without_a_place(request_id: str | None) -> ImageRefusedError:
+    """Why pictures that came as bytes are not delivered."""
+    return ImageRefusedError(
+        "The pictures came as bytes, which are not put into XCom. Give the task an output_path and clear it "
+        "within the hour: what was bought is then stored",
+        request_id=request_id,
+    )
 
 
 def in_words(result: GenerationResult) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
-import pendulum
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator, Context
 
@@ -17,9 +15,15 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
-from airflow_provider_kandinsky.past_purchases import ON_UNKNOWN_SUBMIT, OnUnknownSubmit
+from airflow_provider_kandinsky.operators.arguments import (
+    BACKSTOP,
+    GENERATION_ARGUMENTS,
+    check_settings,
+    is_literal,
+    reset_trigger,
+)
+from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
-from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     RECORD_LIFETIME,
@@ -30,14 +34,6 @@ from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 from airflow_provider_kandinsky.storage import OutputPath
 from airflow_provider_kandinsky.submission import Purchase, Submission
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
-
-#: The arguments that describe the picture, by the API's own names.
-GENERATION_ARGUMENTS: Final = tuple(TextToImageRequest.model_fields)
-
-#: How long after the trigger's own deadline Airflow's deferral timeout comes, should the triggerer be gone.
-_BACKSTOP: Final = timedelta(minutes=5)
-#: Over how many seconds submissions are spread that wait for one reset of the rate limit.
-_RESET_SPREAD: Final = 5.0
 
 
 class KandinskyTextToImageOperator(BaseOperator):
@@ -237,18 +233,14 @@ class KandinskyTextToImageOperator(BaseOperator):
                 delivery=delivery.to_dict() if delivery else None,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + _BACKSTOP,
+            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
         )
 
     def _defer_until_reset(self, error: RateLimitedError) -> NoReturn:
         """Let go of the worker until the limit resets; nothing was accepted, so the ledger holds nothing."""
-        from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
-
-        # All tasks that ran into the limit are told the same moment.
-        wait = (error.retry_after or LONGEST_ADVISED_WAIT) + random.uniform(0, _RESET_SPREAD)
-        moment = pendulum.now("UTC").add(seconds=wait)
-        self.log.info("Rate limited; submitting at %s", moment)
-        self.defer(trigger=DateTimeTrigger(moment), method_name="execute_after_reset")
+        trigger = reset_trigger(error)
+        self.log.info("Rate limited; submitting at %s", trigger.moment)
+        self.defer(trigger=trigger, method_name="execute_after_reset")
 
     def _failures(self, context: Context) -> AbstractContextManager[None]:
         return failures_for_airflow(durable=JobLedger.of(context, durable=self.durable).is_kept)
@@ -275,24 +267,4 @@ class KandinskyTextToImageOperator(BaseOperator):
         if not is_literal(self.prompt):
             literals["prompt"] = "(rendered when the task runs)"
         TextToImageRequest(**literals)
-        if not 0 < self.timeout <= RECORD_LIFETIME:
-            raise BadRequestError(
-                f"timeout={self.timeout!r} is not allowed: it must be a number of seconds above 0, "
-                f"at most {RECORD_LIFETIME:.0f}"
-            )
-        if self.on_unknown_submit not in ON_UNKNOWN_SUBMIT:
-            raise BadRequestError(
-                f"on_unknown_submit={self.on_unknown_submit!r} is not allowed: it must be one of "
-                f"{', '.join(ON_UNKNOWN_SUBMIT)}"
-            )
-        if self.poll_interval is not None and self.poll_interval <= 0:
-            raise BadRequestError(
-                f"poll_interval={self.poll_interval!r} is not allowed: it must be a number of seconds above 0"
-            )
-
-
-def is_literal(value: object) -> bool:
-    """Whether a value is final when the DAG is parsed: no template, no XCom of another task, no collection."""
-    if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
-    return value is None or isinstance(value, (int, float, bool))
+        check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)

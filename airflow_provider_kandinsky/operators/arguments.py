@@ -1,0 +1,59 @@
+"""What the operators' arguments have in common."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pendulum
+
+from airflow_provider_kandinsky.past_purchases import ON_UNKNOWN_SUBMIT
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
+from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, TextToImageRequest
+
+if TYPE_CHECKING:
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+#: The arguments that describe the picture, by the API's own names.
+GENERATION_ARGUMENTS: Final = tuple(TextToImageRequest.model_fields)
+
+#: How long after the trigger's own deadline Airflow's deferral timeout comes, should the triggerer be gone.
+BACKSTOP: Final = timedelta(minutes=5)
+#: Over how many seconds submissions are spread that wait for one reset of the rate limit.
+_RESET_SPREAD: Final = 5.0
+
+
+def is_literal(value: object) -> bool:
+    """Whether a value is final when the DAG is parsed: no template, no XCom of another task, no collection."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    return value is None or isinstance(value, (int, float, bool))
+
+
+def check_settings(timeout: float, poll_interval: float | None, on_unknown_submit: str) -> None:
+    """Check what is not templated.
+
+    :raises BadRequestError: naming the argument, its value and what is allowed.
+    """
+    if not 0 < timeout <= RECORD_LIFETIME:
+        raise refused("timeout", timeout, f"a number of seconds above 0, at most {RECORD_LIFETIME:.0f}")
+    if on_unknown_submit not in ON_UNKNOWN_SUBMIT:
+        raise refused("on_unknown_submit", on_unknown_submit, f"one of {', '.join(ON_UNKNOWN_SUBMIT)}")
+    if poll_interval is not None and poll_interval <= 0:
+        raise refused("poll_interval", poll_interval, "a number of seconds above 0")
+
+
+def refused(name: str, value: Any, allowed: str) -> BadRequestError:
+    """An argument that may not be what it is."""
+    return BadRequestError(f"{name}={value!r:.200} is not allowed: it must be {allowed}. Nothing was submitted.")
+
+
+def reset_trigger(error: RateLimitedError) -> DateTimeTrigger:
+    """What lets go of the worker until a rate limit resets."""
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
+
+    # All tasks that ran into the limit are told the same moment.
+    wait = (error.retry_after or LONGEST_ADVISED_WAIT) + random.uniform(0, _RESET_SPREAD)
+    return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait))
