@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import AssetAlias, BaseOperator
 
 from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
@@ -42,6 +42,7 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
     if output_path is None:
         if result.has_image_data:
             raise bytes_without_a_place(result.request_id)
+        _tell_outlets_of(result, result.urls, context)
         return result.urls
     ti.xcom_push(key="source_urls", value=result.urls)
     try:
@@ -52,7 +53,21 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
     (uris,) = store([result], path, image_hosts(hook))
     if isinstance(uris, KandinskyError):
         raise uris
+    _tell_outlets_of(result, uris, context)
     return uris
+
+
+def _tell_outlets_of(result: GenerationResult, uris: list[str], context: Context) -> None:
+    tell_outlets(context, {"request_ids": [result.request_id], "uris": uris, "cost": result.cost})
+
+
+def tell_outlets(context: Context, told: Mapping[str, Any]) -> None:
+    """Put into the events of the task's assets what it has made. Airflow takes it from the process that the task ends
+    in, so it is called there."""
+    for outlet in context.get("outlets") or ():
+        # An alias has no event of its own, only those that the user adds to it.
+        if not isinstance(outlet, AssetAlias):
+            context["outlet_events"][outlet].extra |= told
 
 
 def image_hosts(hook: KandinskyHook) -> set[str]:

@@ -62,9 +62,16 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
             "tags": ["service"],
         }
     ],
-    "operators": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.operators.text_to_image"]}],
+    "operators": [
+        {
+            "integration-name": _NAME,
+            "python-modules": [f"{_PACKAGE}.operators.text_to_image", f"{_PACKAGE}.operators.text_to_image_batch"],
+        }
+    ],
     "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.job"]}],
     "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.kandinsky"]}],
-    "triggers": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.job"]}],
+    "triggers": [
+        {"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.job", f"{_PACKAGE}.triggers.batch"]}
+    ],
     "connection-types": [CONNECTION_TYPE],
 }

@@ -63,7 +63,7 @@ class OutputPath:
                 f"output_path={template!r} is not allowed for {jobs} requests: without {{request_id}} their pictures "
                 "could take each other's place"
             )
-        self._template = template if names else f"{template.rstrip('/')}/{_DEFAULT_NAME}"
+        self.template = template if names else f"{template.rstrip('/')}/{_DEFAULT_NAME}"
         try:
             # Before any money is spent: a scheme without its provider, or a connection that is not there.
             _ = ObjectStoragePath(template).fs
@@ -73,13 +73,17 @@ class OutputPath:
     @property
     def is_of_one_job(self) -> bool:
         """Whether no other job's pictures can have these names, so that what is there is this job's."""
-        return "{request_id" in self._template
+        return "{request_id" in self.template
+
+    def beside(self, name: str) -> ObjectStoragePath:
+        """A file in the innermost folder that all pictures have in common."""
+        return ObjectStoragePath(self.template.partition("{")[0].rpartition("/")[0]) / name
 
     def of(self, result: GenerationResult, index: int, extension: str) -> ObjectStoragePath:
         """The path of one picture."""
         seed = "random" if result.seed is None else result.seed
         return ObjectStoragePath(
-            self._template.format(request_id=result.request_id, index=index, seed=seed, extension=extension)
+            self.template.format(request_id=result.request_id, index=index, seed=seed, extension=extension)
         )
 
 

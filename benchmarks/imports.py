@@ -14,8 +14,10 @@ from pathlib import Path
 
 MODULES = (
     "airflow_provider_kandinsky.operators.text_to_image",
+    "airflow_provider_kandinsky.operators.text_to_image_batch",
     "airflow_provider_kandinsky.sensors.job",
     "airflow_provider_kandinsky.triggers.job",
+    "airflow_provider_kandinsky.triggers.batch",
     "airflow_provider_kandinsky.hooks.kandinsky",
     "airflow_provider_kandinsky.retry_policy",
 )

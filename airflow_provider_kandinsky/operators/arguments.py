@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: The arguments that describe the picture, by the API's own names.
 GENERATION_ARGUMENTS: Final = tuple(TextToImageRequest.model_fields)
 
+BASE64_NEEDS_A_PLACE: Final = "base64=True needs an output_path: pictures are not put into XCom. Nothing was submitted."
+
 #: How long after the trigger's own deadline Airflow's deferral timeout comes, should the triggerer be gone.
 BACKSTOP: Final = timedelta(minutes=5)
 #: Over how many seconds submissions are spread that wait for one reset of the rate limit.

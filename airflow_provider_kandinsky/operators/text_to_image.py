@@ -17,6 +17,7 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
 from airflow_provider_kandinsky.operators.arguments import (
     BACKSTOP,
+    BASE64_NEEDS_A_PLACE,
     GENERATION_ARGUMENTS,
     check_settings,
     is_literal,
@@ -255,9 +256,7 @@ class KandinskyTextToImageOperator(BaseOperator):
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
         elif request.base64:
-            raise BadRequestError(
-                "base64=True needs an output_path: pictures are not put into XCom. Nothing was submitted."
-            )
+            raise BadRequestError(BASE64_NEEDS_A_PLACE)
         return request
 
     def _check_literals(self) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
 
 class MemoryStore:
@@ -33,16 +37,22 @@ class TaskInstance:
 
     dag_id, run_id, task_id = "gallery", "manual__1", "paint"
     map_index = -1
+    try_number = 1
     max_tries = 2
 
     def __init__(self) -> None:
         self.start_date = datetime.now(UTC)
         self.pushed: dict[str, Any] = {}
         self.store = MemoryStore()
+        self.outlet_events = OutletEventAccessors()
+        self.deferrals = 0
 
     @property
     def context(self) -> Any:
         return {"ti": self, "task_state_store": self.store}
+
+    def context_of(self, operator: Any) -> Any:
+        return self.context | {"outlets": operator.outlets, "outlet_events": self.outlet_events}
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.pushed[key] = value
@@ -55,12 +65,26 @@ class TaskInstance:
 
     def run(self, operator: Any) -> Any:
         """Run a task to its end: where it defers, its trigger fires and the task resumes."""
-        try:
-            return operator.execute(self.context)
-        except TaskDeferred as deferred:
-            return operator.resume_execution(
-                deferred.method_name, (deferred.kwargs or {}) | {"event": fire(deferred.trigger)}, self.context
-            )
+        context = self.context_of(operator)
+        step = partial(operator.execute, context)
+        while True:
+            try:
+                return step()
+            except TaskDeferred as deferred:
+                self.deferrals += 1
+                # Through JSON, as through Airflow's database.
+                kwargs = json.loads(json.dumps((deferred.kwargs or {}) | {"event": fire(deferred.trigger)}))
+                step = partial(operator.resume_execution, deferred.method_name, kwargs, context)
+
+    def retry(self) -> None:
+        """Begin the next try; Airflow empties the XComs."""
+        self.try_number += 1
+        self.pushed.clear()
+
+    def clear(self) -> None:
+        """Do what a user's click on Clear does."""
+        self.max_tries += 1
+        self.retry()
 
 
 def fire(trigger: Any) -> Any:
@@ -77,3 +101,8 @@ def fire(trigger: Any) -> Any:
 def paint(**arguments: Any) -> KandinskyTextToImageOperator:
     defaults = {"task_id": "paint", "dag": DAG("gallery"), "prompt": "a cat", "poll_interval": 0.05}
     return KandinskyTextToImageOperator(**defaults | arguments)
+
+
+def paint_all(requests: Any, **arguments: Any) -> KandinskyTextToImageBatchOperator:
+    defaults = {"task_id": "paint", "dag": DAG("gallery"), "poll_interval": 0.05}
+    return KandinskyTextToImageBatchOperator(requests=requests, **defaults | arguments)

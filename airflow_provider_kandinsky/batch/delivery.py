@@ -1,0 +1,151 @@
+"""What a batch leaves: a row for each item, counts, a manifest; and the error, if items have failed."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_kandinsky.batch.items import Item
+from airflow_provider_kandinsky.batch.ledger import BatchEntry
+from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.delivery import tell_outlets
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.storage import OutputPath, write
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+#: So many failed items are named in the error; all of them are in the result.
+_MOST_NAMED: Final = 5
+
+
+class BatchItemsFailedError(KandinskyError):
+    """Some items of a batch have failed, after all others were done."""
+
+
+class BatchDelivery:
+    """The end of a batch.
+
+    :param purchases: what was wanted, and how far it has come.
+    :param left_out: why the items that were not bought were not.
+    :param with_uris: whether pictures were stored, so that their URIs are what is wanted.
+    """
+
+    def __init__(self, purchases: Purchases, left_out: KandinskyError | None, *, with_uris: bool) -> None:
+        self._purchases = purchases
+        self._left_out = left_out
+        self._with_uris = with_uris
+        self._failures: dict[int, KandinskyError] = {}
+        rows: dict[int, dict[str, Any]] = {}
+        for item in purchases.items:
+            entry = purchases.entry(item)
+            failure = self._failure(entry)
+            row = self._row(item, entry, failure)
+            for position in item.positions:
+                rows[position] = row
+                if failure is not None:
+                    self._failures[position] = failure
+        #: One for each item that was asked for, in that order.
+        self.rows = [rows[position] for position in sorted(rows)]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """How many items there are, and what they cost in dollars."""
+        return {
+            "items": len(self.rows),
+            "succeeded": len(self.rows) - len(self._failures),
+            "failed": len(self._failures),
+            "cost": self._purchases.cost(),
+        }
+
+    def push(
+        self, context: Context, output_path: OutputPath | None, max_xcom_items: int
+    ) -> list[dict[str, Any]] | None:
+        """Push what is told about the batch, and give what the task returns.
+
+        :param output_path: where the manifest is written, if anywhere.
+        :param max_xcom_items: with more items than this the rows are in the manifest alone.
+        """
+        ti, counts = context["ti"], self.counts
+        log.info("%(succeeded)d of %(items)d items are done, %(failed)d have failed; cost: $%(cost)g", counts)
+        ti.xcom_push(key="counts", value=counts)
+        told: dict[str, Any] = {"counts": counts, "cost": counts["cost"]}
+        if output_path is not None:
+            told["manifest"] = self._write_manifest(context, output_path)
+            ti.xcom_push(key="manifest", value=told["manifest"])
+        if len(self.rows) > max_xcom_items:
+            tell_outlets(context, told)
+            return None
+        rows = [row for row in self.rows if row["error"] is None]
+        told["request_ids"] = [row["request_id"] for row in rows]
+        told["uris"] = [url for row in rows for url in row["urls"]]
+        tell_outlets(context, told)
+        return self.rows
+
+    def failure(self) -> BatchItemsFailedError | None:
+        """Why the task has failed, if any item has."""
+        if not self._failures:
+            return None
+        counts = self.counts
+        positions = sorted(self._failures)
+        named = "; ".join(f"[{each}] {_in_words(self._failures[each])}" for each in positions[:_MOST_NAMED])
+        more = f"; and {len(positions) - _MOST_NAMED} more" if len(positions) > _MOST_NAMED else ""
+        error = BatchItemsFailedError(
+            f"{counts['failed']} of {counts['items']} items have failed, {counts['succeeded']} are done at a cost of "
+            f"${counts['cost']:g}. {named}{more}",
+            billing=max(self._failures.values(), key=_certainty).billing,
+        )
+        curable = sum(each.retryable for each in self._failures.values())
+        error.retryable = curable > 0
+        if not self._purchases.are_kept:
+            error.advice = "A retry buys all items again, because no record is kept of them."
+        elif curable:
+            error.advice = f"A retry takes up the {curable} that it may cure, and pays for nothing else."
+        else:
+            error.advice = "No retry can cure this, so none is made."
+        return error
+
+    def _failure(self, entry: BatchEntry | None) -> KandinskyError | None:
+        if entry is None:
+            return self._left_out
+        return entry.failure
+
+    def _row(self, item: Item, entry: BatchEntry | None, failure: KandinskyError | None) -> dict[str, Any]:
+        result = entry.generation if entry else None
+        row: dict[str, Any] = {"urls": [], **({"source_urls": []} if self._with_uris else {})}
+        if entry and result and failure is None:
+            row["urls"] = entry.uris if self._with_uris else result.urls
+            if self._with_uris:
+                row["source_urls"] = result.urls
+        return row | {
+            "request_id": entry.request_id if entry else None,
+            "seed": result.seed if result else item.seed,
+            "cost": result.cost if result else None,
+            "error": failure and {"type": type(failure).__name__, "message": str(failure)},
+        }
+
+    def _write_manifest(self, context: Context, output_path: OutputPath) -> str:
+        ti = context["ti"]
+        names: Sequence[Any] = [ti.dag_id, ti.run_id, ti.task_id]
+        if ti.map_index not in (None, -1):
+            names = [*names, ti.map_index]
+        name = re.sub(r"[^\w.-]", "-", "_".join(map(str, names)))
+        path = output_path.beside(f"manifest_{name}.jsonl")
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write(io.BytesIO(lines.encode()), path)
+        return str(path)
+
+
+def _in_words(error: KandinskyError) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _certainty(error: KandinskyError) -> int:
+    """How sure it is that money was spent on what failed."""
+    return ["no", "maybe", "yes"].index(error.billing)

@@ -1,0 +1,98 @@
+"""What a batch is asked for: every row checked, given a seed, and named as a purchase. Does no I/O."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow_provider_kandinsky.segmind.errors import BadRequestError
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+
+#: So many refused rows are told at once; the others are counted.
+_MOST_REFUSALS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One purchase of a batch.
+
+    :param key: names the purchase: its fingerprint, numbered where several of the same are wanted.
+    :param request: what to buy.
+    :param positions: where in the list its result belongs; several where rows are the same picture.
+    """
+
+    key: str
+    request: TextToImageRequest
+    positions: tuple[int, ...]
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that is sent; ``None`` if the service draws one."""
+        return None if self.request.seed == -1 else self.request.seed
+
+
+def read_items(
+    rows: Any,
+    defaults: Mapping[str, Any],
+    *,
+    seed: Callable[[str, int], int],
+    name: Callable[[Mapping[str, Any]], str],
+) -> list[Item]:
+    """Check all rows, and make purchases of them.
+
+    A row without a seed gets one of its own. Rows that are equal and have a seed are one picture and one purchase;
+    with the seed ``-1`` each is a purchase.
+
+    :param rows: mappings of parameters, or prompts.
+    :param defaults: parameters for the rows that do not have them.
+    :param seed: gives a seed for a row's payload as text, and how many equal rows came before it.
+    :param name: the fingerprint of a payload.
+    :return: in the order of the rows.
+    :raises BadRequestError: it is no list, or rows are refused; with their places, their arguments, the values and
+        what is allowed.
+    """
+    positions: dict[str, list[int]] = {}
+    requests: dict[str, TextToImageRequest] = {}
+    equal_rows: Counter[str] = Counter()
+    random_rows: Counter[str] = Counter()
+    for position, request in enumerate(_checked(rows, defaults)):
+        if request.seed is None:
+            payload = json.dumps(request.payload(), sort_keys=True)
+            request = request.model_copy(update={"seed": seed(payload, equal_rows[payload])})
+            equal_rows[payload] += 1
+        key = name(request.payload())
+        if request.seed == -1:
+            random_rows[key] += 1
+            key = f"{key}#{random_rows[key]}"
+        requests[key] = request
+        positions.setdefault(key, []).append(position)
+    return [Item(key, requests[key], tuple(places)) for key, places in positions.items()]
+
+
+def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[TextToImageRequest]:
+    if isinstance(rows, (str, bytes)) or not isinstance(rows, Sequence):
+        raise BadRequestError(
+            f"requests={rows!r:.200} is not allowed: it must be a list of prompts, or of mappings of parameters. "
+            "Nothing was submitted."
+        )
+    requests, refusals = [], []
+    for position, row in enumerate(rows):
+        try:
+            requests.append(_request(row, defaults))
+        except BadRequestError as error:
+            refusals.append(f"requests[{position}]: {error.message.removesuffix(' Nothing was submitted.')}")
+    if refusals:
+        more = f" And {len(refusals) - _MOST_REFUSALS} more." if len(refusals) > _MOST_REFUSALS else ""
+        raise BadRequestError(f"{' '.join(refusals[:_MOST_REFUSALS])}{more} Nothing was submitted.")
+    return requests
+
+
+def _request(row: Any, defaults: Mapping[str, Any]) -> TextToImageRequest:
+    if isinstance(row, str):
+        row = {"prompt": row}
+    if not isinstance(row, Mapping):
+        raise BadRequestError(f"{row!r:.200} is not allowed: it must be a prompt or a mapping of parameters.")
+    return TextToImageRequest.model_validate({**defaults, **row})

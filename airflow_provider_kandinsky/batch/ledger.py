@@ -1,0 +1,194 @@
+"""What a task instance has already paid for in a batch, and what came of it, kept across its tries.
+
+The idea is that of :class:`~airflow_provider_kandinsky.ledger.JobLedger`, for many purchases: they are kept in chunks,
+so that no write grows with the batch, and what changes together is written together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from airflow_provider_kandinsky.ledger import TaskStateStore, reading, store_of
+from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, error_from_dict
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+#: The progress, for people: the task state store has a tab in Airflow's UI.
+_PROGRESS_KEY: Final = "kandinsky_batch"
+#: Entries in one value of the store: some 25 kB once their results are known.
+_CHUNK: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEntry:
+    """One purchase, as far as it has come.
+
+    :param key: which one; see :class:`~.items.Item`.
+    :param try_number: the try that bought it, or that gave it up.
+    :param max_tries: the task instance's at that time; a user's clear raises it, a retry does not.
+    :param intended_at: when it was about to be submitted, seconds since the epoch.
+    :param request_id: the job, once the service had accepted it.
+    :param submitted_at: when it had, seconds since the epoch.
+    :param result: what it gave; see :meth:`~.segmind.schemas.GenerationResult.to_dict`.
+    :param uris: where its pictures were stored.
+    :param output_path: the template that they were stored by.
+    :param error: why there is nothing more of it; see :meth:`~.segmind.errors.KandinskyError.to_dict`.
+    """
+
+    key: str
+    try_number: int
+    max_tries: int
+    intended_at: float = 0.0
+    request_id: str | None = None
+    submitted_at: float = 0.0
+    result: Mapping[str, Any] | None = None
+    uris: list[str] | None = None
+    output_path: str | None = None
+    error: Mapping[str, Any] | None = None
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether it was about to be submitted, and it is not known what became of that."""
+        return self.error is None and self.request_id is None
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether it was bought, and nothing is known of what it gave."""
+        return self.error is None and self.request_id is not None and self.result is None
+
+    @property
+    def failure(self) -> KandinskyError | None:
+        """Why there is nothing more of it."""
+        return None if self.error is None else error_from_dict(dict(self.error))
+
+    @property
+    def generation(self) -> GenerationResult | None:
+        """What it gave, where that is known."""
+        return None if self.result is None else GenerationResult.from_dict(self.result)
+
+
+class BatchLedger:
+    """The books of one task instance's batch.
+
+    :param store: Airflow's task state store; without one nothing outlives this process.
+    :param try_number: the task instance's.
+    :param max_tries: the task instance's.
+    :param carried: what :meth:`carry` gave to an earlier process of this try, where there is no store.
+    """
+
+    def __init__(
+        self,
+        store: TaskStateStore | None,
+        try_number: int,
+        max_tries: int,
+        carried: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        self._store = store
+        self._chunks: list[dict[str, BatchEntry]] = []
+        self._chunk_of: dict[str, int] = {}
+        self._unwritten: set[int] = set()
+        self.try_number = try_number
+        self.max_tries = max_tries
+        for record in carried:
+            self.put(BatchEntry(**record))
+
+    @classmethod
+    def read(cls, context: Context, *, durable: bool, carried: Iterable[Mapping[str, Any]] = ()) -> Self:
+        """Open the books of the running task instance.
+
+        :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
+        """
+        ti, store = context["ti"], store_of(context, durable=durable)
+        ledger = cls(store, ti.try_number, ti.max_tries, carried)
+        if store is not None:
+            with reading():
+                ledger._read_from(store)
+        return ledger
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what is written will be there for the next try."""
+        return self._store is not None
+
+    def __iter__(self) -> Iterator[BatchEntry]:
+        return (entry for chunk in self._chunks for entry in chunk.values())
+
+    def get(self, key: str, *, is_random: bool = False) -> BatchEntry | None:
+        """What is known of a purchase, and still counts in this try.
+
+        What an earlier try has bought counts. That it failed does not, where a retry or a user's clear is to cure it.
+
+        :param is_random: whether its seed is ``-1``, so that a clear asks for another picture.
+        """
+        if (number := self._chunk_of.get(key)) is None:
+            return None
+        entry = self._chunks[number][key]
+        if entry.try_number == self.try_number:
+            return entry
+        is_cleared = entry.max_tries != self.max_tries
+        if is_cleared and is_random:
+            return None
+        failure = entry.failure
+        if failure is None or not (failure.retryable or is_cleared):
+            return entry
+        if entry.intended_at == 0.0 or (isinstance(failure, JobFailedError) and failure.retryable):
+            return None  # never accepted, or not billed
+        return BatchEntry(**asdict(entry) | {"error": None})
+
+    def put(self, entry: BatchEntry) -> None:
+        """Note a purchase, in place of what was known of it; :meth:`write` keeps it."""
+        number = self._chunk_of.get(entry.key, max(0, len(self._chunks) - 1))
+        if entry.key not in self._chunk_of and self._chunks and len(self._chunks[number]) >= _CHUNK:
+            number += 1
+        self._place(entry, number)
+        self._unwritten.add(number)
+
+    def strike_out(self, key: str) -> None:
+        """Forget a purchase that was not made."""
+        number = self._chunk_of.pop(key)
+        del self._chunks[number][key]
+        self._unwritten.add(number)
+
+    def write(self) -> None:
+        """Keep what was noted."""
+        if self._store is None:
+            return
+        for number in sorted(self._unwritten):
+            self._store.set(_chunk_key(number), [_record(entry) for entry in self._chunks[number].values()])
+            self._unwritten.discard(number)
+
+    def write_progress(self, progress: Mapping[str, Any]) -> None:
+        """Tell people how far it has come; nothing else reads it."""
+        if self._store is not None:
+            self._store.set(_PROGRESS_KEY, dict(progress))
+
+    def carry(self) -> list[dict[str, Any]] | None:
+        """What the next process of this try has to be given; ``None`` if it can read it."""
+        return None if self.is_kept else [_record(entry) for entry in self]
+
+    def _read_from(self, store: TaskStateStore) -> None:
+        for number in count():
+            chunk = store.get(_chunk_key(number))
+            if chunk is None:
+                return
+            for record in chunk:
+                self._place(BatchEntry(**record), number)
+
+    def _place(self, entry: BatchEntry, number: int) -> None:
+        while len(self._chunks) <= number:
+            self._chunks.append({})
+        self._chunks[number][entry.key] = entry
+        self._chunk_of[entry.key] = number
+
+
+def _chunk_key(number: int) -> str:
+    return f"{_PROGRESS_KEY}_{number + 1:04}"
+
+
+def _record(entry: BatchEntry) -> dict[str, Any]:
+    return {name: value for name, value in asdict(entry).items() if value is not None}

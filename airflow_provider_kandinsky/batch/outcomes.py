@@ -1,0 +1,151 @@
+"""What became of the jobs of a batch: results and errors noted, pictures stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from airflow_provider_kandinsky.batch.items import Item
+from airflow_provider_kandinsky.batch.ledger import BatchEntry
+from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.delivery import bytes_without_a_place
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.past_purchases import PastPurchases
+from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.storage import OutputPath, store
+
+log = logging.getLogger(__name__)
+
+#: So many results that hold their pictures are in memory at a time.
+_BYTES_AT_ONCE: Final = 8
+
+
+class Outcomes:
+    """Takes in what became of jobs.
+
+    :param purchases: what is wanted, and how far it has come.
+    :param hook: the service.
+    :param runner: the event loop that the hook's async client lives in.
+    :param past_purchases: the request history.
+    :param model: the slug.
+    """
+
+    def __init__(
+        self,
+        purchases: Purchases,
+        hook: KandinskyHook,
+        runner: asyncio.Runner,
+        past_purchases: PastPurchases,
+        model: str,
+    ) -> None:
+        self._purchases = purchases
+        self._hook = hook
+        self._runner = runner
+        self._past_purchases = past_purchases
+        self._model = model
+        self._as_bytes: list[Item] = []
+
+    def take(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note what became of jobs.
+
+        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
+        """
+        for item, entry in self._purchases.in_flight():
+            outcome = outcomes.get(entry.request_id or "")
+            if outcome is None:
+                continue
+            if "error" in outcome:
+                self._take_error(item, entry, error_from_dict(dict(outcome["error"])))
+            elif "result" in outcome:
+                self._purchases.note_result(item, GenerationResult.from_dict(outcome["result"]))
+            else:
+                self._as_bytes.append(item)
+        self._purchases.write()
+
+    def store(self, output_path: OutputPath | None, hosts: Collection[str]) -> None:
+        """Store the pictures that are not, yet; what cannot be stored becomes that item's error.
+
+        :param hosts: the hosts that pictures may come from.
+        """
+        if output_path is None:
+            for item, entry in self._purchases.in_flight():
+                if item in self._as_bytes:
+                    self._purchases.note_failure(item, bytes_without_a_place(entry.request_id))
+        else:
+            self._store_urls(output_path, hosts)
+            self._store_bytes(output_path, hosts)
+        self._as_bytes.clear()
+        self._purchases.write()
+
+    def _store_urls(self, output_path: OutputPath, hosts: Collection[str]) -> None:
+        finished = []
+        for item, entry in self._purchases.entries():
+            result = entry.generation
+            if result is None or entry.error or entry.output_path == output_path.template:
+                continue
+            if result.urls:
+                finished.append((item, result))
+            else:
+                self._as_bytes.append(item)
+        self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
+
+    def _store_bytes(self, output_path: OutputPath, hosts: Collection[str]) -> None:
+        for start in range(0, len(self._as_bytes), _BYTES_AT_ONCE):
+            finished = []
+            for item, result in self._fetch(self._as_bytes[start : start + _BYTES_AT_ONCE]):
+                if isinstance(result, KandinskyError):
+                    self._purchases.note_failure(item, result)
+                else:
+                    finished.append((item, result.with_seed(item.seed)))
+            self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
+
+    def _note_stored(
+        self,
+        finished: Sequence[tuple[Item, GenerationResult]],
+        stored: Sequence[list[str] | KandinskyError],
+        output_path: OutputPath,
+    ) -> None:
+        for (item, result), uris in zip(finished, stored, strict=True):
+            if isinstance(uris, KandinskyError):
+                self._purchases.note_failure(item, uris)
+            else:
+                self._purchases.note_result(item, result)
+                self._purchases.note_stored(item, uris, output_path.template)
+
+    def _fetch(self, items: Sequence[Item]) -> list[tuple[Item, GenerationResult | KandinskyError]]:
+        """Ask for results that do not travel in events, because they hold the pictures themselves."""
+
+        async def fetch_one(item: Item) -> GenerationResult | KandinskyError:
+            entry = self._purchases.entry(item)
+            try:
+                return await self._hook.aget_result((entry and entry.request_id) or "", self._model)
+            except KandinskyError as error:
+                return error
+
+        async def fetch_all() -> list[GenerationResult | KandinskyError]:
+            return await asyncio.gather(*map(fetch_one, items))
+
+        return list(zip(items, self._runner.run(fetch_all()), strict=True))
+
+    def _take_error(self, item: Item, entry: BatchEntry, error: KandinskyError) -> None:
+        if isinstance(error, JobExpiredError):
+            try:
+                result = self._past_purchases.find_expired(
+                    entry.request_id or "", entry.submitted_at, item.request.samples or 1
+                )
+            except KandinskyError as history_error:
+                self._purchases.note_failure(item, history_error)
+                return
+            if result is not None:
+                self._purchases.note_result(item, result)
+                return
+        is_cured_by_buying = isinstance(error, (JobExpiredError, JobFailedError)) and error.retryable
+        if is_cured_by_buying and self._purchases.is_of_earlier_try(entry):
+            # This try is the retry that the error asks for.
+            log.info("Request %s of an earlier try came to nothing (%s); submitting anew", entry.request_id, error)
+            self._purchases.strike_out(item)
+        else:
+            self._purchases.note_failure(item, error)

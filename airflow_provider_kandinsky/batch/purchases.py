@@ -1,0 +1,132 @@
+"""The items of a batch, and how far each has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_kandinsky.batch.items import Item
+from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.history import PastRequest
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
+
+
+class Purchases:
+    """All purchases of a batch. What is noted here is kept by :meth:`write`.
+
+    :param items: what is wanted.
+    :param ledger: the task instance's.
+    """
+
+    def __init__(self, items: Sequence[Item], ledger: BatchLedger) -> None:
+        self.items = items
+        self._ledger = ledger
+
+    @property
+    def are_kept(self) -> bool:
+        """Whether the next try will know of them."""
+        return self._ledger.is_kept
+
+    def entry(self, item: Item) -> BatchEntry | None:
+        """How far an item has come; ``None`` if it is still to be bought."""
+        return self._ledger.get(item.key, is_random=item.request.seed == -1)
+
+    def entries(self) -> list[tuple[Item, BatchEntry]]:
+        """All that were begun, with how far they have come."""
+        return [(item, entry) for item in self.items if (entry := self.entry(item))]
+
+    def in_flight(self) -> list[tuple[Item, BatchEntry]]:
+        """What was bought and is to be waited for."""
+        return [(item, entry) for item, entry in self.entries() if entry.is_in_flight]
+
+    def is_of_earlier_try(self, entry: BatchEntry) -> bool:
+        """Whether this is the retry of the try that bought it."""
+        return entry.try_number != self._ledger.try_number
+
+    def known_ids(self) -> set[str]:
+        """The ids of all jobs that this task instance knows to be its own, whether it still wants them or not."""
+        return {entry.request_id for entry in self._ledger if entry.request_id}
+
+    def cost(self) -> float:
+        """Dollars, as far as the service has told them."""
+        results = (entry.generation for _, entry in self.entries())
+        return round(sum(result.cost or 0.0 for result in results if result), 6)
+
+    def note_intent(self, item: Item, now: float) -> None:
+        """It is about to be submitted.
+
+        :param now: seconds since the epoch.
+        """
+        self._ledger.put(replace(self._begun(item), intended_at=now))
+
+    def note_accepted(self, item: Item, request_id: str, submitted_at: float) -> None:
+        """It was bought.
+
+        :param submitted_at: seconds since the epoch.
+        """
+        self._ledger.put(replace(self._begun(item), request_id=request_id, submitted_at=submitted_at))
+
+    def note_past(self, item: Item, past: PastRequest | None) -> bool:
+        """Take a request of the history for an item's.
+
+        :return: whether there is one; one that failed was not billed, and counts as none.
+        """
+        if past is None or past.status is JobStatus.FAILED:
+            return False
+        self.note_accepted(item, past.request_id, past.created_at or self._begun(item).intended_at)
+        return True
+
+    def note_result(self, item: Item, result: GenerationResult) -> None:
+        """It is finished."""
+        self._ledger.put(replace(self._begun(item), result=result.with_seed(item.seed).to_dict()))
+
+    def note_stored(self, item: Item, uris: list[str], output_path: str) -> None:
+        """Its pictures are in the user's storage.
+
+        :param output_path: the template of their names.
+        """
+        self._ledger.put(replace(self._begun(item), uris=uris, output_path=output_path))
+
+    def note_failure(self, item: Item, error: KandinskyError) -> None:
+        """There is nothing more of it in this try."""
+        self._ledger.put(replace(self._begun(item), error=error.to_dict()))
+
+    def strike_out(self, item: Item) -> None:
+        """It was not bought, or is to be bought anew."""
+        self._ledger.strike_out(item.key)
+
+    def write(self) -> None:
+        """Keep what was noted."""
+        self._ledger.write()
+
+    def carry(self) -> list[dict[str, Any]] | None:
+        """See :meth:`~.ledger.BatchLedger.carry`."""
+        return self._ledger.carry()
+
+    def progress(self) -> dict[str, Any]:
+        """How far the batch has come, in rows of what was asked for, and its cost in dollars."""
+        rows = [(len(item.positions), entry) for item, entry in self.entries()]
+        return {
+            "items": sum(len(item.positions) for item in self.items),
+            "succeeded": sum(count for count, entry in rows if entry.result and not entry.error),
+            "failed": sum(count for count, entry in rows if entry.error),
+            "in_flight": sum(count for count, entry in rows if entry.is_in_flight),
+            "cost": self.cost(),
+        }
+
+    def tell_progress(self) -> None:
+        """Show people how far the batch has come."""
+        self._ledger.write_progress(self.progress())
+
+    def in_words(self) -> str:
+        """How far the batch has come, for the log."""
+        return "Of {items} items {succeeded} are done, {failed} have failed; cost so far: ${cost:g}".format_map(
+            self.progress()
+        )
+
+    def _begun(self, item: Item) -> BatchEntry:
+        """An item's entry, as one of this try."""
+        entry = self.entry(item) or BatchEntry(item.key, 0, 0)
+        return replace(entry, try_number=self._ledger.try_number, max_tries=self._ledger.max_tries)

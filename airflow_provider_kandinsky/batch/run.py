@@ -1,0 +1,131 @@
+"""A batch from its first wave to its last, as far as one process gets with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from airflow_provider_kandinsky.batch.items import Item
+from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
+from airflow_provider_kandinsky.batch.outcomes import Outcomes
+from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.batch.submission import BatchSubmission
+from airflow_provider_kandinsky.delivery import image_hosts
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit, PastPurchases
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
+from airflow_provider_kandinsky.storage import OutputPath
+from airflow_provider_kandinsky.triggers.batch import WatchedJob, watch
+
+log = logging.getLogger(__name__)
+
+
+class BatchRun:
+    """Submits waves, takes in what they give, and stores the pictures. It does not wait between the two, for that may
+    happen elsewhere.
+
+    :param items: what is wanted.
+    :param ledger: the task instance's.
+    :param hook: the service.
+    :param runner: the event loop that the hook's async client lives in.
+    :param model: the slug.
+    :param timeout: seconds from a submission until the job is given up.
+    :param output_path: where the pictures are stored, if anywhere.
+    :param max_cost: dollars; no wave is begun once the costs have reached it.
+    :param stopped: why an earlier process of this try has stopped submitting.
+    :param on_unknown_submit: see :class:`~..past_purchases.PastPurchases`.
+    :param clock: wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        ledger: BatchLedger,
+        hook: KandinskyHook,
+        runner: asyncio.Runner,
+        model: str,
+        *,
+        timeout: float,
+        output_path: OutputPath | None = None,
+        max_cost: float | None = None,
+        stopped: KandinskyError | None = None,
+        on_unknown_submit: OnUnknownSubmit = "fail",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        past_purchases = PastPurchases(hook, model, on_unknown_submit, clock=clock)
+        self.purchases = Purchases(items, ledger)
+        self._submission = BatchSubmission(
+            self.purchases, hook, runner, past_purchases, model, max_cost=max_cost, stopped=stopped, clock=clock
+        )
+        self._outcomes = Outcomes(self.purchases, hook, runner, past_purchases, model)
+        self._hook = hook
+        self._runner = runner
+        self._model = model
+        self._timeout = timeout
+        self._output_path = output_path
+        self._clock = clock
+
+    @property
+    def stopped(self) -> KandinskyError | None:
+        """Why nothing more is submitted, where that is so."""
+        return self._submission.stopped
+
+    def begin(self) -> None:
+        """Go on from where an earlier try has ended."""
+        self._submission.settle()
+        self._store()
+
+    def submit_wave(self, size: int) -> list[WatchedJob]:
+        """Buy until so many jobs are in flight; see :meth:`~.submission.BatchSubmission.submit_wave`.
+
+        :return: what is to be waited for; nothing if that was all.
+        """
+        wave = [self._watched(entry) for _, entry in self._submission.submit_wave(size)]
+        self.purchases.tell_progress()
+        if wave:
+            log.info("%d jobs are in flight. %s", len(wave), self.purchases.in_words())
+        return wave
+
+    def take(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in what became of a wave, and store its pictures.
+
+        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
+        """
+        self._outcomes.take(outcomes)
+        self._store()
+        self.purchases.tell_progress()
+        log.info("%d jobs are over. %s", len(outcomes), self.purchases.in_words())
+
+    def wait(self, jobs: Sequence[WatchedJob], poll_interval: float | None) -> None:
+        """Wait for a wave in this process, and take it in.
+
+        :param poll_interval: seconds between looks; adaptive if ``None``.
+        """
+
+        async def follow(job: WatchedJob) -> GenerationResult:
+            client = await self._hook.aget_conn()
+            return await client.follow(**asdict(job), model=self._model, poll_interval=poll_interval)
+
+        self.take(self._runner.run(watch(jobs, follow)))
+
+    def look_once(self) -> None:
+        """Give what is in flight a last look, and up if it is not finished."""
+        jobs = [WatchedJob(job.request_id, job.submitted_at, 0.0) for job in self._in_flight()]
+        self.wait(jobs, None)
+
+    def _in_flight(self) -> list[WatchedJob]:
+        return [self._watched(entry) for _, entry in self.purchases.in_flight()]
+
+    def _watched(self, entry: BatchEntry) -> WatchedJob:
+        # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
+        since = self._clock() if self.purchases.is_of_earlier_try(entry) else entry.submitted_at
+        deadline = min(since + self._timeout, entry.submitted_at + RECORD_LIFETIME)
+        return WatchedJob(entry.request_id or "", entry.submitted_at, deadline)
+
+    def _store(self) -> None:
+        self._outcomes.store(self._output_path, image_hosts(self._hook))

@@ -1,0 +1,182 @@
+"""Buy the items of a batch in waves, each once, whatever became of earlier tries to.
+
+What :class:`~airflow_provider_kandinsky.submission.Submission` does for one purchase, with the same rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Final
+
+from airflow_provider_kandinsky.batch.items import Item
+from airflow_provider_kandinsky.batch.ledger import BatchEntry
+from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.past_purchases import Intent, PastPurchases
+from airflow_provider_kandinsky.segmind.errors import (
+    BadRequestError,
+    KandinskyError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    SubmissionUnknownError,
+)
+from airflow_provider_kandinsky.segmind.history import PastRequest
+from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS
+
+log = logging.getLogger(__name__)
+
+#: How long the submission of a wave may last, in seconds: with a small rate limit the service would else forget the
+#: first jobs of a wave before the last one is submitted.
+_LONGEST_SUBMISSION: Final = 300.0
+
+
+class CostLimitError(KandinskyError):
+    """An item was left out, because the costs so far have reached ``max_cost``. Nothing was submitted for it."""
+
+
+class BatchSubmission:
+    """Submits what is still to be bought.
+
+    :param purchases: what is wanted, and how far it has come.
+    :param hook: the service.
+    :param runner: the event loop that the hook's async client lives in. The ledger is never written from inside it.
+    :param past_purchases: the request history.
+    :param model: the slug.
+    :param max_cost: dollars; no wave is begun once the costs have reached it.
+    :param stopped: why an earlier process of this try has stopped submitting.
+    :param clock: wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        purchases: Purchases,
+        hook: KandinskyHook,
+        runner: asyncio.Runner,
+        past_purchases: PastPurchases,
+        model: str,
+        *,
+        max_cost: float | None = None,
+        stopped: KandinskyError | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        #: Why nothing more is submitted, where that is so.
+        self.stopped = stopped
+        self._purchases = purchases
+        self._hook = hook
+        self._runner = runner
+        self._past_purchases = past_purchases
+        self._model = model
+        self._max_cost = max_cost
+        self._clock = clock
+
+    def settle(self) -> None:
+        """Find out what became of the purchases that an earlier try has begun, and died or lost the answer."""
+        lost = [(item, entry) for item, entry in self._purchases.entries() if entry.is_unsettled]
+        if not lost:
+            return
+        intents = [_intent(item, entry) for item, entry in lost]
+        try:
+            found = self._past_purchases.settle(intents, self._purchases.known_ids())
+        except SubmissionUnknownError as error:
+            for item, _ in lost:
+                self._purchases.note_failure(item, error)
+        else:
+            for (item, _), past in zip(lost, found, strict=True):
+                if not self._purchases.note_past(item, past):
+                    self._purchases.strike_out(item)
+        self._purchases.write()
+
+    def submit_wave(self, size: int) -> list[tuple[Item, BatchEntry]]:
+        """Buy until so many jobs are in flight.
+
+        :param size: how many, those of earlier waves and tries included.
+        :return: what is in flight: nothing when all is bought, or nothing more is to be bought.
+        :raises RateLimitedError: for longer than the client waits, and nothing is in flight.
+        :raises ServiceUnavailableError: the same.
+        """
+        cost = self._purchases.cost()
+        if self._max_cost is not None and cost >= self._max_cost:
+            self.stopped = CostLimitError(
+                f"It was left out, because the costs so far, ${cost:g}, have reached max_cost={self._max_cost!r}"
+            )
+        wanted = iter([item for item in self._purchases.items if self._purchases.entry(item) is None])
+        flying = len(self._purchases.in_flight())
+        until = self._clock() + _LONGEST_SUBMISSION
+        refusal: KandinskyError | None = None
+        try:
+            while flying < size and not (self.stopped or refusal) and (self._clock() < until or not flying):
+                group = list(islice(wanted, min(MAX_CONNECTIONS, size - flying)))
+                if not group:
+                    break
+                refusal = self._submit(group)
+                entries = map(self._purchases.entry, group)
+                flying += sum(entry is not None and entry.is_in_flight for entry in entries)
+        finally:
+            # Also if this is cut short: what was accepted is known.
+            self._purchases.write()
+        if refusal is not None and not flying:
+            raise refusal
+        return self._purchases.in_flight()[:size]
+
+    def _submit(self, group: Sequence[Item]) -> KandinskyError | None:
+        """Buy a group at once. Its intents are written together with the ids of the group before it, so that never
+        more than one group is without its ids.
+
+        :return: the error after which a later wave may still succeed.
+        """
+        now = self._clock()
+        for item in group:
+            self._purchases.note_intent(item, now)
+        self._purchases.write()
+        lost: list[tuple[Item, SubmissionUnknownError]] = []
+        refusal = None
+        for item, error in zip(group, self._runner.run(self._submit_all(group)), strict=True):
+            if isinstance(error, SubmissionUnknownError):
+                lost.append((item, error))
+            elif error is not None:
+                self._purchases.strike_out(item)
+                if isinstance(error, BadRequestError):
+                    self._purchases.note_failure(item, error)
+                elif isinstance(error, (RateLimitedError, ServiceUnavailableError)):
+                    refusal = error
+                else:
+                    self.stopped = error
+        self._recover(lost)
+        return refusal
+
+    async def _submit_all(self, group: Sequence[Item]) -> list[KandinskyError | None]:
+        return await asyncio.gather(*map(self._submit_one, group))
+
+    async def _submit_one(self, item: Item) -> KandinskyError | None:
+        try:
+            job = await self._hook.asubmit(item.request, self._model)
+        except KandinskyError as error:
+            return error
+        # Noted at once, so that it is known even if the rest of the group is cut short.
+        self._purchases.note_accepted(item, job.request_id, self._clock())
+        return None
+
+    def _recover(self, lost: Sequence[tuple[Item, SubmissionUnknownError]]) -> None:
+        """Submissions were sent and their answers lost. What has been accepted is found at once, if the history can
+        be asked; that it was not is for the next try to say."""
+        found: list[PastRequest | None] = [None] * len(lost)
+        entries = [self._purchases.entry(item) for item, _ in lost]
+        intents = [_intent(item, entry) for (item, _), entry in zip(lost, entries, strict=True) if entry]
+        if intents and self._purchases.are_kept:
+            try:
+                found = self._past_purchases.look_for(intents, self._purchases.known_ids())
+            except KandinskyError as error:
+                log.info("The request history could not be asked for lost submissions: %s", error)
+        for (item, unknown), past in zip(lost, found, strict=True):
+            if not self._purchases.note_past(item, past):
+                # Without a ledger the next try would just pay again.
+                unknown.retryable = self._purchases.are_kept
+                self._purchases.note_failure(item, unknown)
+
+
+def _intent(item: Item, entry: BatchEntry) -> Intent:
+    return Intent(item.request.payload(), entry.intended_at)
