@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 .PHONY: help demo test chaos benchmarks check format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for nothing; KEEP=1 leaves its UI running
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
@@ -18,9 +18,10 @@ test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for
 	@$(BIN)/pytest tests/chaos
 
-benchmarks: $(VENV)/.dev ## Measure imports, and thousands of jobs waited for in one event loop
+benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event loop, and a hundred in a real Airflow
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.triggers
+	@$(BIN)/python -m benchmarks.airflow
 
 check: $(VENV)/.dev ## Lint, types, and who may import whom
 	@$(BIN)/ruff check .

@@ -81,16 +81,17 @@ class AirflowRest:
         seen: dict[tuple[str, int], str | None] = {}
         while True:
             state: str = self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
-            # After the run's state, so that the last changes of a finished run are reported too.
-            instances = self.task_instances(dag_id, run_id)
-            for instance in instances:
+            is_late = time.monotonic() > deadline
+            # After the run's state, so that the last changes of a finished run are reported too; and only where
+            # somebody wants them, for a run of many tasks is slowed down by being asked about each of them.
+            for instance in self.task_instances(dag_id, run_id) if on_progress or is_late else ():
                 key = (instance["task_id"], instance["map_index"])
                 if on_progress and seen.get(key) != instance["state"]:
                     on_progress(instance)
                 seen[key] = instance["state"]
             if state in FINISHED_RUN_STATES:
                 return state
-            if time.monotonic() > deadline:
+            if is_late:
                 raise TimeoutError(f"run {run_id} of {dag_id} is still {state} after {timeout:.0f} s: {seen}")
             time.sleep(0.5)
 
