@@ -106,3 +106,7 @@ def paint(**arguments: Any) -> KandinskyTextToImageOperator:
 def paint_all(requests: Any, **arguments: Any) -> KandinskyTextToImageBatchOperator:
     defaults = {"task_id": "paint", "dag": DAG("gallery"), "poll_interval": 0.05}
     return KandinskyTextToImageBatchOperator(requests=requests, **defaults | arguments)
+
+
+def cats(number: int) -> list[str]:
+    return [f"cat {each}" for each in range(number)]
