@@ -1,9 +1,11 @@
 """One gate for all requests of one account in one event loop.
 
 A limit is counted per account, so a 429 to one job is news for all of them: the gate closes until the limit
-resets, instead of every job finding out by itself. Where the plan's limit is known, the gate keeps to it and there
-are no 429s to begin with. Who waits for the gate waits in one queue: submissions first, then results that are ready,
-then looks, each in the order they came, so that nobody is starved.
+resets, instead of every job finding out by itself, and then lets no more pass in a minute than had passed before.
+Where the plan's limit is known, the gate keeps to it and there are no 429s to begin with.
+
+Who waits for the gate waits in one queue: submissions first, then results that are ready, then looks, each in the
+order they came, so that nobody is starved.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 MOST_LOOKS_PER_MINUTE: Final = 9_000.0
 #: How many may pass at once: enough of them to open all connections would only make each request dearer.
 _LARGEST_BURST: Final = 10.0
+#: The least that is taken for a limit. There may be smaller plans; most likely others were at work at the time.
+_LEAST_LEARNED: Final = 60.0
+#: By how much a limit that was found out is raised in every minute without a 429.
+_RAISE: Final = 1.5
 #: How long the gate stays closed after a 429 that does not say, in seconds: less than the job that was told waits by
 #: itself, so that it is not held up twice.
 _UNTOLD_WAIT: Final = 0.8
@@ -39,8 +45,8 @@ _COMEBACK: Final = 5.0
 class Gate:
     """What every request passes before it is sent.
 
-    :param requests_per_minute: the plan's limit; ``None`` to be slowed down by the service's 429s, and, for the event
-        loop's sake, to :data:`MOST_LOOKS_PER_MINUTE`.
+    :param requests_per_minute: the plan's limit; ``None`` to find it out by the service's 429s; looks are then kept to
+        :data:`MOST_LOOKS_PER_MINUTE`, for the event loop's sake.
     :param at_once: how many requests may be under way at a time.
     :param clock: wall clock, seconds since the epoch.
     :param rng: numbers from 0 up to 1.
@@ -62,8 +68,10 @@ class Gate:
         self._opens_at = 0.0
         self._queue = _Queue()
         self._places = asyncio.Semaphore(at_once)
-        self._limits_all = requests_per_minute is not None
-        self._limiter = _limiter(requests_per_minute or MOST_LOOKS_PER_MINUTE)
+        self._is_told = requests_per_minute is not None
+        self._minute_ends = clock() + 60
+        self._answered = self._answered_before = 0
+        self._keep_to(requests_per_minute)
 
     @asynccontextmanager
     async def passage(self, rank: Rank) -> AsyncIterator[None]:
@@ -74,23 +82,53 @@ class Gate:
         async with self._queue.turn(rank):
             await self._places.acquire()
             try:
-                await self._until_open()
-                if self._limits_all or rank is Rank.LOOK:
-                    await self._limiter.acquire()
-                    # It may have closed while this request waited.
-                    await self._until_open()
+                await self._until_allowed(rank)
             except BaseException:
                 self._places.release()
                 raise
         try:
             yield
         finally:
+            self._answered += 1
             self._places.release()
 
     def close(self, error: RateLimitedError) -> None:
-        """Let nothing pass until the limit resets."""
+        """Let nothing pass until the limit resets.
+
+        :param error: what a request was refused with; to be told while it still holds its place.
+        """
+        now = self._clock()
         wait = _UNTOLD_WAIT if error.retry_after is None else min(error.retry_after, LONGEST_ADVISED_WAIT)
-        self._opens_at = max(self._opens_at, self._clock() + wait)
+        if not self._is_told and now >= self._opens_at:
+            # Of all that were under way, the first to come back tells how many had passed.
+            self._keep_to(max(_LEAST_LEARNED, self._answered + self._answered_before))
+            self._count_anew(now + wait)
+        self._answered -= 1  # this one, which is counted when it gives up its place
+        self._opens_at = max(self._opens_at, now + wait)
+
+    async def _until_allowed(self, rank: Rank) -> None:
+        await self._until_open()
+        if not self._is_told and (now := self._clock()) > self._minute_ends:
+            self._raise_limit()
+            self._count_anew(now, self._answered)
+        if rank is Rank.LOOK or self.requests_per_minute is not None:
+            await self._limiter.acquire()
+            # It may have closed while this request waited.
+            await self._until_open()
+
+    def _raise_limit(self) -> None:
+        if self.requests_per_minute is not None:
+            raised = self.requests_per_minute * _RAISE
+            self._keep_to(raised if raised < MOST_LOOKS_PER_MINUTE else None)
+
+    def _count_anew(self, since: float, before: int = 0) -> None:
+        # The service's minutes may begin at other times, so that of this one and the last both count.
+        self._minute_ends = since + 60
+        self._answered, self._answered_before = 0, before
+
+    def _keep_to(self, requests_per_minute: float | None) -> None:
+        self.requests_per_minute = requests_per_minute
+        self._limiter = _limiter(requests_per_minute or MOST_LOOKS_PER_MINUTE)
 
     async def _until_open(self) -> None:
         while (closed_for := self._opens_at - self._clock()) > 0:

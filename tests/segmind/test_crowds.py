@@ -1,0 +1,117 @@
+"""Hundreds of jobs at one client: how soon each is noticed, and what that costs in requests."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from statistics import median
+from typing import Any
+
+import pytest
+from timeless import Service, run
+
+from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS
+
+
+async def generate(client: AsyncSegmindClient, service: Service, number: int, **wait: Any) -> tuple[float, float]:
+    """Buy a picture and wait for it.
+
+    :return: how long it took to paint, and how long its completion went unnoticed, in seconds.
+    """
+    job = await client.submit(TextToImageRequest(prompt=f"cat {number}"), DEFAULT_MODEL)
+    submitted_at = service.clock()
+    result = await client.follow(
+        job.request_id, DEFAULT_MODEL, submitted_at=submitted_at, deadline=submitted_at + 3600, **wait
+    )
+    assert result.total_time is not None
+    return result.total_time, service.clock() - submitted_at - result.total_time
+
+
+@pytest.mark.parametrize("latency", [(2.0, 6.0), 30.0])
+def test_a_known_limit_is_kept_and_nobody_is_forgotten(latency: Any) -> None:
+    async def crowd() -> None:
+        service = Service(requests_per_minute=600, latency=latency)
+        async with service.client(requests_per_minute=600) as client:
+            await asyncio.gather(*(generate(client, service, number) for number in range(200)))
+        assert service.count(429) == 0
+        assert service.most_under_way <= MAX_CONNECTIONS
+        # Not by being slow: a loop that kept to the limit to the letter would need this long for submission and result.
+        assert service.exchanges[-1].at - service.exchanges[0].at < 4 * 200 * 2 / 10
+
+    run(crowd())
+
+
+@pytest.mark.parametrize("reset", ["epoch", "iso"])
+def test_an_unknown_limit_is_found_out_once_and_nobody_is_starved(reset: str) -> None:
+    async def crowd() -> None:
+        service = Service(requests_per_minute=600, rate_reset=reset, latency=(20.0, 40.0))
+        async with service.client() as client:
+            waits = await asyncio.gather(*(generate(client, service, number) for number in range(200)))
+        unnoticed = sorted(late for _, late in waits)
+        assert 0 < service.count(429) < 0.05 * len(service.exchanges)
+        assert service.count(429) <= MAX_CONNECTIONS, "those that were under way, and none after them"
+        assert unnoticed[-1] <= 3 * median(unnoticed)
+
+    run(crowd())
+
+
+@pytest.mark.parametrize("limit", [5, 50, 120])
+def test_a_small_plan_is_run_into_once(limit: int) -> None:
+    async def crowd() -> None:
+        service = Service(requests_per_minute=limit, latency=100.0)
+        async with service.client() as client:
+            await asyncio.gather(*(generate(client, service, number) for number in range(limit)))
+        assert 0 < service.count(429) <= MAX_CONNECTIONS
+
+    run(crowd())
+
+
+def test_having_learned_it_notices_sooner_with_fewer_looks_than_one_a_second() -> None:
+    async def queue() -> None:
+        service = Service(latency=(2.0, 6.0), travel=0.01)
+        async with service.client() as client:
+            waits = [await generate(client, service, number) for number in range(200)]
+        once_learned = [late for _, late in waits[20:]]
+        assert median(once_learned) < 0.3
+        # The vendor's client looks at once, and then every second.
+        assert service.looks <= sum(math.ceil(took) + 1 for took, _ in waits)
+
+    run(queue())
+
+
+def test_a_restart_with_thousands_does_not_ask_for_all_of_them_at_once() -> None:
+    async def restart() -> None:
+        service = Service(latency=60.0)
+        async with service.client() as client:
+            requests = [TextToImageRequest(prompt=f"cat {number}") for number in range(2000)]
+            jobs = await asyncio.gather(*map(client.submit, requests))
+        service.exchanges.clear()
+        started_at = service.clock() + 20
+        await asyncio.sleep(20)
+        async with service.client() as client:
+            waits = [
+                client.follow(job.request_id, submitted_at=started_at - 20, deadline=started_at + 600) for job in jobs
+            ]
+            assert len(await asyncio.gather(*waits)) == len(jobs)
+        in_first_second = sum(each.at < started_at + 1 for each in service.exchanges)
+        assert 50 < in_first_second < 400
+        assert service.most_under_way <= MAX_CONNECTIONS
+        assert not service.doubled
+
+    run(restart())
+
+
+def test_who_buys_goes_before_those_who_look() -> None:
+    async def queue() -> None:
+        service = Service(requests_per_minute=60, latency=5.0)
+        async with service.client(requests_per_minute=60) as client:
+            first = [asyncio.create_task(generate(client, service, number)) for number in range(30)]
+            await asyncio.sleep(40)  # all are submitted, and wait to be looked at
+            before = service.clock()
+            await client.submit(TextToImageRequest(prompt="in a hurry"))
+            assert service.clock() - before < 3
+            await asyncio.gather(*first)
+
+    run(queue())

@@ -1,0 +1,109 @@
+"""The sandbox and its clients in one event loop in which waiting takes no time, so that a busy hour is over at once."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, NamedTuple, TypeVar
+
+import httpx
+
+from airflow_provider_kandinsky.sandbox.app import create_app
+from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings
+from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
+
+T = TypeVar("T")
+
+T0 = 1_700_000_000.0
+
+
+_NUMBERS = count()
+
+
+class _NoWaiting(selectors.DefaultSelector):
+    """Where a loop would sleep until its next timer, its clock is put forward instead. A turn of the loop takes a
+    microsecond, for there is code that counts on time passing."""
+
+    passed = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0 if timeout else timeout)
+        self.passed += 1e-6 if ready or not timeout else max(timeout, 1e-6)
+        return ready
+
+
+class TimelessLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only while all are waiting."""
+
+    def __init__(self) -> None:
+        self._time = _NoWaiting()
+        super().__init__(self._time)
+
+    def time(self) -> float:
+        return self._time.passed
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, in no time."""
+    with asyncio.Runner(loop_factory=TimelessLoop) as runner:
+        return runner.run(work)
+
+
+class Exchange(NamedTuple):
+    """One request, and what came of it."""
+
+    at: float
+    path: str
+    status: int
+
+
+class Service(httpx.AsyncBaseTransport):
+    """The sandbox as a transport; make it inside the loop.
+
+    :param travel: seconds that a request takes to arrive, and its answer to come back.
+    """
+
+    def __init__(self, travel: float = 0.05, **settings: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self.clock: Callable[[], float] = lambda: T0 + loop.time()
+        self.exchanges: list[Exchange] = []
+        self.under_way: Counter[str] = Counter()
+        self.most_under_way = 0
+        self.doubled: set[str] = set()
+        self._travel = travel
+        # Each service has its own name, for what was learned at one is not to be known at another.
+        self._url = f"http://service-{next(_NUMBERS)}.localhost"
+        self._app = httpx.ASGITransport(create_app(Settings(credits=1e6, **settings), self.clock))
+
+    def client(self, **settings: Any) -> AsyncSegmindClient:
+        """A client of the service."""
+        return AsyncSegmindClient(DEFAULT_KEY, self._url, transport=self, clock=self.clock, **settings)
+
+    def count(self, status: int) -> int:
+        """How many requests were answered so."""
+        return sum(each.status == status for each in self.exchanges)
+
+    @property
+    def looks(self) -> int:
+        """How many requests only asked where a job stands."""
+        return sum(each.path.endswith("/status") for each in self.exchanges)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Count, and hand over to the sandbox."""
+        job = request.url.path.removesuffix("/status")
+        self.under_way[job] += 1
+        if request.method == "GET" and self.under_way[job] > 1:
+            self.doubled.add(job)
+        self.most_under_way = max(self.most_under_way, self.under_way.total())
+        try:
+            await asyncio.sleep(self._travel)
+            at = self.clock()
+            response = await self._app.handle_async_request(request)
+            self.exchanges.append(Exchange(at, request.url.path, response.status_code))
+            await asyncio.sleep(self._travel)
+        finally:
+            self.under_way[job] -= 1
+        return response
