@@ -37,7 +37,9 @@ async def shared_client(kandinsky_conn_id: str) -> AsyncIterator[AsyncSegmindCli
     :param kandinsky_conn_id: the connection.
     """
     shares = _shares.setdefault(asyncio.get_running_loop(), {})
-    share = shares.setdefault(kandinsky_conn_id, _Share(KandinskyHook(kandinsky_conn_id)))
+    share = shares.get(kandinsky_conn_id)
+    if share is None:
+        share = shares[kandinsky_conn_id] = _Share(KandinskyHook(kandinsky_conn_id))
     share.users += 1
     try:
         async with share.opening:

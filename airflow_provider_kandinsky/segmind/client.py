@@ -8,11 +8,10 @@ when to look again.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 from weakref import WeakSet
@@ -20,10 +19,10 @@ from weakref import WeakSet
 import httpx
 import tenacity
 
+from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
-from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.history import PastRequest
-from airflow_provider_kandinsky.segmind.pacing import Gate
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -36,13 +35,13 @@ from airflow_provider_kandinsky.segmind.schemas import (
 )
 from airflow_provider_kandinsky.segmind.shell import (
     GENERATE_TIMEOUT,
-    MAX_CONNECTIONS,
     PATIENCE,
     WAIT_TIMEOUT,
     Shell,
     ssl_context,
 )
-from airflow_provider_kandinsky.segmind.watch import Watch
+
+__all__ = ["AsyncSegmindClient", "SegmindClient"]
 
 T = TypeVar("T")
 
@@ -236,137 +235,3 @@ class SegmindClient(Shell):
         for each in tuple(self._sockets):
             with suppress(OSError):  # closed long ago
                 each.shutdown(socket.SHUT_RDWR)
-
-
-class AsyncSegmindClient(Shell):
-    """The async client: the same calls, with the same parameters, results and errors as :class:`SegmindClient`.
-
-    It may serve thousands of jobs in one event loop. Use as an async context manager, or :meth:`aclose` it.
-    Create it by :meth:`create` inside an event loop, which keeps the building of the SSL context off the loop.
-
-    :param transport: an httpx transport, in place of the network.
-    :param sleep: how to wait.
-    :param requests_per_minute: the plan's limit; ``None`` to be slowed down by the service's 429s alone.
-    """
-
-    def __init__(
-        self,
-        api_key: str,
-        base_url: str = DEFAULT_BASE_URL,
-        *,
-        transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        requests_per_minute: float | None = None,
-        **settings: Any,
-    ) -> None:
-        super().__init__(api_key, base_url, **settings)
-        self._sleep = sleep
-        self._gate = Gate(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
-        self._watch = Watch(self._look, lookers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
-        self._http = httpx.AsyncClient(transport=transport, verify=ssl_context(), **self._http_options())
-
-    @classmethod
-    async def create(cls, *arguments: Any, **settings: Any) -> Self:
-        """Construct without holding up the event loop."""
-        await asyncio.to_thread(ssl_context)
-        return cls(*arguments, **settings)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the connections; who still waits for a job is cancelled."""
-        await self._watch.aclose()
-        await self._http.aclose()
-
-    async def submit(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> Job:
-        """See :meth:`SegmindClient.submit`."""
-        return await self._perform_patiently(self._api.submit(request, model))
-
-    async def get_status(self, request_id: str) -> JobStatus:
-        """See :meth:`SegmindClient.get_status`."""
-        return await self._perform(self._api.status(request_id))
-
-    async def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
-        """See :meth:`SegmindClient.get_result`."""
-        return await self._perform(self._api.result(request_id, model))
-
-    async def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
-        """See :meth:`SegmindClient.wait`."""
-        now = self._clock()
-        return await self.follow(request_id, model, submitted_at=now, deadline=now + timeout)
-
-    async def follow(
-        self,
-        request_id: str,
-        model: str | None = None,
-        *,
-        submitted_at: float,
-        deadline: float,
-        poll_interval: float | None = None,
-    ) -> GenerationResult:
-        """See :meth:`SegmindClient.follow`."""
-        return await self._watch.follow(self._poller(request_id, model, submitted_at, deadline, poll_interval), model)
-
-    async def _look(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
-        try:
-            if not poller.completed:
-                pause = poller.on_status(await self.get_status(poller.request_id), self._clock())
-                if not poller.completed:
-                    return pause
-            result = await self.get_result(poller.request_id, model)
-        except KandinskyError as error:
-            return poller.on_error(error, self._clock())
-        poller.on_result(result)
-        return result
-
-    async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
-        """See :meth:`SegmindClient.generate`."""
-        return await self._perform(self._api.generate(request, model), GENERATE_TIMEOUT)
-
-    async def get_credits(self) -> Credits:
-        """See :meth:`SegmindClient.get_credits`."""
-        return await self._perform(self._api.credits())
-
-    async def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
-        """See :meth:`SegmindClient.get_history`."""
-        return await self._perform_patiently(self._api.history(model, since, page))
-
-    async def get_past_request(self, request_id: str) -> PastRequest | None:
-        """See :meth:`SegmindClient.get_past_request`."""
-        return await self._perform_patiently(self._api.past_request(request_id))
-
-    async def _perform_patiently(self, call: Call[T]) -> T:
-        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **PATIENCE)
-        answer: T = await retrying(self._perform, call)
-        return answer
-
-    async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
-        async with self._gate.passage(call.rank):
-            try:
-                answer = await self._exchange(call, timeout or self._request_timeout)
-            except httpx.HTTPError as error:
-                lost = call.lost(error)
-            except TimeoutError:
-                lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
-            else:
-                return self._read(call, answer)
-        raise lost
-
-    def _read(self, call: Call[T], answer: Answer) -> T:
-        try:
-            return self._api.read(call, answer)
-        except RateLimitedError as error:
-            self._gate.close(error)
-            raise
-
-    async def _exchange(self, call: Call[T], timeout: float) -> Answer:
-        limits = self._limits(timeout)
-        async with asyncio.timeout(timeout):
-            response = await self._http.request(
-                call.method, call.url, json=call.json, params=call.params, timeout=limits
-            )
-            return self._answer(response)
