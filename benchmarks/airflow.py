@@ -10,7 +10,8 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -66,17 +67,14 @@ def time_run(
     :param timeout: seconds after which the run should have ended.
     :param sandbox_settings: see :class:`~airflow_provider_kandinsky.sandbox.settings.Settings`.
     """
-    settings: dict[str, Any] = {"latency": LATENCY, "credits": 1_000_000} | sandbox_settings
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, running_sandbox(**settings) as sandbox:
-        with LocalAirflow(Path(folder), dags_folder=DAGS, env=CONFIGURATION | _environment(sandbox)) as airflow:
-            # What an Airflow builds up once in its life is no way's cost.
-            _run(airflow, "warm_up", None, timeout)
-            sandbox.reset()
-            run_id = _run(airflow, dag_id, conf, timeout)
-            run = airflow.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
-            instances = airflow.task_instances(dag_id, run_id)
-        # Read when all is stopped: a supervisor writes its line a moment after the task has ended.
-        stretches = _stretches(airflow.log_file("scheduler"), {each["id"] for each in instances})
+    with warm_airflow(CONFIGURATION, **{"latency": LATENCY} | sandbox_settings) as (airflow, sandbox):
+        run_id = airflow.trigger_dag(dag_id, conf)
+        airflow.wait_for_run(dag_id, run_id, timeout)
+        run = airflow.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+        instances = airflow.task_instances(dag_id, run_id)
+        # A supervisor writes its line a moment after the task has ended.
+        airflow.stop()
+        stretches = worker_stretches(airflow, instances)
         return Timing(
             seconds=(_moment(run["end_date"]) - _moment(run["start_date"])).total_seconds(),
             worker_seconds=sum(stretches),
@@ -87,29 +85,41 @@ def time_run(
         )
 
 
-def _run(airflow: LocalAirflow, dag_id: str, conf: dict[str, Any] | None, timeout: float) -> str:
-    run_id = airflow.trigger_dag(dag_id, conf)
-    airflow.wait_for_run(dag_id, run_id, timeout)
-    return run_id
+@contextmanager
+def warm_airflow(configuration: Mapping[str, str], **sandbox_settings: Any) -> Iterator[tuple[LocalAirflow, Sandbox]]:
+    """A fresh Airflow with the DAGs of ``benchmarks/dags``, whose ``kandinsky_default`` leads to a fresh sandbox.
+
+    It has run a few tasks: what an Airflow builds up once in its life is no way's cost.
+
+    :param configuration: further environment variables of all components.
+    :param sandbox_settings: see :class:`~airflow_provider_kandinsky.sandbox.settings.Settings`.
+    """
+    settings: dict[str, Any] = {"credits": 1_000_000} | sandbox_settings
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, running_sandbox(**settings) as sandbox:
+        env = {
+            "AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection(),
+            # For those who do without a connection.
+            "SEGMIND_API_KEY": sandbox.api_key,
+            "SEGMIND_URL": sandbox.url,
+            # As after an installation: what is imported has been compiled.
+            "PYTHONDONTWRITEBYTECODE": "",
+            # The triggerer imports what the DAG files import.
+            "PYTHONPATH": str(DAGS.parents[1]),
+        }
+        with LocalAirflow(Path(folder), dags_folder=DAGS, env=env | dict(configuration)) as airflow:
+            airflow.wait_for_run("warm_up", airflow.trigger_dag("warm_up"))
+            sandbox.reset()
+            yield airflow, sandbox
 
 
-def _environment(sandbox: Sandbox) -> dict[str, str]:
-    return {
-        "AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection(),
-        # For those who do without a connection.
-        "SEGMIND_API_KEY": sandbox.api_key,
-        "SEGMIND_URL": sandbox.url,
-        # As after an installation: what is imported has been compiled.
-        "PYTHONDONTWRITEBYTECODE": "",
-        # The triggerer imports what the DAG files import.
-        "PYTHONPATH": str(DAGS.parents[1]),
-    }
+def worker_stretches(airflow: LocalAirflow, instances: Iterable[Mapping[str, Any]]) -> list[float]:
+    """Seconds of each stretch of some task instances in a worker; the executor's workers write to the scheduler's log.
 
-
-def _stretches(scheduler_log: Path, instance_ids: Collection[str]) -> list[float]:
-    """Seconds of each stretch of some task instances in a worker; the executor's workers write to the same log."""
-    found = _STRETCH.findall(scheduler_log.read_text())
-    return [float(seconds) for seconds, instance_id in found if instance_id in instance_ids]
+    :param instances: as the REST API gives them.
+    """
+    ids = {each["id"] for each in instances}
+    found = _STRETCH.findall(airflow.log_file("scheduler").read_text())
+    return [float(seconds) for seconds, instance_id in found if instance_id in ids]
 
 
 def _moment(text: str) -> datetime:
