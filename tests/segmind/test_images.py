@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from typing import Any
 
+import PIL.Image
 import pytest
 
-from airflow_provider_kandinsky.segmind.images import collect_images, image_extension
+from airflow_provider_kandinsky.segmind.images import collect_images, image_extension, is_whole
 from airflow_provider_kandinsky.segmind.schemas import Image
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n one", b"\xff\xd8\xff\xe0 two"
@@ -98,3 +100,26 @@ def test_an_unusable_known_key_does_not_hide_the_picture() -> None:
 )
 def test_pictures_are_known_by_their_first_bytes(start: bytes, extension: str | None) -> None:
     assert image_extension(start + bytes(20) if start else b"") == extension
+
+
+def picture(extension: str) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.linear_gradient("L").save(file, extension)
+    return file.getvalue()
+
+
+AVIF = b"\0\0\0\x14ftypavif\0\0\0\0mif1" + b"\0\0\0\x0cmeta1234" + b"\0\0\0\1mdat\0\0\0\0\0\0\0\x18pixels!!"
+WHOLE = {extension: picture(extension) for extension in ("png", "jpeg", "webp", "gif")} | {"avif": AVIF}
+
+
+@pytest.mark.parametrize("extension", WHOLE)
+def test_a_picture_that_is_cut_off_is_noticed(extension: str) -> None:
+    data = WHOLE[extension]
+    assert image_extension(data) == extension
+    assert is_whole(io.BytesIO(data), extension)
+    assert not any(is_whole(io.BytesIO(data[:length]), extension) for length in (len(data) // 2, len(data) - 3))
+
+
+@pytest.mark.parametrize("extension", ["png", "jpeg", "webp", "gif"])
+def test_a_little_padding_is_no_damage(extension: str) -> None:
+    assert is_whole(io.BytesIO(WHOLE[extension] + bytes(8)), extension)
