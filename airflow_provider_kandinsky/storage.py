@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _DEFAULT_NAME: Final = "{request_id}-{index}.{extension}"
 _PLACEHOLDERS: Final = ("request_id", "index", "seed", "extension")
+#: Object stores have no folders, and would make a bucket of a misspelt name.
+_WITHOUT_FOLDERS: Final = ("s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl")
 #: So many pictures are fetched and written at a time.
 _AT_ONCE: Final = 8
 #: Up to this size a picture is held in memory on its way, in bytes.
@@ -159,7 +161,8 @@ async def _in_storage(path: ObjectStoragePath, request_id: str | None, work: Cal
 
 def write(source: IO[bytes], path: ObjectStoragePath) -> None:
     """Under another name first, so that a reader never sees half a file under its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.protocol not in _WITHOUT_FOLDERS:
+        path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.parent / f".{path.name}.{uuid4().hex}"
     try:
         with unfinished.open("wb") as target:  # type: ignore[no-untyped-call]  # Airflow's is not typed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,11 @@ def airflow(_sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.Tem
     home = tmp_path_factory.mktemp("airflow")
     for folder in (EXAMPLE_DAGS, TEST_DAGS):
         shutil.copytree(folder, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    env = {"AIRFLOW_CONN_KANDINSKY_DEFAULT": _sandbox.connection(), "KANDINSKY_OUTPUT_FOLDER": str(output_folder)}
+    env = {
+        "AIRFLOW_CONN_KANDINSKY_DEFAULT": _sandbox.connection(),
+        "AIRFLOW_CONN_PRODUCTS_DB": json.dumps({"conn_type": "sqlite", "host": str(output_folder / "products.db")}),
+        "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
+    }
     with LocalAirflow(home, env=env) as airflow:
         yield airflow
 

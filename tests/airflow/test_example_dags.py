@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from html import unescape
 from pathlib import Path
 
@@ -92,3 +93,19 @@ def test_etl_enrichment_keeps_the_order_of_the_rows(airflow: LocalAirflow, sandb
     for row in enriched:
         assert job_of_product[row["sku"]] in row["picture"]
         assert_picture(row["picture"])
+
+
+def test_product_pictures(airflow: LocalAirflow, sandbox: Sandbox, output_folder: Path) -> None:
+    run_dag(airflow, "kandinsky_product_pictures")
+
+    painted = {job["payload"]["seed"]: job["request_id"] for job in sandbox.submissions}
+    with sqlite3.connect(output_folder / "products.db") as database:
+        pictures = dict(database.execute("SELECT sku, picture FROM products"))
+    assert set(pictures) == set(painted) == {4711, 815, 1337}
+    for sku, uri in pictures.items():
+        assert uri == f"file://{output_folder}/products/{painted[sku]}-0.png"
+        assert Path(uri.removeprefix("file://")).read_bytes().startswith(b"\x89PNG")
+
+    # What has a picture is not asked for again.
+    run_dag(airflow, "kandinsky_product_pictures")
+    assert len(sandbox.submissions) == 3

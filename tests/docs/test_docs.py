@@ -22,6 +22,7 @@ import airflow_provider_kandinsky
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind import errors
@@ -198,13 +199,14 @@ def test_the_table_of_delays_is_the_policys() -> None:
     ("page", "heading", "task_type"),
     [
         ("docs/operator.md", "Arguments", KandinskyTextToImageOperator),
+        ("docs/batch.md", "Arguments", KandinskyTextToImageBatchOperator),
         ("docs/sensor.md", "Sensor", KandinskyJobSensor),
     ],
 )
 def test_every_argument_is_told(page: str, heading: str, task_type: type) -> None:
     told = {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
     arguments = set(task_type.__init__.__kwdefaults__ or {}) | {
-        name for name in ("prompt", "request_id") if name in task_type.template_fields
+        name for name in ("prompt", "requests", "request_id") if name in task_type.template_fields
     }
     assert arguments - {"kwargs"} <= told
 
