@@ -1,4 +1,4 @@
-"""What is written in five minutes: a deferrable operator whose trigger has a client of its own and looks every second.
+"""What is written in five minutes: a deferrable operator whose trigger has a client of its own and a fixed interval.
 
 It knows of no error, no limit and no retry; what it has is the least that such an operator can cost.
 """
@@ -22,17 +22,18 @@ def _settings() -> dict[str, Any]:
 
 
 class PlainTrigger(BaseTrigger):
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, interval: float = 1.0) -> None:
         super().__init__()
         self.request_id = request_id
+        self.interval = interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        return "benchmarks.plain.PlainTrigger", {"request_id": self.request_id}
+        return "benchmarks.plain.PlainTrigger", {"request_id": self.request_id, "interval": self.interval}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         async with httpx.AsyncClient(**_settings()) as client:
             while (await client.get(f"/v2/requests/{self.request_id}/status")).json()["status"] != "COMPLETED":  # noqa: ASYNC110
-                await asyncio.sleep(1)
+                await asyncio.sleep(self.interval)
             result = (await client.get(f"/v2/requests/{self.request_id}")).json()
         yield TriggerEvent(result["output"])
 

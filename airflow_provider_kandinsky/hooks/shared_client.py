@@ -10,10 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 
 @dataclass
@@ -51,6 +54,32 @@ async def shared_client(kandinsky_conn_id: str) -> AsyncIterator[AsyncSegmindCli
             if shares.get(kandinsky_conn_id) is share:
                 del shares[kandinsky_conn_id]
             await share.hook.__aexit__()
+
+
+async def follow_with_shared_client(
+    kandinsky_conn_id: str, request_id: str, model: str | None, **cadence: Any
+) -> GenerationResult:
+    """Wait for a job with the client that all users of a connection share.
+
+    Should its key be refused, it is tried once more with the one that the connection has by then: it may have been
+    changed while the job was waited for.
+
+    :param kandinsky_conn_id: the connection.
+    :param cadence: see :meth:`~..segmind.async_client.AsyncSegmindClient.follow`, for the errors, too.
+    """
+    try:
+        return await _follow(kandinsky_conn_id, request_id, model, **cadence)
+    except AuthenticationError:
+        return await _follow(kandinsky_conn_id, request_id, model, **cadence)
+
+
+async def _follow(kandinsky_conn_id: str, request_id: str, model: str | None, **cadence: Any) -> GenerationResult:
+    async with shared_client(kandinsky_conn_id) as client:
+        try:
+            return await client.follow(request_id, model, **cadence)
+        except AuthenticationError:
+            retire_shared_client(kandinsky_conn_id, client)
+            raise
 
 
 def retire_shared_client(kandinsky_conn_id: str, client: AsyncSegmindClient) -> None:

@@ -31,8 +31,9 @@ from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 MOST_LOOKS_PER_MINUTE: Final = 9_000.0
 #: How many may pass at once: enough of them to open all connections would only make each request dearer.
 _LARGEST_BURST: Final = 10.0
-#: The least that is taken for a limit. There may be smaller plans; most likely others were at work at the time.
-_LEAST_LEARNED: Final = 60.0
+#: The least that is taken for a limit. A 429 after fewer requests is most likely the work of others, workers that
+#: submit, say; the plans of so few requests a minute are for trying the service out.
+_LEAST_LEARNED: Final = 60
 #: By how much a limit that was found out is raised in every minute without a 429.
 _RAISE: Final = 1.5
 #: How long the gate stays closed after a 429 that does not say, in seconds: less than the job that was told waits by
@@ -101,7 +102,8 @@ class Gate:
         wait = _UNTOLD_WAIT if error.retry_after is None else min(error.retry_after, LONGEST_ADVISED_WAIT)
         if not self._is_told and now >= self._opens_at:
             # Of all that were under way, the first to come back tells how many had passed.
-            self._keep_to(max(_LEAST_LEARNED, self._answered + self._answered_before))
+            if (passed := self._answered + self._answered_before) >= _LEAST_LEARNED:
+                self._keep_to(passed)
             self._count_anew(now + wait)
         self._answered -= 1  # this one, which is counted when it gives up its place
         self._opens_at = max(self._opens_at, now + wait)

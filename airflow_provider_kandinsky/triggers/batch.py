@@ -10,6 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers import job as job_trigger
@@ -98,13 +99,9 @@ class KandinskyBatchTrigger(BaseTrigger):
         yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _follow(self, job: WatchedJob) -> GenerationResult:
-        one = job_trigger.KandinskyJobTrigger(
-            kandinsky_conn_id=self.kandinsky_conn_id,
-            model=self.model,
-            poll_interval=self.poll_interval,
-            **asdict(job),
+        return await follow_with_shared_client(
+            self.kandinsky_conn_id, model=self.model, poll_interval=self.poll_interval, **asdict(job)
         )
-        return await one._result()
 
     async def on_kill(self) -> None:
         """Say what became of the money, as :meth:`~.job.KandinskyJobTrigger.on_kill` does."""

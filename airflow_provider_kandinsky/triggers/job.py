@@ -10,8 +10,8 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.hooks.shared_client import retire_shared_client, shared_client
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, error_from_dict
+from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
+from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 #: How long after its start a trigger fires at the earliest, in seconds. The scheduler takes the end of the process
@@ -87,10 +87,18 @@ class KandinskyJobTrigger(BaseTrigger):
         earliest = loop.time() + HOLD_BACK
         outcome: dict[str, Any] = {"request_id": self.request_id, "seed": self.seed}
         try:
-            result = await self._result()
+            result = await follow_with_shared_client(
+                self.kandinsky_conn_id,
+                self.request_id,
+                self.model,
+                submitted_at=self.submitted_at,
+                deadline=self.deadline,
+                poll_interval=self.poll_interval,
+            )
         except KandinskyError as error:
             outcome["error"] = error.to_dict()
         else:
+            result = result.with_seed(self.seed)
             if await self._deliver(result):
                 yield TaskSuccessEvent()
                 return
@@ -98,28 +106,6 @@ class KandinskyJobTrigger(BaseTrigger):
                 outcome["result"] = result.to_dict()
         await asyncio.sleep(earliest - loop.time())
         yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
-
-    async def _result(self) -> GenerationResult:
-        try:
-            return await self._follow()
-        except AuthenticationError:
-            # The key may have been changed in the connection while this job was waited for.
-            return await self._follow()
-
-    async def _follow(self) -> GenerationResult:
-        async with shared_client(self.kandinsky_conn_id) as client:
-            try:
-                result = await client.follow(
-                    self.request_id,
-                    self.model,
-                    submitted_at=self.submitted_at,
-                    deadline=self.deadline,
-                    poll_interval=self.poll_interval,
-                )
-            except AuthenticationError:
-                retire_shared_client(self.kandinsky_conn_id, client)
-                raise
-            return result.with_seed(self.seed)
 
     async def _deliver(self, result: GenerationResult) -> bool:
         """Write the task's XComs, if the task can end here: not where the worker decided against it, not for pictures

@@ -6,7 +6,6 @@ import asyncio
 import selectors
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from itertools import count
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
@@ -18,9 +17,6 @@ from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
 T = TypeVar("T")
 
 T0 = 1_700_000_000.0
-
-
-_NUMBERS = count()
 
 
 class _NoWaiting(selectors.DefaultSelector):
@@ -74,13 +70,11 @@ class Service(httpx.AsyncBaseTransport):
         self.most_under_way = 0
         self.doubled: set[str] = set()
         self._travel = travel
-        # Each service has its own name, for what was learned at one is not to be known at another.
-        self._url = f"http://service-{next(_NUMBERS)}.localhost"
         self._app = httpx.ASGITransport(create_app(Settings(credits=1e6, **settings), self.clock))
 
     def client(self, **settings: Any) -> AsyncSegmindClient:
         """A client of the service."""
-        return AsyncSegmindClient(DEFAULT_KEY, self._url, transport=self, clock=self.clock, **settings)
+        return AsyncSegmindClient(DEFAULT_KEY, "http://localhost", transport=self, clock=self.clock, **settings)
 
     def count(self, status: int) -> int:
         """How many requests were answered so."""
