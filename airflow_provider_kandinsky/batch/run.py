@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from airflow_provider_kandinsky.batch.items import Item
@@ -115,11 +115,8 @@ class BatchRun:
 
     def look_once(self) -> None:
         """Give what is in flight a last look, and up if it is not finished."""
-        jobs = [WatchedJob(job.request_id, job.submitted_at, 0.0) for job in self._in_flight()]
-        self.wait(jobs, None)
-
-    def _in_flight(self) -> list[WatchedJob]:
-        return [self._watched(entry) for _, entry in self.purchases.in_flight()]
+        jobs = [self._watched(entry) for _, entry in self.purchases.in_flight()]
+        self.wait([replace(job, deadline=min(job.deadline, self._clock())) for job in jobs], None)
 
     def _watched(self, entry: BatchEntry) -> WatchedJob:
         # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.

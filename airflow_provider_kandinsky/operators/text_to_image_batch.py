@@ -242,6 +242,15 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
                 self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=self._carried(run))
             error.advice = "Nothing is in flight; a retry goes on with the items that are not done."
             raise
+        except AirflowTaskTimeout as error:
+            raise AirflowTaskTimeout(
+                f"{error}. Submissions were under way, which may have been accepted and billed; "
+                + (
+                    "a retry takes up those that are known, and asks the request history for the others"
+                    if run.purchases.are_kept
+                    else "a retry buys them again"
+                )
+            ) from error
 
     def _wait(self, run: BatchRun, jobs: list[WatchedJob]) -> None:
         self._flying = len(jobs)
