@@ -1,0 +1,127 @@
+"""What finished jobs tell of when to look at the next ones."""
+
+from __future__ import annotations
+
+import random
+from statistics import mean, median
+
+import pytest
+
+from airflow_provider_kandinsky.segmind.completion_times import CompletionTimes, completion_times
+from airflow_provider_kandinsky.segmind.polling import LONGEST_INTERVAL, JobPoller
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus
+
+T0 = 1_700_000_000.0
+
+
+def seen(*times: float) -> CompletionTimes:
+    known = CompletionTimes()
+    for each in times:
+        known.add(each)
+    return known
+
+
+def wait_for(
+    took: float, known: CompletionTimes, rng: random.Random, *, told: float | None = None
+) -> tuple[float, int]:
+    """Follow a job to its end.
+
+    :param told: the completion time that the service tells.
+    :return: for how long its completion went unnoticed, and how many looks that took.
+    """
+    job = JobPoller("r", submitted_at=T0, deadline=T0 + 5000, completion_times=known, rng=rng.random)
+    now, looks = T0 + job.start(T0), 1
+    while now < T0 + took:
+        now += job.on_status(JobStatus.PROCESSING, now)
+        looks += 1
+    job.on_status(JobStatus.COMPLETED, now)
+    job.on_result(GenerationResult("r", (Image("https://images.segmind.com/cat.png"),), total_time=told))
+    return now - T0 - took, looks
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.5, 0.999])
+def test_looks_are_planned_where_jobs_were_finished(phase: float) -> None:
+    known = seen(*range(10, 20))
+    looks, age = [], 0.0
+    while (planned := known.next_look(age, phase)) is not None:
+        looks.append(age := planned)
+    assert looks == sorted(set(looks))
+    assert 10 < looks[0] < 12
+    assert 19 < looks[-1] < 19.1, "there is a look after the longest of them"
+    assert len(looks) in (9, 10)
+
+
+def test_a_few_jobs_tell_nothing() -> None:
+    assert seen(1, 2, 3, 4).next_look(0.0, 0.5) is None
+    assert seen(1, 2, 3, 4, 5).next_look(0.0, 0.5) is not None
+
+
+def test_what_was_long_ago_is_forgotten() -> None:
+    known = seen(*[500.0] * 50, *[10.0] * 100)
+    assert known.next_look(11.0, 0.9) is None
+
+
+def test_each_model_and_service_has_its_own() -> None:
+    for _ in range(5):
+        completion_times("https://a", "m").add(3.0)
+    assert completion_times("https://a", "m").next_look(0.0, 0.5) is not None
+    assert completion_times("https://a", "n").next_look(0.0, 0.5) is None
+    assert completion_times("https://b", "m").next_look(0.0, 0.5) is None
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told by the service", "estimated"])
+def test_jobs_of_a_kind_are_noticed_soon_with_few_looks(is_told: bool) -> None:
+    rng, known = random.Random(1), CompletionTimes()
+
+    def wait(took: float) -> tuple[float, int]:
+        return wait_for(took, known, rng, told=took if is_told else None)
+
+    cold = [wait(rng.uniform(28, 32)) for _ in range(5)]
+    learned = [wait(rng.uniform(28, 32)) for _ in range(200)][20:]
+    assert mean(looks for _, looks in cold) > 15
+    assert mean(looks for _, looks in learned) < 8
+    assert median(late for late, _ in learned) < 0.5 < median(late for late, _ in cold)
+
+
+def test_a_service_that_has_become_faster_is_noticed() -> None:
+    rng, known = random.Random(2), seen(*[60.0] * 100)
+    late = [wait_for(20.0, known, rng)[0] for _ in range(200)]
+    assert late[0] <= LONGEST_INTERVAL
+    assert median(late[-20:]) < 1.5
+
+
+def test_no_wait_is_longer_because_jobs_took_long() -> None:
+    known, rng = seen(*[600.0] * 50), random.Random(3)
+    job = JobPoller("r", submitted_at=T0, deadline=T0 + 5000, completion_times=known, rng=rng.random)
+    now = T0 + job.start(T0)
+    assert now - T0 <= LONGEST_INTERVAL
+    looks = 1
+    while now < T0 + 600:
+        wait = job.on_status(JobStatus.PROCESSING, now)
+        assert wait <= LONGEST_INTERVAL
+        now += wait
+        looks += 1
+    assert looks <= 50
+
+
+def test_a_time_that_cannot_be_true_is_not_believed() -> None:
+    """Clocks differ, and nobody has promised what the service's number means."""
+    for told in (0.0, 4000.0):
+        known = CompletionTimes()
+        for seed in range(5):
+            wait_for(10.0, known, random.Random(seed), told=told)
+        assert 8 < (known.next_look(0.0, 0.5) or 0) < 13
+
+
+def test_a_fixed_interval_is_kept() -> None:
+    job = JobPoller("r", submitted_at=T0, deadline=T0 + 99, poll_interval=7.0, completion_times=seen(*[3.0] * 9))
+    assert job.start(T0) == 7.0
+    assert job.on_status(JobStatus.PROCESSING, T0 + 7) == 7.0
+
+
+def test_a_job_that_is_taken_up_late_is_looked_at_at_once_if_it_may_be_finished() -> None:
+    job = JobPoller("r", submitted_at=T0, deadline=T0 + 99, completion_times=seen(*range(2, 12)), rng=lambda: 0.99)
+    assert job.start(T0 + 4) < 0.7
+    assert JobPoller(
+        "r", submitted_at=T0, deadline=T0 + 99, completion_times=seen(*range(20, 30)), rng=lambda: 0.99
+    ).start(T0 + 4) == pytest.approx(15.0), "nothing of its kind was ever finished so soon"
