@@ -380,3 +380,34 @@ def test_asset_events_tell_what_was_made(sandbox: Sandbox, ti: TaskInstance, tmp
         "counts": ti.pushed["counts"],
         "manifest": ti.pushed["manifest"],
     }
+
+
+@pytest.mark.parametrize(
+    ("call", "fault", "error"),
+    [
+        ("image", {"body": "<html>no picture</html>"}, "ImageRefusedError"),
+        ("image", {"status": 302, "headers": {"location": "https://evil.example/cat.png"}}, "ImageUnavailableError"),
+        ("image", {"status": 404}, "ImageUnavailableError"),
+        ("image", {"drop": True}, "ImageUnavailableError"),
+        ("result", {"body": {"status": "COMPLETED", "output": "https://evil.example/cat.png"}}, "ImageRefusedError"),
+        ("result", {"body": {"status": "COMPLETED", "output": "a cat"}}, "EmptyResultError"),
+    ],
+    ids=["html", "redirect", "404", "hung up", "foreign host", "no picture"],
+)
+def test_a_bad_picture_is_that_items_error(
+    sandbox: Sandbox,
+    ti: TaskInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    fault: dict[str, Any],
+    error: str,
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    sandbox.fault(call, **fault)
+    rows = ti.run(paint_all(cats(4), output_path=f"file://{tmp_path}", on_item_failure="keep", deferrable=True))
+    (bad,) = [row for row in rows if row["error"]]
+    assert bad["error"]["type"] == error
+    assert f"request {bad['request_id']}" in bad["error"]["message"]
+    assert "billed: yes" in bad["error"]["message"]
+    assert len(list(tmp_path.iterdir())) == 3 + 1  # the good ones and the manifest, nothing half-written
