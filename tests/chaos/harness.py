@@ -55,18 +55,24 @@ class Chaos:
             if instance["task_id"] == task_id
         ]
 
-    def finish(self, fault: str, dag_id: str, run_id: str, timeout: float = 240) -> Row:
-        """Wait for the run's end, count, and put down the row."""
-        state = self.airflow.wait_for_run(dag_id, run_id, timeout)
-        painted = [each for each in self.airflow.task_instances(dag_id, run_id) if each["task_id"] == "paint"]
+    def finish(self, fault: str, dag_id: str, *run_ids: str, timeout: float = 240) -> Row:
+        """Wait for the end of the runs that had to live through a fault, count, and put down the row."""
+        states = {run_id: self.airflow.wait_for_run(dag_id, run_id, timeout) for run_id in run_ids}
+        painted = [
+            (run_id, each)
+            for run_id in run_ids
+            for each in self.airflow.task_instances(dag_id, run_id)
+            if each["task_id"] == "paint"
+        ]
         urls = [
             tuple(self.airflow.xcom(dag_id, run_id, "paint", map_index=each["map_index"]))
-            for each in painted
+            for run_id, each in painted
             if each["state"] == "success"
         ]
-        row = Row(fault, 1, len(painted), len(self.sandbox.submissions), len(painted) - len(set(urls)))
+        row = Row(fault, len(run_ids), len(painted), len(self.sandbox.submissions), len(painted) - len(set(urls)))
         ROWS.append(row)
-        assert state == "success", self.logs(dag_id, run_id)
+        for run_id, state in states.items():
+            assert state == "success", self.logs(dag_id, run_id)
         return row
 
     def logs(self, dag_id: str, run_id: str, task_id: str = "paint", map_index: int = -1) -> str:

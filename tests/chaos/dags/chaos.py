@@ -21,6 +21,10 @@ def hold_delivery(context: Any, result: Any) -> None:
         time.sleep(0.1)
 
 
+def do_nothing(context: Any) -> None:
+    """Airflow calls a success callback in a worker only, so a task that has one resumes there."""
+
+
 SETTINGS: dict[str, Any] = {
     "prompt": "{{ params.prompt }}",
     "retries": 2,
@@ -57,3 +61,4 @@ one("one_in_worker", deferrable=False, poll_interval=1)
 one("one_deferred", deferrable=True)
 one("one_deferred_random", deferrable=True, seed=-1)
 many("many_deferred", deferrable=True, retries=3)
+many("many_resumed", deferrable=True, on_success_callback=do_nothing)
