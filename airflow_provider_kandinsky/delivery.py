@@ -6,6 +6,7 @@ task: no second worker start. Whatever Airflow does only in a worker at the end 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -129,10 +130,12 @@ class TriggererDelivery:
         :param ti: the trigger's task instance, which tells its name.
         """
         names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
-        await set_xcom("generation", result.generation(), **names)
+        writing = [set_xcom("generation", result.generation(), **names)]
         if self.push_result:
             length = len(result.urls) if self.push_length else None
-            await set_xcom("return_value", result.urls, _mapped_length=length, **names)
+            writing.append(set_xcom("return_value", result.urls, _mapped_length=length, **names))
+        # Together, because the triggerer takes its time to answer each.
+        await asyncio.gather(*writing)
 
 
 def _why_not(task: BaseOperator, output_path: str | None, has_mapped_dependants: bool) -> str | None:
