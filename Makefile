@@ -22,6 +22,7 @@ benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event lo
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.triggers
 	@$(BIN)/python -m benchmarks.airflow
+	@$(BIN)/python -m benchmarks.batch
 
 check: $(VENV)/.dev ## Lint, types, and who may import whom
 	@$(BIN)/ruff check .
