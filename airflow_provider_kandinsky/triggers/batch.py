@@ -42,10 +42,9 @@ async def watch(jobs: Iterable[WatchedJob], follow: Callable[[WatchedJob], Await
 
     async def outcome(job: WatchedJob) -> dict[str, Any]:
         try:
-            result = await follow(job)
+            return job_trigger.outcome_for_event(await follow(job))
         except KandinskyError as error:
-            return {"error": error.to_dict()}
-        return {} if result.has_image_data else {"result": result.to_dict()}
+            return job_trigger.outcome_for_event(error)
 
     watched = list(jobs)
     outcomes = await asyncio.gather(*map(outcome, watched))

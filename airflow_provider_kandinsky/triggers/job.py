@@ -85,9 +85,9 @@ class KandinskyJobTrigger(BaseTrigger):
         """Wait, and fire once: end the task, or resume it."""
         loop = asyncio.get_running_loop()
         earliest = loop.time() + HOLD_BACK
-        outcome: dict[str, Any] = {"request_id": self.request_id, "seed": self.seed}
+        found: GenerationResult | KandinskyError
         try:
-            result = await follow_with_shared_client(
+            found = await follow_with_shared_client(
                 self.kandinsky_conn_id,
                 self.request_id,
                 self.model,
@@ -96,16 +96,15 @@ class KandinskyJobTrigger(BaseTrigger):
                 poll_interval=self.poll_interval,
             )
         except KandinskyError as error:
-            outcome["error"] = error.to_dict()
+            found = error
         else:
-            result = result.with_seed(self.seed)
-            if await self._deliver(result):
+            found = found.with_seed(self.seed)
+            if await self._deliver(found):
                 yield TaskSuccessEvent()
                 return
-            if not result.has_image_data:
-                outcome["result"] = result.to_dict()
         await asyncio.sleep(earliest - loop.time())
-        yield TriggerEvent(outcome)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
+        event = {"request_id": self.request_id, "seed": self.seed} | outcome_for_event(found)
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _deliver(self, result: GenerationResult) -> bool:
         """Write the task's XComs, if the task can end here: not where the worker decided against it, not for pictures
@@ -126,6 +125,14 @@ class KandinskyJobTrigger(BaseTrigger):
         """Say what became of the money. Nothing is cancelled: the service cannot, and another triggerer may have
         taken this job over while it is still wanted."""
         self.log.warning("Request %s is no longer waited for here; it may still be billed", self.request_id)
+
+
+def outcome_for_event(found: GenerationResult | KandinskyError) -> dict[str, Any]:
+    """What of a job's end travels in an event: its ``error``, its ``result``, or neither, where the pictures came as
+    bytes."""
+    if isinstance(found, KandinskyError):
+        return {"error": found.to_dict()}
+    return {} if found.has_image_data else {"result": found.to_dict()}
 
 
 def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | None = None) -> GenerationResult:
