@@ -12,10 +12,10 @@ from typing import Final
 #: A service gets faster and slower during a day: only so many of the latest jobs count.
 _REMEMBERED: Final = 100
 #: How many must have been seen before they say anything.
-_ENOUGH: Final = 5
-#: Looks are planned where this share more of the jobs should have finished. A tenth would be about as many looks as
-#: one a second at jobs of 2 to 6 s, which is what the vendor's own client makes.
-_LOOKS: Final = 9
+_ENOUGH: Final = 10
+#: Looks are planned where this share more of the jobs should have finished: of jobs of 2 to 6 s half are then noticed
+#: within 0.3 s, at no more looks than one a second, which is what the vendor's own client makes.
+_LOOKS: Final = 10
 #: A look that comes a moment too early is wasted, one that comes a moment too late is not.
 _MARGIN: Final = 0.05
 

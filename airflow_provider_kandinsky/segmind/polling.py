@@ -24,8 +24,9 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStat
 
 SHORTEST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 15.0
-#: Where it is known when jobs are finished, looks may come closer upon each other.
-SHORTEST_PLANNED_INTERVAL: Final = 0.25
+#: Where it is known when jobs are finished, looks may come closer upon each other. Not much closer: with every job
+#: that is finished the plan shifts a little, and each shift would be worth another look.
+SHORTEST_PLANNED_INTERVAL: Final = 0.44
 #: The interval as a share of the job's age. A job of 10 minutes costs about 65 looks.
 _INTERVAL_PER_AGE: Final = 0.15
 #: Intervals are drawn from this share of themselves upwards, so that jobs of one moment do not stay in step.
@@ -157,7 +158,7 @@ class JobPoller:
         planned = self._planned_look(age)
         if planned is None:
             return self._interval(now)
-        return min(max(planned - age, SHORTEST_PLANNED_INTERVAL * self._jitter()), LONGEST_INTERVAL)
+        return min(max(planned - age, SHORTEST_PLANNED_INTERVAL), LONGEST_INTERVAL)
 
     def _planned_look(self, age: float) -> float | None:
         if self._poll_interval is not None or self._completion_times is None:

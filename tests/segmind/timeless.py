@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -43,7 +44,8 @@ class TimelessLoop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """As ``asyncio.run``, in no time."""
+    """As ``asyncio.run``, in no time, and with the same dice each time."""
+    random.seed(1)
     with asyncio.Runner(loop_factory=TimelessLoop) as runner:
         return runner.run(work)
 
