@@ -148,6 +148,7 @@ def sandbox_in_another_process() -> Iterator[Sandbox]:
 
 def run_way(way: str, jobs: int) -> dict[str, Any]:
     """One way, in a fresh process."""
+    print(f"{way}, {jobs} jobs ...", file=sys.stderr, flush=True)
     with sandbox_in_another_process() as sandbox:
         asyncio.run(submit(sandbox, jobs))
         env = os.environ | {
