@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
+from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
@@ -15,8 +16,9 @@ from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 #: How long after its start a trigger fires at the earliest, in seconds. The scheduler takes the end of the process
-#: that deferred for the end of the task if the task is queued again by the time it hears of it (upstream #66374).
-HOLD_BACK: Final = 5.0
+#: that deferred for the end of the task if the task is queued again by the time it hears of it (upstream #66374). It
+#: may hear of it late: a supervisor that does not see the process end at once looks again after its heartbeat interval.
+HOLD_BACK: Final = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 3.0
 
 
 class KandinskyJobTrigger(BaseTrigger):
