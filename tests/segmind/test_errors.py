@@ -25,7 +25,8 @@ def family(root: type[KandinskyError]) -> Iterator[type[KandinskyError]]:
         yield from family(branch)
 
 
-TREE = list(family(KandinskyError))
+#: Batches add two of their own, which are no errors of the service.
+TREE = [error_type for error_type in family(KandinskyError) if error_type.__module__ == errors.__name__]
 #: The types after which the same call, made again without any change, can succeed.
 RETRYABLE = {
     "RateLimitedError", "ServiceUnavailableError", "InvalidResponseError", "JobFailedError", "JobTimeoutError",
