@@ -28,7 +28,7 @@ from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 #: How often a job is looked at in all, where the plan's limit is not known: many times what any plan allows, and no
 #: more than leaves an event loop the time for other work. With a thousand jobs in flight this sets how often each is
 #: looked at, and not its age.
-MOST_LOOKS_PER_MINUTE: Final = 9_000.0
+MOST_LOOKS_PER_MINUTE: Final = 7_200.0
 #: How many may pass at once: enough of them to open all connections would only make each request dearer.
 _LARGEST_BURST: Final = 10.0
 #: The least that is taken for a limit. A 429 after fewer requests is most likely the work of others, workers that
