@@ -54,9 +54,9 @@ class ImageDownloader:
 
         :param into: seekable; what a failed try has left in it is thrown away.
         :param request_id: the job, for the errors.
-        :return: the type by content: ``"png"``, ``"jpeg"``, ``"webp"`` or ``"gif"``.
+        :return: the type by content; see :func:`~.images.image_extension`.
         :raises ImageRefusedError: the URL may not be fetched, or gave something that is no picture, or too large.
-        :raises ImageUnavailableError: it could not be fetched, in several tries.
+        :raises ImageUnavailableError: it could not be fetched, or was cut off, in several tries.
         """
         self._check(url, request_id)
         retrying = tenacity.AsyncRetrying(
