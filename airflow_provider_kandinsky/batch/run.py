@@ -38,7 +38,7 @@ class BatchRun:
     :param output_path: where the pictures are stored, if anywhere.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
-    :param on_unknown_submit: see :class:`~..past_purchases.PastPurchases`.
+    :param on_unknown_submit: see :class:`~.past_purchases.PastPurchases`.
     :param clock: wall clock, seconds since the epoch.
     """
 

@@ -31,11 +31,11 @@ class KandinskyHook(BaseHook):
 
     Every method has an async twin, named with an ``a`` in front, which never blocks the event loop; that of
     :meth:`wait` is :meth:`await_`, because ``await`` is a word of the language. A request may be given as a
-    :class:`~..segmind.schemas.TextToImageRequest` or as a mapping of its parameters.
+    :class:`~.segmind.schemas.TextToImageRequest` or as a mapping of its parameters.
 
     Use as a (async) context manager, which closes the connections at the end. One hook belongs to one event loop.
 
-    :param kandinsky_conn_id: the :ref:`connection <howto/connection:kandinsky>`: password = API key, else
+    :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else
         ``SEGMIND_API_KEY`` from the environment; host = base URL.
     """
 
@@ -108,7 +108,7 @@ class KandinskyHook(BaseHook):
         return self._async_client is client
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL) -> Job:
-        """Buy a generation; see :meth:`~..segmind.client.SegmindClient.submit` for the errors.
+        """Buy a generation; see :meth:`~.segmind.client.SegmindClient.submit` for the errors.
 
         :param model: the model's slug.
         :return: the accepted job; it will be billed unless it fails.
@@ -120,7 +120,7 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).submit(_checked(request), model)
 
     def get_status(self, request_id: str) -> JobStatus:
-        """Look once at where a job stands; see :meth:`~..segmind.client.SegmindClient.get_status` for the errors."""
+        """Look once at where a job stands; see :meth:`~.segmind.client.SegmindClient.get_status` for the errors."""
         return self.get_conn().get_status(request_id)
 
     async def aget_status(self, request_id: str) -> JobStatus:
@@ -128,7 +128,7 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).get_status(request_id)
 
     def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
-        """Fetch what a finished job gave; see :meth:`~..segmind.client.SegmindClient.get_result` for the errors."""
+        """Fetch what a finished job gave; see :meth:`~.segmind.client.SegmindClient.get_result` for the errors."""
         return self.get_conn().get_result(request_id, model)
 
     async def aget_result(self, request_id: str, model: str | None = None) -> GenerationResult:
@@ -136,7 +136,7 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).get_result(request_id, model)
 
     def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
-        """Wait until a job is finished; see :meth:`~..segmind.client.SegmindClient.wait` for the errors.
+        """Wait until a job is finished; see :meth:`~.segmind.client.SegmindClient.wait` for the errors.
 
         :param timeout: seconds from now.
         """
@@ -152,7 +152,7 @@ class KandinskyHook(BaseHook):
         """Buy a generation and hold the line until it is there (v1).
 
         For a notebook or a small script: what gets lost on the way was paid for and cannot be asked for again. See
-        :meth:`~..segmind.client.SegmindClient.generate` for the errors.
+        :meth:`~.segmind.client.SegmindClient.generate` for the errors.
         """
         return self.get_conn().generate(_checked(request), model)
 

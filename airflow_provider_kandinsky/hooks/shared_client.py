@@ -65,7 +65,7 @@ async def follow_with_shared_client(
     changed while the job was waited for.
 
     :param kandinsky_conn_id: the connection.
-    :param cadence: see :meth:`~..segmind.async_client.AsyncSegmindClient.follow`, for the errors, too.
+    :param cadence: see :meth:`~.segmind.async_client.AsyncSegmindClient.follow`, for the errors, too.
     """
     try:
         return await _follow(kandinsky_conn_id, request_id, model, **cadence)
