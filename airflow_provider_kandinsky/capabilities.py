@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
 
 # Where a task finds them from Airflow 3.2 on, and before.
 try:
@@ -26,13 +27,20 @@ except ImportError:
         TaskDeferralTimeout,
     )
 
+try:
+    from airflow.sdk import BaseHook
+except ImportError:  # Airflow 3.0
+    from airflow.hooks.base import BaseHook  # type: ignore[attr-defined,no-redef]  # deprecated there since
+
 __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowSensorTimeout",
     "AirflowTaskTimeout",
+    "BaseHook",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "aget_connection",
     "amask_secret",
     "set_xcom",
     "success_is_listened_to",
@@ -41,8 +49,34 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Connection, Context
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
+
+def connections_are_read_async() -> bool:
+    """Whether a connection can be read in an event loop to its last field: from Airflow 3.3.2 on.
+
+    The ``aget_connection`` of 3.1 came without it: it tells the supervisor what to mask by a call that blocks.
+    """
+    from airflow.sdk import Connection
+
+    return hasattr(Connection, "aextra_dejson")
+
+
+async def aget_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
+    """Look up a connection without blocking the event loop.
+
+    :return: the connection, and its extra.
+    """
+    if connections_are_read_async():
+        connection = await BaseHook.aget_connection(conn_id)
+        return connection, await connection.aextra_dejson()
+
+    def get_connection() -> tuple[Connection, dict[str, Any]]:
+        connection = BaseHook.get_connection(conn_id)
+        return connection, connection.extra_dejson
+
+    return await sync_to_async(get_connection)()
 
 
 async def amask_secret(secret: str) -> None:
@@ -52,7 +86,9 @@ async def amask_secret(secret: str) -> None:
     except ImportError:
         from airflow.sdk.log import mask_secret
 
-        await asyncio.to_thread(mask_secret, secret)
+        # Not asyncio.to_thread: before Airflow 3.2 a triggerer's channel to its supervisor works in its own loop only,
+        # which is found again from threads of asgiref. From any other, every answer after this one would be misread.
+        await sync_to_async(mask_secret)(secret)
     else:
         await amask(secret)
 

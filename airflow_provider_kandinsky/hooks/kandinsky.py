@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-from airflow.providers.common.compat.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_kandinsky.capabilities import amask_secret
+from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, amask_secret
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
@@ -83,8 +81,7 @@ class KandinskyHook(BaseHook):
     async def aget_settings(self) -> ConnectionSettings:
         """The async twin of :attr:`settings`."""
         if self._settings is None:
-            connection = await get_async_connection(self.kandinsky_conn_id)
-            self._settings = ConnectionSettings.read(connection, await get_async_extra_dejson(connection))
+            self._settings = ConnectionSettings.read(*await aget_connection(self.kandinsky_conn_id))
             await amask_secret(self._settings.api_key)
         return self._settings
 
