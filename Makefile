@@ -4,16 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test chaos benchmarks check format clean
+.PHONY: help demo test screenshots chaos benchmarks check format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for nothing; KEEP=1 leaves its UI running
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos
+
+screenshots: $(VENV)/.dev ## Take the pictures in docs/images anew; needs Chromium
+	@KANDINSKY_SCREENSHOTS=1 $(BIN)/pytest tests/browser
 
 chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for
 	@$(BIN)/pytest tests/chaos
@@ -29,6 +32,9 @@ check: $(VENV)/.dev ## Lint, types, and who may import whom
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/.dev ## Build the documentation into build/docs; a warning is an error
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .

@@ -17,10 +17,12 @@ class AirflowRest:
     """A client of Airflow's public REST API.
 
     :param base_url: where the API server listens, without a path.
+    :param login: user name and password; without them, Airflow has to let everybody in as an admin.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, login: tuple[str, str] | None = None) -> None:
         self.base_url = base_url
+        self._login = login
         self._http = httpx.Client(base_url=base_url, timeout=30, trust_env=False)
         self._token: str | None = None
 
@@ -40,10 +42,18 @@ class AirflowRest:
 
     def _request(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
         if self._token is None:
-            login = self._http.get("/auth/token").raise_for_status()
-            self._token = login.json()["access_token"]
+            self._token = self._fetch_token()
         headers = {"Authorization": f"Bearer {self._token}", **kwargs.pop("headers", {})}
         return self._http.request(method, f"/api/v2{path}", headers=headers, **kwargs)
+
+    def _fetch_token(self) -> str:
+        if self._login is None:
+            answer = self._http.get("/auth/token")
+        else:
+            name, password = self._login
+            answer = self._http.post("/auth/token", json={"username": name, "password": password})
+        token: str = answer.raise_for_status().json()["access_token"]
+        return token
 
     def trigger_dag(self, dag_id: str, conf: Json | None = None, *, timeout: float = 60) -> str:
         """Start a run and return its id; waits until the DAG is known, and unpauses it.

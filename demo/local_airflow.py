@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -42,6 +43,8 @@ class LocalAirflow(AirflowRest):
     :param parallelism: how many tasks run at a time; each has its worker process.
     :param env: further environment variables of all components, such as ``AIRFLOW_CONN_KANDINSKY_DEFAULT`` or any
         ``AIRFLOW__SECTION__KEY``.
+    :param users: the role of each user by name, ``""`` for none; their passwords are in :attr:`passwords`. The first
+        one makes the calls of this object. Without users everybody is let in as an admin.
     :param template: where the empty, migrated database is kept, to be made once and copied by later instances.
     """
 
@@ -52,18 +55,20 @@ class LocalAirflow(AirflowRest):
         dags_folder: Path | None = None,
         parallelism: int = 8,
         env: Mapping[str, str] | None = None,
+        users: Mapping[str, str] | None = None,
         template: Path | None = None,
     ) -> None:
         self.home = home.resolve()
         self.dags_folder = (dags_folder or self.home / "dags").resolve()
         self.port = free_port()
-        super().__init__(f"http://127.0.0.1:{self.port}")
+        self.passwords = {name: secrets.token_urlsafe(16) for name in users or ()}
+        super().__init__(f"http://127.0.0.1:{self.port}", next(iter(self.passwords.items()), None))
         self._template = template
         self._sessions: dict[Component, ProcessSession] = {}
         self._started_at: dict[Component, datetime] = {}
         for folder in (self.home / "logs", self.dags_folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self.env = self._environment(parallelism) | dict(env or {})
+        self.env = self._environment(parallelism) | self._who_may_log_in(users or {}) | dict(env or {})
 
     def __enter__(self) -> Self:
         try:
@@ -178,7 +183,6 @@ class LocalAirflow(AirflowRest):
                 "max_active_tasks_per_dag": "1000",
                 "load_examples": "False",
                 "fernet_key": self._kept_secret("fernet_key", Fernet.generate_key().decode()),
-                "simple_auth_manager_all_admins": "True",
                 "execution_api_server_url": f"{self.base_url}/execution/",
                 "hostname_callable": "socket.gethostname",
                 "min_serialized_dag_update_interval": "0",
@@ -208,6 +212,17 @@ class LocalAirflow(AirflowRest):
             "AIRFLOW_CONFIG": str(config),
             "PYTHONUNBUFFERED": "1",
             **{f"AIRFLOW__{s.upper()}__{k.upper()}": v for s, options in settings.items() for k, v in options.items()},
+        }
+
+    def _who_may_log_in(self, roles: Mapping[str, str]) -> dict[str, str]:
+        if not roles:
+            return {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True"}
+        passwords = self.home / "passwords.json"
+        passwords.touch(mode=0o600)
+        passwords.write_text(json.dumps(self.passwords))
+        return {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in roles.items()),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         }
 
     def _kept_secret(self, name: str, fresh: str) -> str:

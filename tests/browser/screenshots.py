@@ -1,0 +1,59 @@
+"""Pictures of the UI under ``docs/images``, which cannot show what is not there any more.
+
+Each keeps the words it shows within itself. Every run of the tests holds them against the page, and only
+``make screenshots`` writes them anew: so a run leaves the files alone, whatever its fonts and its version of Chromium.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+from playwright.sync_api import Locator, Page, expect
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+WRITE = "KANDINSKY_SCREENSHOTS"
+WORDS = "Words"
+MOST_BYTES = 200_000
+COLOURS = 256
+
+
+def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequence[Locator] = ()) -> None:
+    """Hold the page against the picture of it, or take the picture when ``KANDINSKY_SCREENSHOTS=1``.
+
+    :param name: the file's name in ``docs/images``, without its suffix.
+    :param part: what to take; else all that is in the window.
+    :param shows: what has to be in the window, as it is what the picture is for.
+    :raises AssertionError: something of it is not there, or the stored picture has other words.
+    """
+    for locator in shows:
+        expect(locator).to_be_in_viewport()
+    file = IMAGES / f"{name}.png"
+    words = _words(part or page.locator("body"))
+    if os.environ.get(WRITE) == "1":
+        shot = (part or page).screenshot(animations="disabled", caret="hide")
+        file.write_bytes(_compact(shot, words))
+    assert file.exists(), f"{file.name} was never taken: make screenshots"
+    assert file.stat().st_size <= MOST_BYTES, f"{file.name} is too large: {file.stat().st_size} bytes"
+    with Image.open(file) as stored:
+        assert stored.info.get(WORDS) == words, f"{file.name} shows other words than the page does: make screenshots"
+
+
+def _words(part: Locator) -> str:
+    """The words that can be read, less what is another in each run: ids, times, ports and amounts all have digits."""
+    return " ".join(re.sub(r"\S*\d\S*", "…", part.inner_text()).split())
+
+
+def _compact(shot: bytes, words: str) -> bytes:
+    """Without transparency and in few colours: a quarter of the size, and nothing of it to be seen."""
+    about = PngImagePlugin.PngInfo()
+    about.add_itxt(WORDS, words)
+    compact = io.BytesIO()
+    with Image.open(io.BytesIO(shot)) as image:
+        few = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few.save(compact, "PNG", optimize=True, pnginfo=about)
+    return compact.getvalue()
