@@ -11,12 +11,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from airflow.sdk import AssetAlias, BaseOperator
 
 from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
-from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.storage import OutputPath, store
@@ -51,7 +49,7 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
     except BadRequestError as error:
         # A sensor learns only now how many pictures there are.
         raise ImageRefusedError(error.message, request_id=result.request_id) from error
-    (uris,) = store([result], path, image_hosts(hook))
+    (uris,) = store([result], path, hook.settings.all_image_hosts)
     if isinstance(uris, KandinskyError):
         raise uris
     _tell_outlets_of(result, uris, context)
@@ -69,11 +67,6 @@ def tell_outlets(context: Context, told: Mapping[str, Any]) -> None:
         # An alias has no event of its own, only those that the user adds to it.
         if not isinstance(outlet, AssetAlias):
             context["outlet_events"][outlet].extra |= told
-
-
-def image_hosts(hook: KandinskyHook) -> set[str]:
-    """The hosts that pictures may be fetched from."""
-    return {IMAGE_HOST, urlsplit(hook.settings.base_url).hostname or "", *hook.settings.image_hosts}
 
 
 def bytes_without_a_place(request_id: str | None) -> ImageRefusedError:

@@ -14,7 +14,6 @@ from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.batch.outcomes import Outcomes
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.delivery import image_hosts
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit, PastPurchases
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -125,4 +124,4 @@ class BatchRun:
         return WatchedJob(entry.request_id or "", entry.submitted_at, deadline)
 
     def _store(self) -> None:
-        self._outcomes.store(self._output_path, image_hosts(self._hook))
+        self._outcomes.store(self._output_path, self._hook.settings.all_image_hosts)

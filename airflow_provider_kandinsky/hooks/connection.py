@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
+from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
 from airflow_provider_kandinsky.segmind.schemas import Number, refusals
 from airflow_provider_kandinsky.segmind.shell import REQUEST_TIMEOUT
@@ -74,6 +76,11 @@ class ConnectionSettings(BaseModel):
         except ValidationError as error:
             reason = refusals(cls, error)
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
+
+    @property
+    def all_image_hosts(self) -> set[str]:
+        """The hosts that pictures may come from."""
+        return {IMAGE_HOST, urlsplit(self.base_url).hostname or "", *self.image_hosts}
 
 
 def _base_url(connection: Connection) -> str:

@@ -26,6 +26,27 @@ _TRIES: Final = 5
 _ENOUGH_TO_TELL: Final = 16
 
 
+def check_image_url(url: str, hosts: Collection[str], request_id: str | None = None) -> None:
+    """Check that a picture may be fetched from a URL: over https, or over http from this machine.
+
+    :param hosts: the hosts that pictures may come from.
+    :param request_id: the job, for the error.
+    :raises ImageRefusedError: it may not.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise ImageRefusedError(f"The picture's URL is none: {url:.200}", request_id=request_id) from None
+    if parsed.host not in hosts:
+        raise ImageRefusedError(
+            f"The picture is at {parsed.host!r}, which is not among the hosts that pictures may come from "
+            f"({', '.join(sorted(hosts))}); add it to image_hosts in the connection if you trust it",
+            request_id=request_id,
+        )
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and is_loopback(parsed.host)):
+        raise ImageRefusedError(f"The picture is not served over https: {url:.200}", request_id=request_id)
+
+
 class ImageDownloader:
     """A client for pictures, of which it may fetch many at a time. Use as an async context manager.
 
@@ -58,7 +79,7 @@ class ImageDownloader:
         :raises ImageRefusedError: the URL may not be fetched, or gave something that is no picture, or too large.
         :raises ImageUnavailableError: it could not be fetched, or was cut off, in several tries.
         """
-        self._check(url, request_id)
+        check_image_url(url, self._hosts, request_id)
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(ImageUnavailableError),
             wait=next_wait,
@@ -68,20 +89,6 @@ class ImageDownloader:
         )
         extension: str = await retrying(self._try_to_fetch, url, into, request_id)
         return extension
-
-    def _check(self, url: str, request_id: str | None) -> None:
-        try:
-            parsed = httpx.URL(url)
-        except httpx.InvalidURL:
-            raise ImageRefusedError(f"The picture's URL is none: {url:.200}", request_id=request_id) from None
-        if parsed.host not in self._hosts:
-            raise ImageRefusedError(
-                f"The picture is at {parsed.host!r}, which is not among the hosts that pictures may come from "
-                f"({', '.join(sorted(self._hosts))}); add it to image_hosts in the connection if you trust it",
-                request_id=request_id,
-            )
-        if parsed.scheme != "https" and not (parsed.scheme == "http" and is_loopback(parsed.host)):
-            raise ImageRefusedError(f"The picture is not served over https: {url:.200}", request_id=request_id)
 
     async def _try_to_fetch(self, url: str, into: IO[bytes], request_id: str | None) -> str:
         into.seek(0)
