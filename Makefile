@@ -36,9 +36,6 @@ check: $(VENV)/.dev ## Lint, types, and who may import whom
 docs: $(VENV)/.dev ## Build the documentation into build/docs; a warning is an error
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
 
-docs: $(VENV)/.dev ## Build the documentation into build/docs; a warning is an error
-	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
-
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
