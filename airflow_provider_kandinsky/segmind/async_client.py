@@ -12,6 +12,7 @@ import tenacity
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.history import PastRequest
+from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.pacing import Gate
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
@@ -118,8 +119,7 @@ class AsyncSegmindClient(Shell):
             result = await self.get_result(poller.request_id, model)
         except KandinskyError as error:
             return poller.on_error(error, self._clock())
-        poller.on_result(result)
-        return result
+        return poller.on_result(result)
 
     async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """See :meth:`~.client.SegmindClient.generate`."""
@@ -163,8 +163,9 @@ class AsyncSegmindClient(Shell):
 
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:
         limits = self._limits(timeout)
-        async with asyncio.timeout(timeout):
-            response = await self._http.request(
-                call.method, call.url, json=call.json, params=call.params, timeout=limits
-            )
-            return self._answer(response)
+        with own_request(self._api.api_key):
+            async with asyncio.timeout(timeout):
+                response = await self._http.request(
+                    call.method, call.url, json=call.json, params=call.params, timeout=limits
+                )
+                return self._answer(response)

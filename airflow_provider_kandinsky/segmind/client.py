@@ -23,6 +23,7 @@ from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.history import PastRequest
+from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -150,8 +151,7 @@ class SegmindClient(Shell):
             result = self.get_result(poller.request_id, model)
         except KandinskyError as error:
             return poller.on_error(error, self._clock())
-        poller.on_result(result)
-        return result
+        return poller.on_result(result)
 
     def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """Buy a generation and hold the line until it is there (v1), :data:`~.shell.GENERATE_TIMEOUT` at most.
@@ -207,14 +207,15 @@ class SegmindClient(Shell):
         watchdog.daemon = True
         watchdog.start()
         try:
-            response = self._http.request(
-                call.method,
-                call.url,
-                json=call.json,
-                params=call.params,
-                timeout=self._limits(timeout),
-                extensions={"trace": self._note_connection},
-            )
+            with own_request(self._api.api_key):
+                response = self._http.request(
+                    call.method,
+                    call.url,
+                    json=call.json,
+                    params=call.params,
+                    timeout=self._limits(timeout),
+                    extensions={"trace": self._note_connection},
+                )
         except httpx.HTTPError:
             if not late.is_set():
                 raise

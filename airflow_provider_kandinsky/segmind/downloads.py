@@ -15,6 +15,7 @@ import tenacity
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.calls import is_loopback
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
+from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.images import image_extension, is_whole
 from airflow_provider_kandinsky.segmind.shell import CONNECT_TIMEOUT, REQUEST_TIMEOUT, next_wait, ssl_context
 
@@ -87,7 +88,8 @@ class ImageDownloader:
             sleep=self._sleep,
             reraise=True,
         )
-        extension: str = await retrying(self._try_to_fetch, url, into, request_id)
+        with own_request():
+            extension: str = await retrying(self._try_to_fetch, url, into, request_id)
         return extension
 
     async def _try_to_fetch(self, url: str, into: IO[bytes], request_id: str | None) -> str:

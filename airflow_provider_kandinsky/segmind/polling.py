@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from airflow_provider_kandinsky.segmind.completion_times import CompletionTimes
@@ -72,6 +73,7 @@ class JobPoller:
         self._phase = _LEAST_PHASE + (1 - _LEAST_PHASE) * rng()
         self._unfinished_at = self._completed_at = 0.0
         self._completed = False
+        self._looks = 0
         self._last_seen = "nothing was seen of it"
 
     @property
@@ -97,6 +99,7 @@ class JobPoller:
         :return: seconds until the next look; 0 if the job is :attr:`completed` and its result is to be fetched.
         :raises JobTimeoutError: the deadline has passed.
         """
+        self._looks += 1
         if status.is_terminal:
             # FAILED never comes here: the wire raises it as an error, with its text.
             self._completed = True
@@ -106,16 +109,23 @@ class JobPoller:
         self._last_seen = f"it was last seen {status}"
         return self._again(self._until_next_look(now), now)
 
-    def on_result(self, result: GenerationResult) -> None:
-        """Take in the end: it tells when to look at the next jobs like this one."""
-        if self._completion_times is None:
-            return
+    def on_result(self, result: GenerationResult) -> GenerationResult:
+        """Take in the end: it tells when to look at the next jobs like this one.
+
+        :return: the result, with how many looks it took.
+        """
+        if self._completion_times is not None:
+            self._completion_times.add(self._took(result))
+        return replace(result, looks=self._looks)
+
+    def _took(self, result: GenerationResult) -> float:
+        """How old the job was when it was finished, in seconds."""
         took = result.total_time
         if took is None or not self._unfinished_at <= took <= self._completed_at:
             # It was finished some time since the last look at it, or since the one that a closer watch had made.
             unseen = min(self._completed_at - self._unfinished_at, self._usual_interval(self._completed_at))
             took = self._completed_at - unseen / 2
-        self._completion_times.add(took)
+        return took
 
     def on_error(self, error: KandinskyError, now: float) -> float:
         """Take in that a look, or the fetching of the result, failed.
@@ -127,6 +137,7 @@ class JobPoller:
         :raises KandinskyError: the error itself, where waiting cannot cure it.
         :raises JobTimeoutError: the deadline has passed.
         """
+        self._looks += 1
         if isinstance(error, RateLimitedError):
             wait = max(min(error.retry_after or 0.0, LONGEST_ADVISED_WAIT), self._interval(now))
             # Those who were told the same moment must not all come back at it.

@@ -1,0 +1,53 @@
+"""The log tells of changes, not of requests; and of other people's requests it tells what it always did."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+
+Connect = Callable[..., Any]
+KEY = "SG_f00dfeedc0ffee42"
+
+
+def lines(caplog: pytest.LogCaptureFixture, name: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith(name)]
+
+
+def test_requests_are_told_at_debug_only(
+    connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = connect(sandbox.url)
+    caplog.set_level(logging.INFO)
+    client.submit(a_cat)
+    assert lines(caplog, "httpx") == []
+    caplog.set_level(logging.DEBUG)
+    client.submit(a_cat)
+    assert len(lines(caplog, "httpx")) == 1
+
+
+def test_requests_of_others_are_told_as_ever(
+    connect: Connect, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect(sandbox.url).get_credits()
+    caplog.set_level(logging.INFO)
+    httpx.get(sandbox.url)
+    (line,) = lines(caplog, "httpx")
+    assert line.startswith("HTTP Request: GET")
+
+
+def test_an_echo_of_the_key_in_a_header_is_hidden(
+    connect: Connect, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    sandbox.fault("status", status=200, headers={"x-your-key": KEY}, body={"status": "QUEUED"}, times=1)
+    connect(sandbox.url, KEY).get_status("r-1")
+    (headers,) = (line for line in lines(caplog, "httpcore.http11") if "x-your-key" in line.lower())
+    assert KEY not in headers
+    assert "***" in headers
