@@ -43,6 +43,8 @@ __all__ = [
     "aget_connection",
     "amask_secret",
     "set_xcom",
+    "stats_of_tasks",
+    "stats_of_triggerer",
     "success_is_listened_to",
     "task_state_store",
     "triggers_can_set_xcom",
@@ -124,3 +126,22 @@ async def set_xcom(key: str, value: Any, **names: Any) -> None:
     from airflow.sdk.execution_time.xcom import XCom
 
     await XCom.aset(key, value, **names)
+
+
+def stats_of_tasks() -> Any:
+    """Airflow's metrics, as they are set up in the process of a task."""
+    try:
+        from airflow.sdk.observability.stats import Stats
+    except ImportError:  # before Airflow 3.2
+        return import_module("airflow.stats").Stats
+    return Stats
+
+
+def stats_of_triggerer() -> Any:
+    """Airflow's metrics, as they are set up in the triggerer: since 3.2 its components have a copy of their own, and
+    what is told to that of tasks may go nowhere."""
+    try:
+        from airflow.observability.stats import Stats
+    except ImportError:  # before Airflow 3.2
+        return import_module("airflow.stats").Stats
+    return Stats
