@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 from airflow.sdk.execution_time.context import OutletEventAccessors
+from airflow_names import TaskDeferred
 
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Asset, ObjectStoragePath
-from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
-from airflow.sdk.execution_time.timeout import TimeoutPosix
+from airflow_names import TaskDeferred, TimeoutPosix
 from task_instance import TaskInstance, cats, fire, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
+from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_kandinsky.operators.text_to_image_batch import SHARED_ARGUMENTS
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError

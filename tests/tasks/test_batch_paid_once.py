@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow_names import TaskDeferred
 from task_instance import TaskInstance, cats, fire, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
+from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.ledger import LedgerError
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 

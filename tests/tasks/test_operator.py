@@ -4,10 +4,10 @@ import time
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowTaskTimeout, TaskDeferred
-from airflow.sdk.execution_time.timeout import TimeoutPosix
+from airflow_names import TaskDeferred, TimeoutPosix
 from task_instance import TaskInstance, paint
 
+from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_kandinsky.operators.text_to_image import GENERATION_ARGUMENTS
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (

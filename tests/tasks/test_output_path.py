@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import ObjectStoragePath
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from task_instance import TaskInstance, paint
 
+from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 from task_instance import MemoryStore, TaskInstance, paint
 
+from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.ledger import JobLedger, LedgerError, seed_of
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (

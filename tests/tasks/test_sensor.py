@@ -4,15 +4,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, PokeReturnValue
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    AirflowRescheduleException,
-    AirflowSensorTimeout,
-    AirflowSkipException,
-    TaskDeferred,
-)
+from airflow_names import AirflowRescheduleException, AirflowSkipException, TaskDeferred
 from task_instance import TaskInstance, paint
 
+from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
