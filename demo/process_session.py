@@ -77,6 +77,13 @@ class ProcessSession:
         """How the leader ended; None while it lives."""
         return self._leader.poll()
 
+    def wait(self, timeout: float) -> int:
+        """Wait for the leader to end by itself, and return how.
+
+        :param timeout: seconds, after which it is a :exc:`subprocess.TimeoutExpired`.
+        """
+        return self._leader.wait(timeout)
+
     def terminate(self) -> None:
         """Ask the leader to end, once. Airflow's own components then end their children."""
         if self.exit_code is None and not self._members_when_asked:

@@ -11,7 +11,7 @@
     ├── MethodNotAllowedError       the URL does not take this call (405)
     ├── ModelRetiredError           the model is gone for good (410)
     ├── InsufficientCreditsError    the account, or the team's limit, is used up (406)
-    ├── RateLimitedError            too many requests (429); ``retry_after`` says how long
+    ├── RateLimitedError            too many requests (429); retry_after says how long
     ├── ServiceUnavailableError     the service could not be reached or is out of order (5xx, network)
     │   └── InvalidResponseError    it answered with something that is not the API
     ├── SubmissionUnknownError      a POST was sent and its answer was lost

@@ -1,126 +1,25 @@
-"""The documentation holds: its code runs, its links lead somewhere, and what it quotes is in the code."""
+"""The links of the documentation lead somewhere, and its tables and what it quotes are the code's."""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
-import shlex
-from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
-from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
+from documentation import PAGES, ROOT, name_of, prose, read
 
 import airflow_provider_kandinsky
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind import errors
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-
-
-def read(page: Path | str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
-
-
-def prose(page: Path) -> str:
-    return FENCE.sub("", read(page))
-
-
-def blocks(*languages: str) -> list[Any]:
-    """The code blocks of all pages in a language, each with the line it begins at as its name."""
-    found = []
-    for page in PAGES:
-        text = read(page)
-        for match in FENCE.finditer(text):
-            if match[1] in languages:
-                line = text.count("\n", 0, match.start()) + 1
-                found.append(pytest.param(match[2], id=f"{page.name}:{line}"))
-    return found
-
-
-def dag_of(code: str) -> DAG:
-    """Execute a block as the DAG processor does a file, and give its one DAG."""
-    with TemporaryDirectory() as folder:
-        Path(folder, "documented.py").write_text(code, encoding="utf-8")
-        bag = DagBag(folder, bundle_path=Path(folder))
-    assert bag.import_errors == {}
-    (dag,) = bag.dags.values()
-    return dag
-
-
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_compiles_and_dags_are_dags(code: str) -> None:
-    compile(code, "<documentation>", "exec", dont_inherit=True)
-    if "@dag" in code or "DAG(" in code:
-        assert dag_of(code).tasks
-
-
-@pytest.mark.parametrize("code", [block for block in blocks("python") if "with_the" in block.values[0]])
-def test_the_hook_examples_paint(code: str, kandinsky_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", kandinsky_sandbox.connection())
-    for task in dag_of(code).topological_sort():
-        assert task.python_callable()
-    assert sum(job["payload"].get("samples", 1) for job in kandinsky_sandbox.submissions) == 2
-
-
-def test_the_readme_example_submits_and_defers(kandinsky_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    class TaskInstance:
-        dag_id, run_id, task_id, map_index, max_tries = "lighthouse", "manual__1", "paint", -1, 3
-
-        def xcom_push(self, key: str, value: Any) -> None:
-            assert (key, value) == ("request_id", kandinsky_sandbox.submissions[0]["request_id"])
-
-    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", kandinsky_sandbox.connection())
-    (code,) = [code for language, code in FENCE.findall(read("README.md")) if language == "python"]
-    with pytest.raises(TaskDeferred):
-        dag_of(code).get_task("paint").execute({"ti": TaskInstance()})
-    assert len(kandinsky_sandbox.submissions) == 1
-
-
-@pytest.mark.parametrize("text", blocks("json"))
-def test_json_parses(text: str) -> None:
-    assert json.loads(text)
-
-
-def exported_connections() -> Iterator[Any]:
-    for block in blocks("bash"):
-        for word in shlex.split(block.values[0], comments=True):
-            name, _, value = word.partition("=")
-            if name.startswith("AIRFLOW_CONN_"):
-                yield pytest.param(value, id=block.id)
-    for block in blocks("json"):
-        if "conn_type" in block.values[0]:
-            yield block
-
-
-@pytest.mark.parametrize("written", exported_connections())
-def test_connections_can_be_read(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_DOCUMENTED", written)
-    monkeypatch.setenv("SEGMIND_API_KEY", "SG_your_key")
-    connection = KandinskyHook.get_connection("documented")
-    assert connection.conn_type == "kandinsky"
-    assert set(connection.extra_dejson) <= set(ConnectionSettings.model_fields)
-    with KandinskyHook("documented") as hook:
-        assert hook.settings.api_key in ("SG_your_key", "SG_sandbox")
-        assert hook.get_conn().base_url in ("https://api.segmind.com", "http://127.0.0.1:8765")
-        assert hook.settings.history_url is None or hook.settings.history_url.endswith("/request-history")
+every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 def anchors(page: Path) -> set[str]:

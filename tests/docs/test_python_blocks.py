@@ -1,0 +1,89 @@
+"""Every Python block runs: DAGs are run against the sandbox, tests by pytest, and all else is executed as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+from documentation import Block, blocks, blocks_of
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+
+DAGS = [block for block in blocks("python") if "@dag" in block.text]
+TESTS = [block for block in blocks("python") if "def test_" in block.text]
+SCRIPTS = [block for block in blocks("python") if block not in DAGS and block not in TESTS]
+
+
+@pytest.fixture(autouse=True)
+def no_scheduler_to_confuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.triggers.job.HOLD_BACK", 0.0)
+
+
+def here(code: str, folder: Path, sandbox: Sandbox) -> str:
+    """The code, with this test's own folder and sandbox in the place of those that a page names."""
+    return code.replace("/tmp/", f"{folder}/").replace("http://127.0.0.1:8765", sandbox.url)
+
+
+@pytest.fixture
+def dags_folder(airflow_home: Path) -> Iterator[Path]:
+    """Where Airflow looks for DAGs: ``dag.test()`` runs no others."""
+    folder = airflow_home / "dags"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def dag_in(folder: Path) -> DAG:
+    bag = DagBag(folder, bundle_path=folder)
+    assert bag.import_errors == {}
+    (dag,) = bag.dags.values()
+    return dag
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("block", DAGS, ids=str)
+def test_dags_paint(block: Block, sandbox: Sandbox, dags_folder: Path, tmp_path: Path) -> None:
+    (dags_folder / "documented.py").write_text(here(block.text, tmp_path, sandbox), encoding="utf-8")
+    run = dag_in(dags_folder).test()
+    assert run.state == "success"
+    assert sandbox.submissions
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize("block", TESTS, ids=str)
+def test_tests_pass(block: Block, airflow_home: Path, tmp_path: Path) -> None:
+    """In a pytest of their own, which has to find the fixture by itself, with the DAGs of the same page."""
+    dags = tmp_path / "dags"
+    dags.mkdir()
+    for index, other in enumerate(each for each in DAGS if each.page == block.page):
+        (dags / f"documented_{index}.py").write_text(other.text, encoding="utf-8")
+    (tmp_path / "test_documented.py").write_text(block.text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_documented.py")]
+    settings = {"AIRFLOW__CORE__DAGS_FOLDER": str(dags), "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "0"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | settings, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{block.text.count('def test_')} passed" in done.stdout
+
+
+@pytest.mark.parametrize("block", SCRIPTS, ids=str)
+def test_scripts_run(block: Block, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page may leave out how ``sandbox`` came to be, where it has said so before."""
+    monkeypatch.chdir(tmp_path)
+    # Not in this module's name: what a block defines is to be gone with it.
+    names: dict[str, Any] = {"__name__": "documented", "sandbox": sandbox}
+    exec(compile(here(block.text, tmp_path, sandbox), str(block), "exec", dont_inherit=True), names)
+
+
+def test_nothing_is_left_out() -> None:
+    assert sorted(map(str, [*DAGS, *TESTS, *SCRIPTS])) == sorted(map(str, blocks("python")))
+    assert all(each in blocks_of(each.page) for each in DAGS)

@@ -1,0 +1,68 @@
+"""The site is built without a warning, and a reader's browser asks no other host for anything."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from documentation import PAGES, ROOT
+
+LEFT_OVER = re.compile(r":(?:class|meth|func|attr|data|mod|exc|ref|param|raises|return)\b[^:]*:|``")
+EXTERNAL = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?(?:src|srcset|data)\s*=\s*["']?(?:https?:)?//
+    |<link\b(?![^>]*rel=["']?(?:canonical|author|license))[^>]*href\s*=\s*["']?(?:https?:)?//
+    |url\(\s*["']?(?:https?:)?//
+    |@import\s+["'](?:https?:)?//
+    |(?:fetch|importScripts|XMLHttpRequest\(\)\.open)\(\s*["'](?:https?:)?//""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, as ``make docs`` builds it but for the place."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.xdist_group("site")
+def test_every_page_is_in_the_order_of_pages(site: Path) -> None:
+    front = (site / "index.html").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f'href="{page.relative_to(ROOT / "docs").with_suffix(".html")}"' in front, page
+
+
+@pytest.mark.xdist_group("site")
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    files = [file for ending in ("*.html", "*.css", "*.js") for file in site.rglob(ending)]
+    assert len(files) > len(PAGES)
+    asked = {str(file): EXTERNAL.findall(file.read_text(encoding="utf-8")) for file in files}
+    assert {file: found for file, found in asked.items() if found} == {}
+
+
+@pytest.mark.xdist_group("site")
+def test_no_docstring_is_shown_as_it_was_written(site: Path) -> None:
+    """No role, no directive and no markup of another language is left over in the reference."""
+    for page in (site / "reference").glob("*.html"):
+        article = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8").partition("<article")[2])
+        assert not LEFT_OVER.findall(article), page
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        "<link rel='stylesheet' href='//fonts.example/a.css'>",
+        "src: url(https://fonts.example/a.woff2)",
+        '@import "https://fonts.example/a.css";',
+    ],
+)
+def test_what_would_be_fetched_is_seen(asks: str) -> None:
+    assert EXTERNAL.search(asks)
+    assert not EXTERNAL.search('<a href="https://github.com">a link is followed by people</a>')
