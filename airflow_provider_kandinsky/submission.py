@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import Entry, JobLedger, argument_hashes
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.past_purchases import Intent, OnUnknownSubmit, PastPurchases
 from airflow_provider_kandinsky.segmind.errors import (
     JobExpiredError,
@@ -23,6 +24,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
+from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.polling import UNKNOWN_ID_TOLERANCE
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
 
@@ -35,11 +37,13 @@ class Purchase:
 
     :param submitted_at: seconds since the epoch.
     :param result: what it gave, where that is already known.
+    :param is_asked_again: whether that was most likely delivered before, and asked for again by a user's clear.
     """
 
     request_id: str
     submitted_at: float
     result: GenerationResult | None = None
+    is_asked_again: bool = False
 
 
 class Submission:
@@ -47,6 +51,7 @@ class Submission:
 
     :param hook: the service.
     :param ledger: the task instance's.
+    :param metrics: where purchases are counted.
     :param max_tries: the task instance's, which tells a user's clear from a retry.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
     :param on_unknown_submit: see :class:`~.past_purchases.PastPurchases` for it and the next two.
@@ -61,6 +66,7 @@ class Submission:
         request: TextToImageRequest,
         model: str,
         *,
+        metrics: JobMetrics,
         max_tries: int,
         id_only: bool = False,
         on_unknown_submit: OnUnknownSubmit = "fail",
@@ -71,6 +77,7 @@ class Submission:
         self._ledger = ledger
         self._request = request
         self._model = model
+        self._metrics = metrics
         self._max_tries = max_tries
         self._id_only = id_only
         self._clock = clock
@@ -113,6 +120,8 @@ class Submission:
         except KandinskyError:
             self._ledger.forget()
             raise
+        # Logged before it is recorded: should the recording fail, the log still has the id.
+        log.info("Submitted to %s, %s: request %s", self._model, _in_words(self._request), job.request_id)
         return self._adopt(entry, job.request_id, self._clock())
 
     def _recover(self, entry: Entry, error: SubmissionUnknownError) -> Purchase:
@@ -128,13 +137,17 @@ class Submission:
             error.retryable = self._ledger.is_kept
             raise error
         log.info("The answer to the submission was lost, but the request history has it: request %s", past.request_id)
-        return self._adopt(entry, past.request_id, past.created_at or entry.intended_at)
+        return self._adopt_past(entry, past)
 
     def _adopt(self, entry: Entry, request_id: str, submitted_at: float) -> Purchase:
-        # Logged before it is recorded: should the recording fail, the log still has the id.
-        log.info("Request %s is this task's; recording it", request_id)
         self._ledger.write(replace(entry, request_id=request_id, submitted_at=submitted_at))
+        self._metrics.submitted()
         return Purchase(request_id, submitted_at)
+
+    def _adopt_past(self, entry: Entry, past: PastRequest) -> Purchase:
+        purchase = self._adopt(entry, past.request_id, past.created_at or entry.intended_at)
+        self._metrics.reattached("history")
+        return purchase
 
     def _take_up(self, entry: Entry, request_id: str) -> Purchase:
         submitted_at = entry.submitted_at or entry.intended_at
@@ -156,7 +169,8 @@ class Submission:
             # Whoever waits for it will see; that it was accepted is known.
             status = f"not known at the moment ({error.message})"
         log.info("Request %s was submitted by an earlier try; taking it up, its status is %s", request_id, status)
-        return Purchase(request_id, submitted_at, result)
+        self._metrics.reattached("ledger")
+        return Purchase(request_id, submitted_at, result, self._is_asked_again(entry, result))
 
     def _find_expired(self, entry: Entry, request_id: str) -> Purchase:
         """The service has forgotten the job; its history may still know where the pictures are."""
@@ -165,7 +179,13 @@ class Submission:
             log.warning("Request %s has expired, so its id is of no use: submitting anew", request_id)
             return self._buy()
         result = self._past_purchases.find_expired(request_id, submitted_at, self._request.samples or 1)
-        return self._buy() if result is None else Purchase(request_id, submitted_at, result)
+        if result is None:
+            return self._buy()
+        self._metrics.reattached("history")
+        return Purchase(request_id, submitted_at, result, self._is_asked_again(entry, result))
+
+    def _is_asked_again(self, entry: Entry, result: GenerationResult | None) -> bool:
+        return result is not None and entry.max_tries != self._max_tries
 
     def _settle_intent(self, entry: Entry) -> Purchase:
         """An earlier try died, or lost its answer, between its intent and its record."""
@@ -177,7 +197,7 @@ class Submission:
             log.info("Request %s of an earlier try failed and was not billed; submitting anew", past.request_id)
             return self._buy()
         log.info("The request history knows what became of an earlier try: request %s", past.request_id)
-        return self._adopt(entry, past.request_id, past.created_at or entry.intended_at)
+        return self._adopt_past(entry, past)
 
     def _intent(self, entry: Entry) -> Intent:
         return Intent(self._request.payload(), entry.intended_at)
@@ -190,3 +210,9 @@ class Submission:
             intended_at=self._clock(),
             max_tries=self._max_tries,
         )
+
+
+def _in_words(request: TextToImageRequest) -> str:
+    """One phrase for the log; the prompt is among the rendered fields."""
+    seed = "a random seed" if request.seed == -1 else f"seed {request.seed}"
+    return f"{request.samples or 1} picture(s) with {seed}"

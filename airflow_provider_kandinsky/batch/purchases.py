@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
 
 
 class Purchases:
-    """All purchases of a batch. What is noted here is kept by :meth:`write`.
+    """All purchases of a batch. What is noted here is kept by :meth:`write`, and then counted: what the ledger knows
+    is not counted again by a later try.
 
     :param items: what is wanted.
     :param ledger: the task instance's.
+    :param metrics: where purchases are counted.
     """
 
-    def __init__(self, items: Sequence[Item], ledger: BatchLedger) -> None:
+    def __init__(self, items: Sequence[Item], ledger: BatchLedger, metrics: JobMetrics) -> None:
         self.items = items
         self._ledger = ledger
+        self._metrics = metrics
+        self._uncounted: list[Callable[[], None]] = []
 
     @property
     def are_kept(self) -> bool:
@@ -67,6 +73,7 @@ class Purchases:
         :param submitted_at: seconds since the epoch.
         """
         self._ledger.put(replace(self._begun(item), request_id=request_id, submitted_at=submitted_at))
+        self._uncounted.append(self._metrics.submitted)
 
     def note_past(self, item: Item, past: PastRequest | None) -> bool:
         """Take a request of the history for an item's.
@@ -76,11 +83,15 @@ class Purchases:
         if past is None or past.status is JobStatus.FAILED:
             return False
         self.note_accepted(item, past.request_id, past.created_at or self._begun(item).intended_at)
+        self._uncounted.append(partial(self._metrics.reattached, "history"))
         return True
 
     def note_result(self, item: Item, result: GenerationResult) -> None:
         """It is finished."""
-        self._ledger.put(replace(self._begun(item), result=result.with_seed(item.seed).to_dict()))
+        begun = self._begun(item)
+        if begun.result is None:
+            self._uncounted.append(partial(self._metrics.completed, result))
+        self._ledger.put(replace(begun, result=result.with_seed(item.seed).to_dict()))
 
     def note_stored(self, item: Item, uris: list[str], output_path: str) -> None:
         """Its pictures are in the user's storage.
@@ -92,14 +103,33 @@ class Purchases:
     def note_failure(self, item: Item, error: KandinskyError) -> None:
         """There is nothing more of it in this try."""
         self._ledger.put(replace(self._begun(item), error=error.to_dict()))
+        self._uncounted.append(partial(self._metrics.failed, error))
 
     def strike_out(self, item: Item) -> None:
         """It was not bought, or is to be bought anew."""
         self._ledger.strike_out(item.key)
 
     def write(self) -> None:
-        """Keep what was noted."""
+        """Keep what was noted, and count it."""
         self._ledger.write()
+        uncounted, self._uncounted = self._uncounted, []
+        for count in uncounted:
+            count()
+
+    def count_taken_up(self) -> None:
+        """Count what earlier tries have bought and this one waits for."""
+        for _, entry in self.in_flight():
+            if self.is_of_earlier_try(entry):
+                self._metrics.reattached("ledger")
+
+    def count_left_out(self, error: KandinskyError) -> None:
+        """Count what was not begun.
+
+        :param error: why not.
+        """
+        for item in self.items:
+            if self.entry(item) is None:
+                self._metrics.failed(error)
 
     def carry(self) -> list[dict[str, Any]] | None:
         """See :meth:`~.ledger.BatchLedger.carry`."""

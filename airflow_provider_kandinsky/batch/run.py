@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.batch.outcomes import Outcomes
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit, PastPurchases
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
@@ -33,6 +34,7 @@ class BatchRun:
     :param hook: the service.
     :param runner: the event loop that the hook's async client lives in.
     :param model: the slug.
+    :param metrics: where purchases are counted.
     :param timeout: seconds from a submission until the job is given up.
     :param output_path: where the pictures are stored, if anywhere.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
@@ -49,6 +51,7 @@ class BatchRun:
         runner: asyncio.Runner,
         model: str,
         *,
+        metrics: JobMetrics,
         timeout: float,
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
@@ -57,7 +60,7 @@ class BatchRun:
         clock: Callable[[], float] = time.time,
     ) -> None:
         past_purchases = PastPurchases(hook, model, on_unknown_submit, clock=clock)
-        self.purchases = Purchases(items, ledger)
+        self.purchases = Purchases(items, ledger, metrics)
         self._submission = BatchSubmission(
             self.purchases, hook, runner, past_purchases, model, max_cost=max_cost, stopped=stopped, clock=clock
         )

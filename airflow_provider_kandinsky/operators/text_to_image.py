@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.arguments import (
     BACKSTOP,
     BASE64_NEEDS_A_PLACE,
@@ -189,6 +190,7 @@ class KandinskyTextToImageOperator(BaseOperator):
             JobLedger.of(context, durable=self.durable),
             request,
             self.model,
+            metrics=JobMetrics.of_task(context["ti"], self.model),
             max_tries=context["ti"].max_tries,
             id_only=not self.wait_for_completion,
             on_unknown_submit=self.on_unknown_submit,

@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.capabilities import (
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import seed_of, store_of
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.arguments import (
     BACKSTOP,
     BASE64_NEEDS_A_PLACE,
@@ -216,6 +217,7 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
                 hook,
                 runner,
                 self.model,
+                metrics=JobMetrics.of_task(context["ti"], self.model),
                 timeout=self.timeout,
                 output_path=output_path,
                 max_cost=self.max_cost,
@@ -228,6 +230,8 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
                 run.take(outcomes)
             if is_last_look:
                 run.look_once()
+            elif outcomes is None:
+                run.purchases.count_taken_up()
             while jobs := self._submit_wave(run):
                 self._wait(run, jobs)
             return self._deliver(run, context, output_path)
@@ -292,7 +296,9 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
     @contextmanager
     def _service(self) -> Iterator[tuple[KandinskyHook, asyncio.Runner]]:
         """The service, and the event loop to talk to it in."""
-        with KandinskyHook(self.kandinsky_conn_id) as hook, asyncio.Runner() as runner:
+        # Of asyncio's own kind: uvloop, which some make the default, swallows the signal of an execution timeout.
+        loop = asyncio.SelectorEventLoop
+        with KandinskyHook(self.kandinsky_conn_id) as hook, asyncio.Runner(loop_factory=loop) as runner:
             try:
                 yield hook, runner
             finally:
