@@ -1,0 +1,42 @@
+"""Which hosts the pictures of a task may come from, asked of its connection in the API server."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # it comes from the SDK since
+from airflow.models.connection import Connection
+
+from airflow_provider_kandinsky.hooks.connection import API_KEY_VARIABLE, ConnectionSettings
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+
+log = logging.getLogger(__name__)
+
+
+def find_hosts(conn_id: str | None) -> Collection[str]:
+    """The hosts that pictures may come from.
+
+    Which connection a task uses is told by its rendered fields, which its author decides on. That gives the author no
+    more than the task has: of the connection, nothing is used but the answer whether a host is among these, and only
+    for one of type ``kandinsky``.
+
+    :param conn_id: the default connection if it is not known.
+    :return: the service's own host alone, where the API server knows no such connection (one that only the workers'
+        environment tells, for example) or cannot read it.
+    """
+    try:
+        connection = Connection.get_connection_from_secrets(conn_id or KandinskyHook.default_conn_name)
+    except AirflowNotFoundException:
+        return {IMAGE_HOST}
+    if connection.conn_type != KandinskyHook.conn_type:
+        return {IMAGE_HOST}
+    try:
+        # The key is not needed, and may be known to the workers only.
+        settings = ConnectionSettings.read(connection, connection.extra_dejson, {API_KEY_VARIABLE: "not needed"})
+    except KandinskyError as error:
+        log.warning("Only pictures at %s are shown: %s", IMAGE_HOST, error)
+        return {IMAGE_HOST}
+    return settings.all_image_hosts

@@ -1,0 +1,138 @@
+"""What Airflow's database knows of the tasks of a run, as far as it has to do with pictures.
+
+Read in the API server, with its own session. XCom values are taken as its REST API takes them: the JSON that is in the
+database. What a custom XCom backend keeps elsewhere is for workers to resolve, and is not looked at here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from airflow.models.dagrun import DagRun
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+#: A task and its map index, -1 where it is not mapped.
+Instance: TypeAlias = tuple[str, int]
+
+#: The XComs that tell whether a task is one of ours; its result is read only then.
+_TELLING: Final = ("arguments", "request_id", "generation", "counts", "manifest", "source_urls", "error")
+_RESULT: Final = "return_value"
+
+
+class UnknownRunError(LookupError):
+    """There is no such run, or no such task in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task instance.
+
+    :param task_id: the task.
+    :param map_index: -1 where it is not mapped.
+    :param name: what Airflow's UI calls the map index, where the DAG gives it a name.
+    :param state: as Airflow writes it; ``None`` before it is scheduled.
+    :param xcoms: by key, those that are about pictures.
+    :param written_at: when the last of them was written.
+    :param conn_id: the connection that it uses, where that is known.
+    """
+
+    task_id: str
+    map_index: int
+    name: str | None
+    state: str | None
+    xcoms: Mapping[str, Any]
+    written_at: datetime | None = None
+    conn_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which task instances are looked at.
+
+    :param task_id: only this task of the run.
+    :param map_index: only this instance of it.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str | None = None
+    map_index: int | None = None
+
+    def select(self, model: Any, *columns: Any) -> Select[Any]:
+        """Select columns of a table that has a row for each task instance."""
+        query = select(model.task_id, model.map_index, *columns)
+        query = query.where(model.dag_id == self.dag_id, model.run_id == self.run_id)
+        if self.task_id is not None:
+            query = query.where(model.task_id == self.task_id)
+        return query if self.map_index is None else query.where(model.map_index == self.map_index)
+
+
+def read_records(session: Session, scope: Scope) -> list[TaskRecord]:
+    """Read the task instances that have any XCom to do with pictures.
+
+    :return: in the order in which the tasks were started, and mapped ones by their index.
+    :raises UnknownRunError: there is no such run, or no such task in it.
+    """
+    is_run = select(DagRun.id).where(DagRun.dag_id == scope.dag_id, DagRun.run_id == scope.run_id)
+    instances = session.execute(
+        scope.select(TaskInstance, TaskInstance.rendered_map_index, TaskInstance.state, TaskInstance.start_date)
+    ).all()
+    if session.scalar(is_run) is None or (scope.task_id is not None and not instances):
+        raise UnknownRunError
+    xcoms, written_at = _read_xcoms(session, scope)
+    conn_ids = _read_conn_ids(session, scope, {task_id for task_id, _ in xcoms})
+    first_starts: dict[str, tuple[bool, float, str]] = {}
+    for row in instances:
+        start = (row.start_date is None, row.start_date.timestamp() if row.start_date else 0.0, row.task_id)
+        first_starts[row.task_id] = min(start, first_starts.get(row.task_id, start))
+    return [
+        TaskRecord(row.task_id, row.map_index, row.rendered_map_index, row.state, xcoms[at], written_at[at], conn)
+        for row in sorted(instances, key=lambda row: (first_starts[row.task_id], row.map_index))
+        if (at := (row.task_id, row.map_index)) in xcoms
+        for conn in [conn_ids.get(at)]
+    ]
+
+
+def _read_xcoms(
+    session: Session, scope: Scope
+) -> tuple[Mapping[Instance, Mapping[str, Any]], Mapping[Instance, datetime]]:
+    """The values by key, and when the last of them was written."""
+    xcoms: dict[Instance, dict[str, Any]] = {}
+    written_at: dict[Instance, datetime] = {}
+    everything = scope.select(XComModel, XComModel.key, XComModel.value, XComModel.timestamp)
+    for row in session.execute(everything.where(XComModel.key.in_(_TELLING))):
+        at = (row.task_id, row.map_index)
+        xcoms.setdefault(at, {})[row.key] = _plain(row.value)
+        written_at[at] = max(written_at.get(at, row.timestamp), row.timestamp)
+    # The results of other tasks are none of ours, and can be large.
+    tasks = {task_id for task_id, _ in xcoms}
+    for row in session.execute(everything.where(XComModel.key == _RESULT, XComModel.task_id.in_(tasks))):
+        if (at := (row.task_id, row.map_index)) in xcoms:
+            xcoms[at][_RESULT] = _plain(row.value)
+    return xcoms, written_at
+
+
+def _read_conn_ids(session: Session, scope: Scope, tasks: Collection[str]) -> Mapping[Instance, str]:
+    """The connections, from the rendered fields, which Airflow keeps for the latest runs only."""
+    fields = RenderedTaskInstanceFields
+    rows = session.execute(scope.select(fields, fields.rendered_fields).where(fields.task_id.in_(tasks)))
+    conn_ids = {(row.task_id, row.map_index): (row.rendered_fields or {}).get("kandinsky_conn_id") for row in rows}
+    return {at: conn_id for at, conn_id in conn_ids.items() if isinstance(conn_id, str)}
+
+
+def _plain(value: Any) -> Any:
+    """An XCom that a worker has written is JSON in the database; one that the server has written is JSON in JSON."""
+    if not isinstance(value, str) or not value.startswith(("{", "[", '"')):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
