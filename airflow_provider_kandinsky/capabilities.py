@@ -48,6 +48,7 @@ __all__ = [
     "success_is_listened_to",
     "task_state_store",
     "triggers_can_set_xcom",
+    "ui_has_plugin_tabs",
 ]
 
 if TYPE_CHECKING:
@@ -145,3 +146,10 @@ def stats_of_triggerer() -> Any:
     except ImportError:  # before Airflow 3.2
         return import_module("airflow.stats").Stats
     return Stats
+
+
+def ui_has_plugin_tabs() -> bool:
+    """Whether a plugin can have tabs in Airflow's UI: from Airflow 3.1 on."""
+    from airflow.plugins_manager import AirflowPlugin
+
+    return hasattr(AirflowPlugin, "external_views")

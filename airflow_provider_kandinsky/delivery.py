@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.sdk import AssetAlias, BaseOperator
 
 from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink, image_link
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.storage import OutputPath, store
@@ -90,10 +91,12 @@ class TriggererDelivery:
 
     :param push_result: the task's ``do_xcom_push``.
     :param push_length: whether a downstream task expands over the result, so that its length is to be stored.
+    :param push_link: whether the task has the link to its image, which is kept as an XCom.
     """
 
     push_result: bool = True
     push_length: bool = False
+    push_link: bool = False
 
     @classmethod
     def plan(cls, task: BaseOperator, context: Context, output_path: str | None) -> Self | None:
@@ -106,7 +109,11 @@ class TriggererDelivery:
             log.debug("The task will resume in a worker: %s", reason)
             return None
         is_mapped = context["ti"].map_index not in (None, -1)
-        return cls(task.do_xcom_push, has_mapped_dependants and not is_mapped)
+        return cls(
+            task.do_xcom_push,
+            push_length=has_mapped_dependants and not is_mapped,
+            push_link=any(_is_image_link(link) for link in task.operator_extra_links),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's kwargs."""
@@ -127,6 +134,8 @@ class TriggererDelivery:
         if self.push_result:
             length = len(result.urls) if self.push_length else None
             writing.append(set_xcom("return_value", result.urls, _mapped_length=length, **names))
+        if self.push_link:
+            writing.append(set_xcom(KandinskyImageLink().xcom_key, image_link(result.urls, ti), **names))
         # Together, because the triggerer takes its time to answer each.
         await asyncio.gather(*writing)
 
@@ -141,13 +150,17 @@ def _why_not(task: BaseOperator, output_path: str | None, has_mapped_dependants:
         "it has a post_execute": type(task).post_execute is not BaseOperator.post_execute
         or task._post_execute_hook is not None,
         "its execute_complete is overridden": not _is_ours(task, "execute_complete"),
-        "it has extra links": bool(task.operator_extra_links),
+        "it has other extra links than ours": not all(_is_image_link(link) for link in task.operator_extra_links),
         "it has a map_index_template": getattr(task, "map_index_template", None) is not None,
         "its result is the DAG's": bool(getattr(task, "returns_dag_result", False)),
         "a downstream task expands over a result that is not pushed": has_mapped_dependants and not task.do_xcom_push,
         "a listener wants to hear of its success": success_is_listened_to(),
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
+
+
+def _is_image_link(link: object) -> bool:
+    return isinstance(link, KandinskyImageLink)
 
 
 def _is_ours(task: BaseOperator, method: str) -> bool:

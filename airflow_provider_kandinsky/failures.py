@@ -7,24 +7,33 @@ others are raised as they are, for a ``retry_policy`` to tell apart.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException
+from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.segmind.errors import (
     ImageNotStoredError,
     ImageUnavailableError,
     JobExpiredError,
     JobFailedError,
+    JobTimeoutError,
     KandinskyError,
     SubmissionUnknownError,
 )
 
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
 
 @contextmanager
-def failures_for_airflow(*, durable: bool = True) -> Iterator[None]:
-    """Say in each error what a retry will do, and stop the retries that can do nothing.
+def failures_for_airflow(context: Context | None = None, *, durable: bool = True) -> Iterator[None]:
+    """Say in each error what a retry will do, leave it in XCom ``error``, and stop the retries that can do nothing.
 
+    :param context: the running task's; ``None`` while the DAG is parsed.
     :param durable: whether the next try will know what this one has bought.
     :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause.
     """
@@ -32,9 +41,46 @@ def failures_for_airflow(*, durable: bool = True) -> Iterator[None]:
         yield
     except KandinskyError as error:
         error.advice = error.advice or _advice(error, durable)
+        _tell(error, context)
         if error.retryable:
             raise
         raise AirflowFailException(str(error)) from error
+
+
+@contextmanager
+def failures_of_sensor(context: Context) -> Iterator[None]:
+    """Say in Airflow's terms that waiting is over: these are the exceptions that ``soft_fail`` turns into a skip.
+
+    A job that failed or is gone is final here, unlike for the operator: a sensor cannot submit another.
+
+    :raises AirflowSensorTimeout: for a :class:`JobTimeoutError`, which is its cause.
+    :raises AirflowFailException: for any other :class:`KandinskyError` that waiting cannot cure.
+    """
+    try:
+        yield
+    except KandinskyError as error:
+        _tell(error, context)
+        if isinstance(error, JobTimeoutError):
+            raise AirflowSensorTimeout(str(error)) from error
+        if error.retryable and not isinstance(error, (JobFailedError, JobExpiredError)):
+            raise
+        raise AirflowFailException(str(error)) from error
+
+
+def error_for_xcom(error: KandinskyError) -> dict[str, str]:
+    """What XComs tell of an error: its ``type``, and its ``message`` in full."""
+    return {"type": type(error).__name__, "message": str(error)}
+
+
+def _tell(error: KandinskyError, context: Context | None) -> None:
+    """Leave the error where a gallery, or the next task, finds it without reading logs."""
+    if context is None:
+        return
+    try:
+        context["ti"].xcom_push(key="error", value=error_for_xcom(error))
+    except Exception:
+        # Whatever an XCom backend may raise: the task has failed for another reason, which is the one to be told.
+        log.exception("The error could not be put into XCom")
 
 
 def _advice(error: KandinskyError, durable: bool) -> str:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_kandinsky.batch.items import Item
-from airflow_provider_kandinsky.batch.ledger import BatchEntry
+from airflow_provider_kandinsky.batch.items import Item, by_position
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.delivery import tell_outlets
+from airflow_provider_kandinsky.failures import error_for_xcom
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.storage import OutputPath, write
 
@@ -41,18 +41,10 @@ class BatchDelivery:
         self._purchases = purchases
         self._left_out = left_out
         self._with_uris = with_uris
-        self._failures: dict[int, KandinskyError] = {}
-        rows: dict[int, dict[str, Any]] = {}
-        for item in purchases.items:
-            entry = purchases.entry(item)
-            failure = self._failure(entry)
-            row = self._row(item, entry, failure)
-            for position in item.positions:
-                rows[position] = row
-                if failure is not None:
-                    self._failures[position] = failure
+        failures = by_position(purchases.items, self._failure)
+        self._failures = {position: failure for position, failure in enumerate(failures) if failure is not None}
         #: One for each item that was asked for, in that order.
-        self.rows = [rows[position] for position in sorted(rows)]
+        self.rows = by_position(purchases.items, self._row)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -111,12 +103,12 @@ class BatchDelivery:
             error.advice = "No retry can cure this, so none is made."
         return error
 
-    def _failure(self, entry: BatchEntry | None) -> KandinskyError | None:
-        if entry is None:
-            return self._left_out
-        return entry.failure
+    def _failure(self, item: Item) -> KandinskyError | None:
+        entry = self._purchases.entry(item)
+        return self._left_out if entry is None else entry.failure
 
-    def _row(self, item: Item, entry: BatchEntry | None, failure: KandinskyError | None) -> dict[str, Any]:
+    def _row(self, item: Item) -> dict[str, Any]:
+        entry, failure = self._purchases.entry(item), self._failure(item)
         result = entry.generation if entry else None
         row: dict[str, Any] = {"urls": [], **({"source_urls": []} if self._with_uris else {})}
         if entry and result and failure is None:
@@ -127,7 +119,7 @@ class BatchDelivery:
             "request_id": entry.request_id if entry else None,
             "seed": result.seed if result else item.seed,
             "cost": result.cost if result else None,
-            "error": failure and {"type": type(failure).__name__, "message": str(failure)},
+            "error": failure and error_for_xcom(failure),
         }
 
     def _write_manifest(self, context: Context, output_path: OutputPath) -> str:
@@ -137,7 +129,9 @@ class BatchDelivery:
             names = [*names, ti.map_index]
         name = re.sub(r"[^\w.-]", "-", "_".join(map(str, names)))
         path = output_path.beside(f"manifest_{name}.jsonl")
-        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        arguments = by_position(self._purchases.items, lambda item: item.request.payload())
+        rows = [row | {"arguments": payload} for row, payload in zip(self.rows, arguments, strict=True)]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
         write(io.BytesIO(lines.encode()), path)
         return str(path)
 

@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+
+T = TypeVar("T")
 
 #: So many refused rows are told at once; the others are counted.
 _MOST_REFUSALS: Final = 10
@@ -70,6 +72,12 @@ def read_items(
         requests[key] = request
         positions.setdefault(key, []).append(position)
     return [Item(key, requests[key], tuple(places)) for key, places in positions.items()]
+
+
+def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:
+    """What there is for each row, in their order; rows that are one purchase have the same."""
+    values = {position: value(item) for item in items for position in item.positions}
+    return [values[position] for position in sorted(values)]
 
 
 def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[TextToImageRequest]:

@@ -2,9 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import quote
+
+from airflow.configuration import conf
+from airflow.sdk import BaseOperatorLink
+
+from airflow_provider_kandinsky.capabilities import ui_has_plugin_tabs
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
 
 #: Where the gallery is mounted below Airflow's own URL, and the route of its tab on a task instance.
 GALLERY_ROUTE: Final = "kandinsky-gallery"
 #: The route of its tab on a DAG run: Airflow takes each route once only.
 RUN_GALLERY_ROUTE: Final = "kandinsky-gallery-run"
+
+
+class TaskInstanceName(Protocol):
+    """What names a task instance: Airflow's keys and task instances do."""
+
+    @property
+    def dag_id(self) -> str: ...
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def map_index(self) -> int | None: ...
+
+
+class KandinskyImageLink(BaseOperatorLink):
+    """Leads to the first picture; while there is none with a URL of its own, to the gallery.
+
+    Airflow asks for it in the worker when a task ends, fails or is deferred, and keeps the answer as an XCom; a task
+    that ends in the triggerer writes that itself, see :class:`~airflow_provider_kandinsky.delivery.TriggererDelivery`.
+    """
+
+    name = "Image"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The URL, or the empty string where there is neither a picture nor a gallery."""
+        # Imported here, because it loads the XCom backend.
+        from airflow.sdk.execution_time.xcom import XCom
+
+        return image_link(XCom.get_value(ti_key=ti_key, key="return_value"), ti_key)
+
+
+def image_link(returned: Any, ti: TaskInstanceName) -> str:
+    """Where the link of a task instance leads.
+
+    :param returned: what the task has returned, if it has.
+    """
+    first = returned[0] if isinstance(returned, list) and returned else None
+    if isinstance(first, str) and first.startswith(("https://", "http://")):
+        return first
+    return _gallery_link(ti) if ui_has_plugin_tabs() else ""
+
+
+def _gallery_link(ti: TaskInstanceName) -> str:
+    dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
+    mapped = f"/mapped/{ti.map_index}" if ti.map_index not in (None, -1) else ""
+    base_url = conf.get("api", "base_url", fallback="").rstrip("/")
+    return f"{base_url}/dags/{dag}/runs/{run}/tasks/{task}{mapped}/plugin/{GALLERY_ROUTE}"

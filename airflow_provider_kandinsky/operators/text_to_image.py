@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.arguments import (
     BACKSTOP,
@@ -43,8 +44,9 @@ class KandinskyTextToImageOperator(BaseOperator):
 
     Returns (XCom ``return_value``) the list of the pictures' URLs, in the service's order; with
     ``wait_for_completion=False`` the request id, for a
-    :class:`~airflow_provider_kandinsky.sensors.job.KandinskyJobSensor`. XCom ``request_id`` is pushed before any
-    waiting, ``generation`` (seed, cost in dollars, times in seconds, model) with the result.
+    :class:`~airflow_provider_kandinsky.sensors.job.KandinskyJobSensor`. XCom ``arguments`` (what is sent to the
+    service, seed included) is pushed before the submission, ``request_id`` before any waiting, ``generation`` (seed,
+    cost in dollars, times in seconds, model) with the result, and ``error`` (type and message) if the try fails.
 
     Literal arguments are checked when the DAG is parsed, templated ones when the task runs; both before anything
     is submitted. All of the generation arguments, the model, the connection id and the output path are templated.
@@ -80,6 +82,9 @@ class KandinskyTextToImageOperator(BaseOperator):
     """
 
     template_fields = (*GENERATION_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
+    #: The rendered fields in Airflow's UI are written again after execution: with the seed that was chosen by then.
+    overwrite_rtif_after_execution = True
+    operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
 
     def __init__(
@@ -149,6 +154,7 @@ class KandinskyTextToImageOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, have one last look at the job."""
+        self._choose_seed(context)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
@@ -169,6 +175,7 @@ class KandinskyTextToImageOperator(BaseOperator):
     def _generate(self, context: Context) -> list[str] | str:
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             request = self._request(context)
+            context["ti"].xcom_push(key="arguments", value=request.payload())
             purchase = self._settle(hook, request, context)
             self._request_id = purchase.request_id
             context["ti"].xcom_push(key="request_id", value=purchase.request_id)
@@ -246,20 +253,23 @@ class KandinskyTextToImageOperator(BaseOperator):
         self.defer(trigger=trigger, method_name="execute_after_reset")
 
     def _failures(self, context: Context) -> AbstractContextManager[None]:
-        return failures_for_airflow(durable=JobLedger.of(context, durable=self.durable).is_kept)
+        return failures_for_airflow(context, durable=JobLedger.of(context, durable=self.durable).is_kept)
 
     def _request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments."""
-        arguments = {name: getattr(self, name) for name in GENERATION_ARGUMENTS}
-        if self.seed is None:
-            ti = context["ti"]
-            arguments["seed"] = seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
-        request = TextToImageRequest(**arguments)
+        self._choose_seed(context)
+        request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
         elif request.base64:
             raise BadRequestError(BASE64_NEEDS_A_PLACE)
         return request
+
+    def _choose_seed(self, context: Context) -> None:
+        """Give the task instance a seed of its own, if it was given none."""
+        if self.seed is None:
+            ti = context["ti"]
+            self.seed = seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
 
     def _check_literals(self) -> None:
         """Check what is known before templates are rendered; the rest waits for :meth:`_request`."""

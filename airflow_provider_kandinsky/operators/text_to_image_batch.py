@@ -15,7 +15,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperator, Context
 
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
-from airflow_provider_kandinsky.batch.items import Item, read_items
+from airflow_provider_kandinsky.batch.items import Item, by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.capabilities import (
@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.capabilities import (
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import seed_of, store_of
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.arguments import (
     BACKSTOP,
@@ -64,7 +65,8 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
     Returns (XCom ``return_value``) a list in the order of ``requests``, with a dict for each: ``urls`` (with an
     ``output_path`` the URIs of the stored pictures, and the service's URLs as ``source_urls``), ``request_id``,
     ``seed``, ``cost`` in dollars, and ``error``: ``None``, or a dict of ``type`` and ``message``. XCom ``counts`` has
-    the number of ``items``, of those that ``succeeded`` and ``failed``, and the ``cost`` of all.
+    the number of ``items``, of those that ``succeeded`` and ``failed``, and the ``cost`` of all; ``arguments``, pushed
+    before the first submission, what is sent to the service for each.
 
     All items are checked before the first is submitted. Items that are equal and have a seed are bought once.
 
@@ -101,6 +103,7 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
     """
 
     template_fields = ("requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
+    operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
 
     def __init__(
@@ -209,8 +212,10 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
                 "What the task had bought was lost on the way through its deferral (as in dag.test()), and with "
                 f"durable=False no record is kept of it: {', '.join(outcomes)}. It is billed, and a clear buys it again"
             )
-        with failures_for_airflow(durable=ledger.is_kept), self._service() as (hook, runner):
+        with failures_for_airflow(context, durable=ledger.is_kept), self._service() as (hook, runner):
             output_path, items = self._items(context, hook)
+            if outcomes is None:
+                self._tell_arguments(items, context)
             run = BatchRun(
                 items,
                 ledger,
@@ -286,6 +291,12 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
         if self.on_item_failure == "fail" and (failure := delivery.failure()):
             raise failure
         return rows
+
+    def _tell_arguments(self, items: Sequence[Item], context: Context) -> None:
+        """Push what is sent to the service, in the order of the rows, where those go into XCom, too."""
+        payloads = by_position(items, lambda item: item.request.payload())
+        if len(payloads) <= self.max_xcom_items:
+            context["ti"].xcom_push(key="arguments", value=payloads)
 
     @staticmethod
     def _carried(run: BatchRun) -> dict[str, Any]:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
+from airflow_provider_kandinsky.failures import failures_of_sensor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.errors import (
-    JobExpiredError,
-    JobFailedError,
-    JobTimeoutError,
-    KandinskyError,
-)
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
@@ -47,6 +41,7 @@ class KandinskyJobSensor(BaseSensorOperator):
     """
 
     template_fields = ("request_id", "kandinsky_conn_id", "output_path")
+    operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
 
     def __init__(
@@ -86,7 +81,7 @@ class KandinskyJobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
         poller = JobPoller(self.request_id, submitted_at=self._waiting_since(context), deadline=math.inf)
-        with self._final_errors(), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             try:
                 poller.on_status(hook.get_status(self.request_id), time.time())
                 if not poller.completed:
@@ -103,7 +98,7 @@ class KandinskyJobSensor(BaseSensorOperator):
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
-        with self._final_errors(), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             return deliver(result_in_event(event, hook), context, hook, self.output_path)
 
     @staticmethod
@@ -112,18 +107,3 @@ class KandinskyJobSensor(BaseSensorOperator):
         ti = context["ti"]
         since: datetime = ti.get_first_reschedule_date(context) or ti.start_date
         return since.timestamp()
-
-    @contextmanager
-    def _final_errors(self) -> Iterator[None]:
-        """Say in Airflow's terms that waiting is over: these are the exceptions that ``soft_fail`` turns into a skip.
-
-        A job that failed or is gone is final here, unlike for the operator: a sensor cannot submit another.
-        """
-        try:
-            yield
-        except JobTimeoutError as error:
-            raise AirflowSensorTimeout(str(error)) from error
-        except KandinskyError as error:
-            if error.retryable and not isinstance(error, (JobFailedError, JobExpiredError)):
-                raise
-            raise AirflowFailException(str(error)) from error

@@ -40,7 +40,10 @@ def test_results_come_in_the_order_of_the_items(sandbox: Sandbox, ti: TaskInstan
             "cost": 0.02,
             "error": None,
         }
-    assert ti.pushed == {"counts": {"items": 30, "succeeded": 30, "failed": 0, "cost": 0.6}}
+    assert ti.pushed == {
+        "arguments": [bought[f"cat {each}"]["payload"] for each in range(30)],
+        "counts": {"items": 30, "succeeded": 30, "failed": 0, "cost": 0.6},
+    }
     assert ti.deferrals == (3 if deferrable else 0)
 
 
@@ -220,7 +223,9 @@ def test_pictures_and_a_manifest_are_stored(
         assert ObjectStoragePath(row["urls"][0]).read_bytes().startswith(b"\x89PNG")
     assert ti.pushed["manifest"] == f"file://{tmp_path}/manifest_gallery_manual__1_paint.jsonl"
     lines = ObjectStoragePath(ti.pushed["manifest"]).read_text().splitlines()
-    assert [json.loads(line) for line in lines] == rows
+    assert [json.loads(line) for line in lines] == [
+        row | {"arguments": arguments} for row, arguments in zip(rows, ti.pushed["arguments"], strict=True)
+    ]
     assert len(list(tmp_path.iterdir())) == 13
     assert {call["key_present"] for call in sandbox.calls("image")} == {False}
 

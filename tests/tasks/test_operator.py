@@ -49,7 +49,7 @@ def test_urls_come_in_order_and_ids_before_any_waiting(sandbox: Sandbox, ti: Tas
 
     (bought,) = sandbox.submissions
     assert [url.rpartition("-")[2] for url in urls] == [f"{index}.png" for index in range(8)]
-    assert list(ti.pushed) == ["request_id", "generation"]
+    assert list(ti.pushed) == ["arguments", "request_id", "generation"]
     assert ti.pushed["request_id"] == bought["request_id"]
     generation = ti.pushed["generation"]
     assert generation["model"] == "kandinsky2.1-txt2im"
@@ -147,7 +147,7 @@ def test_the_deferral_holds_ids_and_numbers_and_an_absolute_deadline(sandbox: Sa
         "model": "kandinsky2.1-txt2im",
         "poll_interval": 3,
         "seed": sandbox.submissions[0]["payload"]["seed"],
-        "delivery": {"push_result": True, "push_length": False},
+        "delivery": {"push_result": True, "push_length": False, "push_link": True},
     }
 
 

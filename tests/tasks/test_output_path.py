@@ -54,7 +54,7 @@ def test_base64_goes_straight_to_files(sandbox: Sandbox, ti: TaskInstance, tmp_p
     assert len(uris) == 2
     assert all(ObjectStoragePath(uri).read_bytes().startswith(PNG) for uri in uris)
     assert sandbox.count_calls("image") == 0
-    assert "base64" not in str(ti.pushed)
+    assert len(str(ti.pushed)) < 1000
 
 
 def test_the_sensor_stores_too(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
