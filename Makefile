@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test screenshots chaos benchmarks check docs format clean
+.PHONY: help demo test matrix screenshots chaos benchmarks check docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for no
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos
+
+matrix: $(VENV)/.dev ## Run the tests on every Airflow and Python; TAGS=oldest on the oldest alone
+	@$(BIN)/nox $(if $(TAGS),--tags $(TAGS))
 
 screenshots: $(VENV)/.dev ## Take the pictures in docs/images anew; needs Chromium
 	@KANDINSKY_SCREENSHOTS=1 $(BIN)/pytest tests/browser
@@ -41,7 +44,7 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 
 clean: ## Remove everything that was installed or made
-	rm -rf $(VENV) .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .nox .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing Airflow and the provider into $(VENV); this is done once ..."

@@ -1,0 +1,62 @@
+"""The tests on every Airflow and Python that the provider runs with; ``make matrix`` runs all sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.download_python = "never"
+# A machine without one of the Pythons runs the other sessions, and names those that were skipped.
+nox.options.error_on_missing_interpreters = False
+
+NEWEST = "3.3.2"
+#: The newest patch of each earlier minor, and the day after its release. What the index had by then is what Airflow's
+#: own constraints of that version pin, which is how users install it.
+EARLIER = {"3.0.6": "2025-08-30", "3.1.8": "2026-03-12", "3.2.2": "2026-05-30"}
+AIRFLOWS = (*EARLIER, NEWEST)
+#: The vendor's own client judges the sandbox on all of them, and is younger than most.
+YOUNGER = "segmind=2026-10-01"
+
+PYTHONS = ("3.11", "3.12", "3.13")
+NOT_MADE_FOR = {("3.0.6", "3.13")}
+
+#: The folders of tests that start no Airflow, and read no docs: those are written for the newest.
+UNIT_TESTS = ("capabilities", "gallery", "hooks", "sandbox", "segmind", "tasks")
+
+
+def airflows_and_pythons() -> Iterator[nox.param]:
+    for airflow in AIRFLOWS:
+        for python in PYTHONS:
+            if (airflow, python) not in NOT_MADE_FOR:
+                tags = ["oldest"] if (airflow, python) == (AIRFLOWS[0], PYTHONS[0]) else []
+                yield nox.param(python, airflow, id=f"airflow-{airflow}-python-{python}", tags=tags)
+
+
+@nox.session
+@nox.parametrize(("python", "airflow"), list(airflows_and_pythons()))
+def unit(session: nox.Session, airflow: str) -> None:
+    """Run the tests that start no Airflow."""
+    install(session, airflow)
+    folders = session.posargs or [f"tests/{folder}" for folder in UNIT_TESTS]
+    session.run("pytest", "-n", "2", "--dist", "loadgroup", *folders)
+
+
+@nox.session(python="3.12")
+@nox.parametrize("airflow", [nox.param(airflow, id=f"airflow-{airflow}") for airflow in AIRFLOWS])
+def real(session: nox.Session, airflow: str) -> None:
+    """Run the tests in a real Airflow."""
+    install(session, airflow)
+    session.run("pytest", *(session.posargs or ["tests/airflow"]))
+
+
+def install(session: nox.Session, airflow: str) -> None:
+    """Put an Airflow and the provider into the session's environment, with what they were used with in their time."""
+    if airflow == NEWEST:
+        pins = ["--constraint", "constraints.txt"]
+    else:
+        pins = ["--exclude-newer", EARLIER[airflow], "--exclude-newer-package", YOUNGER]
+    session.install(f"apache-airflow=={airflow}", "--editable", ".[tests]", *pins)
