@@ -1,0 +1,66 @@
+"""Every kind of task that the gallery shows, and one that pushes what it is told to."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
+from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
+
+FOLDER = os.environ["KANDINSKY_OUTPUT_FOLDER"]
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1))
+def every_kind():
+    KandinskyTextToImageOperator(task_id="two", prompt="two newts", samples=2, seed=7)
+    KandinskyTextToImageOperator.partial(
+        task_id="mapped", deferrable=True, map_index_template="{{ task.prompt }}"
+    ).expand(prompt=["a cat", "a dog"])
+    KandinskyTextToImageBatchOperator(
+        task_id="batch", requests=["a lynx", "[blocked] a fox", "an owl"], on_item_failure="keep"
+    )
+    KandinskyTextToImageBatchOperator(
+        task_id="large_batch",
+        requests=[f"stamp {number}" for number in range(70)],
+        output_path=f"file://{FOLDER}/stamps",
+        max_xcom_items=10,
+    )
+    KandinskyTextToImageOperator(task_id="failed", prompt="[blocked] a wolf")
+    KandinskyTextToImageOperator(task_id="stored", prompt="a heron", output_path=f"file://{FOLDER}/herons", samples=2)
+    KandinskyTextToImageOperator(task_id="markup", prompt='<img src=x onerror=alert(1)> "a\' b"')
+    submit = KandinskyTextToImageOperator(task_id="submit", prompt="a crane", wait_for_completion=False)
+    KandinskyJobSensor(task_id="wait", request_id=submit.output)
+
+    @task
+    def nothing_of_ours() -> str:
+        return "a report"
+
+    nothing_of_ours()
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1))
+def under_way():
+    KandinskyTextToImageOperator(task_id="paint", prompt="a slow snail", deferrable=True)
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1), params={"xcoms": {}})
+def any_xcoms():
+    @task
+    def push(ti: Any = None, params: Any = None) -> Any:
+        xcoms = dict(params["xcoms"])
+        result = xcoms.pop("return_value", None)
+        for key, value in xcoms.items():
+            ti.xcom_push(key=key, value=value)
+        return result
+
+    push()
+
+
+every_kind()
+under_way()
+any_xcoms()
