@@ -15,11 +15,13 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
     "hook-class-name": f"{_PACKAGE}.hooks.kandinsky.KandinskyHook",
     "hook-name": _NAME,
     "ui-field-behaviour": {
-        "hidden-fields": ["schema", "login", "port", "extra"],
+        "hidden-fields": ["schema", "login", "extra"],
         "relabeling": {"password": "API key", "host": "Base URL"},
         "placeholders": {
             "password": "SG_… (or leave empty and set SEGMIND_API_KEY)",
             "host": "https://api.segmind.com",
+            # Hidden it would be, but for their Test button, which takes an empty port for another one than the saved.
+            "port": "443 (Airflow 3.3.1 and 3.3.2 cannot test a connection without a port)",
         },
     },
     "conn-fields": {

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 API_KEY_VARIABLE = "SEGMIND_API_KEY"
+# Left out of the base URL, by which a purchase is recognised: to fill in the port later must not make it another one.
+_USUAL_PORTS = {"https": 443, "http": 80}
 
 
 def _split(value: Any) -> Any:
@@ -94,6 +96,6 @@ def _base_url(connection: Connection) -> str:
     place, slash, path = rest.partition("/")
     if place.count(":") > 1 and not place.startswith("["):
         place = f"[{place}]"  # an IPv6 address
-    if connection.port and ":" not in place.rpartition("]")[2]:
+    if connection.port not in (None, 0, _USUAL_PORTS.get(scheme)) and ":" not in place.rpartition("]")[2]:
         place = f"{place}:{connection.port}"
     return f"{scheme}://{place}{slash}{path}"

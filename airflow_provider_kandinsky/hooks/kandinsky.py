@@ -9,6 +9,7 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, amask_secret
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -48,6 +49,16 @@ class KandinskyHook(BaseHook):
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
         self._async_client: AsyncSegmindClient | None = None
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Read by Airflow before 3.2."""
+        return field_behaviour()
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Read by Airflow before 3.2."""
+        return form_widgets()
 
     def __enter__(self) -> Self:
         return self

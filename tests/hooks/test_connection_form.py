@@ -1,4 +1,4 @@
-"""The connection form, as Airflow's API server makes it for the UI: from the provider info alone."""
+"""The connection form, as Airflow's API server makes it for the UI: from the provider info alone, since 3.2."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ import sys
 from typing import Any
 
 import pytest
+from airflow import __version__ as airflow_version
+from packaging.version import Version
+
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE
+
+FROM_PROVIDER_INFO = Version(airflow_version) >= Version("3.2")
 
 PROBE = """
 import json, sys
@@ -17,18 +24,43 @@ imported = "airflow_provider_kandinsky.hooks.kandinsky" in sys.modules
 print("\\n" + json.dumps({"metas": metas, "imported": imported}))
 """
 
+# As Airflow before 3.2 does: with a stand-in for WTForms, and knowing nothing of the two sections of the provider info.
+PROBE_THE_HOOK = """
+import json, sys, types
+from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService as Service
+from airflow.providers_manager import ProvidersManager
+from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE, PROVIDER_INFO
+fields = ("StringField", "BooleanField", "IntegerField", "PasswordField")
+sys.modules["wtforms"] = types.SimpleNamespace(**{name: getattr(Service, f"Mock{name}") for name in fields})
+sections = ("conn-fields", "ui-field-behaviour")
+PROVIDER_INFO["connection-types"] = [{name: CONNECTION_TYPE[name] for name in CONNECTION_TYPE if name not in sections}]
+manager = ProvidersManager()
+extra = Service._convert_extra_fields(manager.connection_form_widgets)["kandinsky"]
+standard = Service._make_standard_fields(manager.field_behaviours["kandinsky"]).model_dump()
+print("\\n" + json.dumps({"standard_fields": standard, "extra_fields": extra}))
+"""
 
-@pytest.fixture(scope="module")
-def told() -> Any:
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
-    assert "kandinsky" not in done.stderr, "Airflow has something to say about the provider"
+
+def probe(script: str) -> Any:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    complaints = [line for line in done.stderr.splitlines() if "kandinsky" in line and "is deprecated" not in line]
+    assert not complaints, "Airflow has something to say about the provider"
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_the_type_is_listed_without_importing_the_hook(told: Any) -> None:
+@pytest.fixture(scope="module")
+def told() -> Any:
+    return probe(PROBE)
+
+
+@pytest.mark.skipif(not FROM_PROVIDER_INFO, reason="before 3.2 Airflow asks the hook")
+def test_the_hook_is_not_imported_for_it(told: Any) -> None:
+    assert not told["imported"]
+
+
+def test_the_type_is_listed(told: Any) -> None:
     (meta,) = told["metas"]
     assert meta["hook_name"] == "Kandinsky (Segmind)"
-    assert not told["imported"]
 
 
 def test_standard_fields_are_relabelled_or_hidden(told: Any) -> None:
@@ -36,7 +68,7 @@ def test_standard_fields_are_relabelled_or_hidden(told: Any) -> None:
     assert fields["password"]["title"] == "API key"
     assert fields["host"]["title"] == "Base URL"
     assert fields["host"]["placeholder"] == "https://api.segmind.com"
-    assert {name for name, field in fields.items() if field and field["hidden"]} == {"url_schema", "port", "login"}
+    assert {name for name, field in fields.items() if field and field["hidden"]} == {"url_schema", "login"}
 
 
 def test_extra_fields_have_labels_descriptions_and_types(told: Any) -> None:
@@ -45,5 +77,24 @@ def test_extra_fields_have_labels_descriptions_and_types(told: Any) -> None:
     for field in fields.values():
         assert field["schema"]["title"]
         assert field["description"]
-    assert fields["requests_per_minute"]["schema"]["type"] == ["number", "null"]
+    number = "number" if FROM_PROVIDER_INFO else "string"
+    assert fields["requests_per_minute"]["schema"]["type"] == [number, "null"]
     assert fields["allow_insecure"]["schema"]["type"] == ["boolean", "null"]
+
+
+def test_the_hook_tells_older_airflows_the_same(told: Any) -> None:
+    from_info = told["metas"][0]
+    from_hook = probe(PROBE_THE_HOOK)
+    assert from_hook["standard_fields"] == from_info["standard_fields"]
+    assert list(from_hook["extra_fields"]) == list(from_info["extra_fields"])
+    for name, field in from_hook["extra_fields"].items():
+        same = from_info["extra_fields"][name]
+        assert (field["schema"]["title"], field["description"]) == (same["schema"]["title"], same["description"])
+        # A number is text there, as their form has no field for numbers with a fraction.
+        assert field["schema"]["type"] == [same["schema"]["type"][0].replace("number", "string"), "null"]
+    assert from_hook["extra_fields"]["allow_insecure"]["value"] is False
+
+
+def test_hook_and_provider_info_give_the_type_the_same_names() -> None:
+    assert KandinskyHook.conn_type == CONNECTION_TYPE["connection-type"]
+    assert KandinskyHook.hook_name == CONNECTION_TYPE["hook-name"]
