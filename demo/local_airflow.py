@@ -193,6 +193,8 @@ class LocalAirflow(AirflowRest):
                 "base_url": self.base_url,
                 "workers": "1",
                 "secret_key": self._kept_secret("secret_key", secrets.token_urlsafe(32)),
+                # Airflow 3.0 tells XComs as what they are only if it is set up to; later ones always do.
+                "enable_xcom_deserialize_support": "True",
             },
             "api_auth": {"jwt_secret": self._kept_secret("jwt_secret", secrets.token_urlsafe(64))},
             # SQLite has one writer at a time; the others wait for it for a minute instead of five seconds.

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.common.sql.hooks.sql import DbApiHook
-from airflow.sdk import BaseHook, Param, dag, task
+from airflow.sdk import Connection, Param, dag, task
 
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
@@ -23,7 +23,7 @@ PRODUCTS = [(4711, "tea pot", "sea green"), (815, "desk lamp", "brass"), (1337, 
 
 
 def database() -> DbApiHook:
-    return BaseHook.get_hook(CONNECTION)
+    return Connection.get(CONNECTION).get_hook()
 
 
 @dag(
