@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +16,7 @@ from airflow.sdk import AssetAlias, BaseOperator
 
 from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink, image_link
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.storage import OutputPath, store
@@ -28,23 +29,38 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, output_path: str | None) -> list[str]:
+def deliver(
+    result: GenerationResult,
+    context: Context,
+    hook: KandinskyHook,
+    output_path: str | None,
+    *,
+    is_asked_again: bool = False,
+) -> list[str]:
     """Push what is told about a generation, store its pictures if asked to, and give what the task returns.
 
     :param output_path: where to store the pictures; see :class:`~.storage.OutputPath`.
+    :param is_asked_again: whether it was delivered before, so that it is not to be counted.
     :return: the pictures' URLs, in the service's order; with an ``output_path`` the URIs of the stored ones, and the
         URLs under XCom ``source_urls``.
     :raises ImageRefusedError: pictures came as bytes, which do not go into XCom, and there is no ``output_path``.
     """
-    log.info(in_words(result))
     ti = context["ti"]
     ti.xcom_push(key="generation", value=result.generation())
-    if output_path is None:
-        if result.has_image_data:
-            raise bytes_without_a_place(result.request_id)
-        _tell_outlets_of(result, result.urls, context)
-        return result.urls
-    ti.xcom_push(key="source_urls", value=result.urls)
+    uris = result.urls
+    if output_path is not None:
+        ti.xcom_push(key="source_urls", value=result.urls)
+        uris = _store(result, hook, output_path)
+    elif result.has_image_data:
+        raise bytes_without_a_place(result.request_id)
+    tell_outlets(context, {"request_ids": [result.request_id], "uris": uris, "cost": result.cost})
+    log.info(in_words(result, uris))
+    if not is_asked_again:
+        JobMetrics.of_task(ti, result.model).completed(result)
+    return uris
+
+
+def _store(result: GenerationResult, hook: KandinskyHook, output_path: str) -> list[str]:
     try:
         path = OutputPath(output_path, len(result.images))
     except BadRequestError as error:
@@ -53,12 +69,7 @@ def deliver(result: GenerationResult, context: Context, hook: KandinskyHook, out
     (uris,) = store([result], path, hook.settings.all_image_hosts)
     if isinstance(uris, KandinskyError):
         raise uris
-    _tell_outlets_of(result, uris, context)
     return uris
-
-
-def _tell_outlets_of(result: GenerationResult, uris: list[str], context: Context) -> None:
-    tell_outlets(context, {"request_ids": [result.request_id], "uris": uris, "cost": result.cost})
 
 
 def tell_outlets(context: Context, told: Mapping[str, Any]) -> None:
@@ -79,10 +90,14 @@ def bytes_without_a_place(request_id: str | None) -> ImageRefusedError:
     )
 
 
-def in_words(result: GenerationResult) -> str:
-    """One line for the log: which request, how many pictures, at what cost."""
+def in_words(result: GenerationResult, uris: Sequence[str]) -> str:
+    """One line for the log: which request, how many pictures, at what cost, and where they are.
+
+    :param uris: of the pictures.
+    """
     cost = "unknown" if result.cost is None else f"${result.cost:g}"
-    return f"Request {result.request_id} gave {len(result.images)} picture(s); cost: {cost}"
+    count = len(result.images)
+    return f"Request {result.request_id} gave {count} picture(s); cost: {cost}; to be found at {', '.join(uris)}"
 
 
 @dataclass(frozen=True, slots=True)

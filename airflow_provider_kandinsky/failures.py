@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import (
     ImageNotStoredError,
     ImageUnavailableError,
@@ -73,9 +74,11 @@ def error_for_xcom(error: KandinskyError) -> dict[str, str]:
 
 
 def _tell(error: KandinskyError, context: Context | None) -> None:
-    """Leave the error where a gallery, or the next task, finds it without reading logs."""
+    """Leave the error where a gallery, or the next task, finds it without reading logs, and count it."""
     if context is None:
         return
+    if not error.is_summary:
+        JobMetrics.of_task(context["ti"], getattr(context.get("task"), "model", None)).failed(error)
     try:
         context["ti"].xcom_push(key="error", value=error_for_xcom(error))
     except Exception:

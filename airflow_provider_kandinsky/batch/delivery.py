@@ -13,6 +13,7 @@ from airflow_provider_kandinsky.batch.items import Item, by_position
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.delivery import tell_outlets
 from airflow_provider_kandinsky.failures import error_for_xcom
+from airflow_provider_kandinsky.lineage import Lineage
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.storage import OutputPath, write
 
@@ -28,6 +29,8 @@ _MOST_NAMED: Final = 5
 class BatchItemsFailedError(KandinskyError):
     """Some items of a batch have failed, after all others were done."""
 
+    is_summary = True
+
 
 class BatchDelivery:
     """The end of a batch.
@@ -41,6 +44,7 @@ class BatchDelivery:
         self._purchases = purchases
         self._left_out = left_out
         self._with_uris = with_uris
+        self._manifest: str | None = None
         failures = by_position(purchases.items, self._failure)
         self._failures = {position: failure for position, failure in enumerate(failures) if failure is not None}
         #: One for each item that was asked for, in that order.
@@ -66,11 +70,14 @@ class BatchDelivery:
         """
         ti, counts = context["ti"], self.counts
         log.info("%(succeeded)d of %(items)d items are done, %(failed)d have failed; cost: $%(cost)g", counts)
+        if self._left_out is not None:
+            self._purchases.count_left_out(self._left_out)
         ti.xcom_push(key="counts", value=counts)
         told: dict[str, Any] = {"counts": counts, "cost": counts["cost"]}
         if output_path is not None:
-            told["manifest"] = self._write_manifest(context, output_path)
-            ti.xcom_push(key="manifest", value=told["manifest"])
+            told["manifest"] = self._manifest = self._write_manifest(context, output_path)
+            log.info("Each of them is told of in %s", self._manifest)
+            ti.xcom_push(key="manifest", value=self._manifest)
         if len(self.rows) > max_xcom_items:
             tell_outlets(context, told)
             return None
@@ -79,6 +86,21 @@ class BatchDelivery:
         told["uris"] = [url for row in rows for url in row["urls"]]
         tell_outlets(context, told)
         return self.rows
+
+    def lineage(self, model: str, *, with_rows: bool) -> Lineage:
+        """What the batch has made.
+
+        :param with_rows: whether to name each request and each picture, or the manifest alone.
+        """
+        if not with_rows:
+            return Lineage(model, self._purchases.cost(), [], [self._manifest] if self._manifest else [])
+        rows = [(item, self._row(item)) for item in self._purchases.items]
+        generations = [
+            {name: row[name] for name in ("request_id", "seed", "cost")}
+            | {"prompt": item.request.prompt, "error": row["error"] and row["error"]["type"]}
+            for item, row in rows
+        ]
+        return Lineage(model, self._purchases.cost(), generations, [url for _, row in rows for url in row["urls"]])
 
     def failure(self) -> BatchItemsFailedError | None:
         """Why the task has failed, if any item has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
+from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.arguments import (
@@ -39,7 +41,7 @@ from airflow_provider_kandinsky.submission import Purchase, Submission
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
-class KandinskyTextToImageOperator(BaseOperator):
+class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
     """Generate pictures from a prompt.
 
     Returns (XCom ``return_value``) the list of the pictures' URLs, in the service's order; with
@@ -148,24 +150,26 @@ class KandinskyTextToImageOperator(BaseOperator):
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
-        self._request_id = event["request_id"]
+        self._note_request(event["request_id"])
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return deliver(result_in_event(event, hook, self.model), context, hook, self.output_path)
+            return self._deliver(result_in_event(event, hook, self.model), context, hook)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, have one last look at the job."""
-        self._choose_seed(context)
+        if arguments := self._xcom(context, "arguments"):
+            # Templates may render to something else by now, and what is shown is to be what was sent.
+            self._take_arguments(arguments)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
-            ti = context["ti"]
-            request_id = ti.xcom_pull(task_ids=self.task_id, map_indexes=ti.map_index, key="request_id")
+            request_id = self._xcom(context, "request_id")
             if request_id is None:
                 raise
             self.log.warning("Waiting for request %s in the triggerer ended: %s", request_id, error)
+        self._note_request(request_id)
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
-            result = self._wait_here(hook, Purchase(request_id, ti.start_date.timestamp()), time.time())
-            return deliver(result, context, hook, self.output_path)
+            result = self._wait_here(hook, Purchase(request_id, context["ti"].start_date.timestamp()), time.time())
+            return self._deliver(result, context, hook)
 
     def on_kill(self) -> None:
         """Say what became of the money; the service has no call to cancel a job."""
@@ -177,7 +181,7 @@ class KandinskyTextToImageOperator(BaseOperator):
             request = self._request(context)
             context["ti"].xcom_push(key="arguments", value=request.payload())
             purchase = self._settle(hook, request, context)
-            self._request_id = purchase.request_id
+            self._note_request(purchase.request_id)
             context["ti"].xcom_push(key="request_id", value=purchase.request_id)
             if not self.wait_for_completion:
                 return purchase.request_id
@@ -189,7 +193,19 @@ class KandinskyTextToImageOperator(BaseOperator):
                 if self.deferrable:
                     self._defer_until(deadline, purchase, seed, context)
                 result = self._wait_here(hook, purchase, deadline)
-            return deliver(result.with_seed(seed), context, hook, self.output_path)
+            return self._deliver(result.with_seed(seed), context, hook, is_asked_again=purchase.is_asked_again)
+
+    def _note_request(self, request_id: str) -> None:
+        """Keep the id for what may be asked of this process later: what became of the money, and of lineage."""
+        self._request_id = request_id
+        self.lineage = Lineage.of_request(request_id, self.model, self.prompt)
+
+    def _deliver(
+        self, result: GenerationResult, context: Context, hook: KandinskyHook, *, is_asked_again: bool = False
+    ) -> list[str]:
+        uris = deliver(result, context, hook, self.output_path, is_asked_again=is_asked_again)
+        self.lineage = Lineage.of(result, uris, self.prompt)
+        return uris
 
     def _settle(self, hook: KandinskyHook, request: TextToImageRequest, context: Context) -> Purchase:
         submission = Submission(
@@ -215,6 +231,7 @@ class KandinskyTextToImageOperator(BaseOperator):
             ) from error
 
     def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float) -> GenerationResult:
+        self.log.info("Waiting for request %s here, for %.0f s at most", purchase.request_id, deadline - time.time())
         try:
             return hook.get_conn().follow(
                 purchase.request_id,
@@ -256,8 +273,10 @@ class KandinskyTextToImageOperator(BaseOperator):
         return failures_for_airflow(context, durable=JobLedger.of(context, durable=self.durable).is_kept)
 
     def _request(self, context: Context) -> TextToImageRequest:
-        """The request, from the rendered arguments."""
-        self._choose_seed(context)
+        """The request, from the rendered arguments and a seed of the task instance's own, if it was given none."""
+        if self.seed is None:
+            ti = context["ti"]
+            self.seed = seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
         request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
@@ -265,11 +284,14 @@ class KandinskyTextToImageOperator(BaseOperator):
             raise BadRequestError(BASE64_NEEDS_A_PLACE)
         return request
 
-    def _choose_seed(self, context: Context) -> None:
-        """Give the task instance a seed of its own, if it was given none."""
-        if self.seed is None:
-            ti = context["ti"]
-            self.seed = seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
+    def _take_arguments(self, payload: Mapping[str, Any]) -> None:
+        for name in GENERATION_ARGUMENTS:
+            setattr(self, name, payload.get(name))
+
+    def _xcom(self, context: Context, key: str) -> Any:
+        """What this try has pushed before it was deferred."""
+        ti = context["ti"]
+        return ti.xcom_pull(task_ids=self.task_id, map_indexes=ti.map_index, key=key)
 
     def _check_literals(self) -> None:
         """Check what is known before templates are rendered; the rest waits for :meth:`_request`."""

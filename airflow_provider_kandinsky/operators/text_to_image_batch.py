@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.capabilities import (
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import seed_of, store_of
+from airflow_provider_kandinsky.lineage import LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.arguments import (
@@ -59,7 +60,7 @@ OnItemFailure = Literal["fail", "keep"]
 _ON_ITEM_FAILURE: Final = ("fail", "keep")
 
 
-class KandinskyTextToImageBatchOperator(BaseOperator):
+class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
     """Generate pictures from many prompts, in one task and with one trigger.
 
     Returns (XCom ``return_value``) a list in the order of ``requests``, with a dict for each: ``urls`` (with an
@@ -288,6 +289,7 @@ class KandinskyTextToImageBatchOperator(BaseOperator):
     def _deliver(self, run: BatchRun, context: Context, output_path: OutputPath | None) -> list[dict[str, Any]] | None:
         delivery = BatchDelivery(run.purchases, run.stopped, with_uris=output_path is not None)
         rows = delivery.push(context, output_path, self.max_xcom_items)
+        self.lineage = delivery.lineage(self.model, with_rows=rows is not None)
         if self.on_item_failure == "fail" and (failure := delivery.failure()):
             raise failure
         return rows

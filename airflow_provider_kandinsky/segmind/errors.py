@@ -58,6 +58,8 @@ class KandinskyError(Exception):
     retryable: bool = False
     #: Whether money may have been spent on what failed.
     billing: Billing = Billing.NO
+    #: Whether it only sums up other errors.
+    is_summary: bool = False
     #: What a retry will do, as far as the caller has said so.
     advice: str = ""
 

@@ -13,13 +13,16 @@ from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_of_sensor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.polling import JobPoller
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
-class KandinskyJobSensor(BaseSensorOperator):
+class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
     """Wait until a job is finished and return its pictures' URLs, in the service's order.
 
     Meant for a job submitted by
@@ -59,10 +62,13 @@ class KandinskyJobSensor(BaseSensorOperator):
         self.kandinsky_conn_id = kandinsky_conn_id
         self.deferrable = deferrable
         self.output_path = output_path
+        self._last_trouble: type[KandinskyError] | None = None
 
     def execute(self, context: Context) -> Any:
         """Poke, or defer, as the arguments say."""
         if not self.deferrable:
+            if not self.reschedule:  # where each look is a process of its own, that would be a line for each
+                self.log.info("Waiting for request %s here, for %.0f s at most", self.request_id, self.timeout)
             return super().execute(context)
         now = time.time()
         delivery = TriggererDelivery.plan(self, context, self.output_path)
@@ -81,6 +87,7 @@ class KandinskyJobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
         poller = JobPoller(self.request_id, submitted_at=self._waiting_since(context), deadline=math.inf)
+        JobMetrics.of_task(context["ti"]).polled()
         with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             try:
                 poller.on_status(hook.get_status(self.request_id), time.time())
@@ -89,9 +96,11 @@ class KandinskyJobSensor(BaseSensorOperator):
                 result = hook.get_result(self.request_id)
             except KandinskyError as error:
                 poller.on_error(error, time.time())
-                self.log.info("Looking again later: %s", error)
+                if type(error) is not self._last_trouble:
+                    self.log.info("Looking again later: %s", error)
+                self._last_trouble = type(error)
                 return PokeReturnValue(is_done=False)
-            return PokeReturnValue(is_done=True, xcom_value=deliver(result, context, hook, self.output_path))
+            return PokeReturnValue(is_done=True, xcom_value=self._deliver(result, context, hook))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
         """Take up what the trigger found.
@@ -99,7 +108,13 @@ class KandinskyJobSensor(BaseSensorOperator):
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
         with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return deliver(result_in_event(event, hook), context, hook, self.output_path)
+            return self._deliver(result_in_event(event, hook), context, hook)
+
+    def _deliver(self, result: GenerationResult, context: Context, hook: KandinskyHook) -> list[str]:
+        self.lineage = Lineage.of_request(self.request_id)
+        uris = deliver(result, context, hook, self.output_path)
+        self.lineage = Lineage.of(result, uris)
+        return uris
 
     @staticmethod
     def _waiting_since(context: Context) -> float:

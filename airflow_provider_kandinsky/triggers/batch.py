@@ -93,6 +93,7 @@ class KandinskyBatchTrigger(BaseTrigger):
         """Wait, and fire once, with what became of all."""
         loop = asyncio.get_running_loop()
         earliest = loop.time() + job_trigger.HOLD_BACK
+        self.log.info("Waiting for %d requests of a batch", len(self.jobs))
         outcomes = await watch(self.jobs, self._follow)
         await asyncio.sleep(earliest - loop.time())
         yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]  # Airflow's class is not typed

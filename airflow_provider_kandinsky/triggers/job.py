@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
+from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
@@ -87,6 +89,7 @@ class KandinskyJobTrigger(BaseTrigger):
         """Wait, and fire once: end the task, or resume it."""
         loop = asyncio.get_running_loop()
         earliest = loop.time() + HOLD_BACK
+        self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, self.deadline - time.time())
         found: GenerationResult | KandinskyError
         try:
             found = await follow_with_shared_client(
@@ -120,7 +123,8 @@ class KandinskyJobTrigger(BaseTrigger):
             # Whatever an XCom backend may raise: the result is in hand, and there is another way to deliver it.
             self.log.exception("The result of request %s could not be written here; a worker will", self.request_id)
             return False
-        self.log.info(in_words(result))
+        self.log.info(in_words(result, result.urls))
+        await asyncio.to_thread(JobMetrics.of_trigger(ti, self.model).completed, result)
         return True
 
     async def on_kill(self) -> None:
