@@ -31,7 +31,9 @@ python_use_unqualified_type_names = True
 # Every name in a docstring has to lead somewhere, but for what is documented elsewhere, or for nobody but us.
 nitpicky = True
 _elsewhere = r"(airflow|collections|datetime|enum|httpx|pathlib|pydantic|pydantic_core|socket|types|weakref)\..*"
-_not_public = r"(airflow_provider_kandinsky)?\.?(segmind\.)?(calls|completion_times|delivery|pacing|past_purchases|shell|wire)(\..*)?"
+_not_public = (
+    r"(airflow_provider_kandinsky\.|\.)?(segmind\.)?(calls|completion_times|delivery|past_purchases|shell|wire)(\..*)?"
+)
 _imported_only_for_types = r"(Connection|Context|AirflowFailException|AirflowSensorTimeout)"
 nitpick_ignore_regex = [("py:.*", names) for names in (_elsewhere, _not_public, _imported_only_for_types)]
 

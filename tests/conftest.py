@@ -1,9 +1,16 @@
 """Airflow reads its home when it is imported, so it gets one of its own before any test module does that."""
 
+from __future__ import annotations
+
 import os
 import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
 
 _airflow_home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True)
 os.environ["AIRFLOW_HOME"] = _airflow_home.name
@@ -17,3 +24,32 @@ def _nothing_learned() -> None:
     from airflow_provider_kandinsky.segmind.completion_times import completion_times
 
     completion_times.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[S3FileSystem]:
+    from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield S3FileSystem(
+        key="nobody",
+        secret="none",
+        endpoint_url=f"http://{host}:{port}",
+        skip_instance_cache=True,
+        use_listings_cache=False,
+    )
+    server.stop()
+
+
+@pytest.fixture
+def s3(_s3: S3FileSystem) -> Iterator[S3FileSystem]:
+    """A local S3 behind the connection ``moto``, with a bucket named ``pictures``, which is empty."""
+    from airflow.sdk.io import attach
+
+    _s3.mkdir("pictures")
+    attach("s3", conn_id="moto", fs=_s3)
+    yield _s3
+    _s3.rm("pictures", recursive=True)

@@ -21,18 +21,19 @@ pytest() { "$DOCS_PYTHON" -m pytest "$@"; }
 
 airflow() {
     case "$1" in
-        standalone) stay "Airflow is ready" "$DOCS_AIRFLOW" "$@" ;;
+        # It calls itself by name.
+        standalone) PATH="${DOCS_AIRFLOW%/*}:$PATH" stay "Airflow is ready" "$DOCS_AIRFLOW" "$@" ;;
         *) "$DOCS_AIRFLOW" "$@" ;;
     esac
 }
 
 # What a reader leaves running in a terminal of its own: go on when it says that it is ready.
 stay() {
-    local ready="$1" log
-    log=$(mktemp)
+    local ready="$1" log deadline=$((SECONDS + 90))
+    log=$(mktemp --tmpdir="$HOME")
     "${@:2}" >"$log" 2>&1 &
     until grep -q "$ready" "$log"; do
-        kill -0 $! || { cat "$log"; return 1; }
+        kill -0 $! && [ $SECONDS -lt $deadline ] || { cat "$log"; return 1; }
         sleep 0.1
     done
     cat "$log"

@@ -38,7 +38,7 @@ def exported_connections() -> Iterator[Any]:
             yield pytest.param(block.text, id=str(block))
 
 
-@pytest.mark.parametrize("written", exported_connections())
+@pytest.mark.parametrize("written", list(exported_connections()))
 def test_connections_can_be_read(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_DOCUMENTED", written)
     monkeypatch.setenv("SEGMIND_API_KEY", "SG_your_key")

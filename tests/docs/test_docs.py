@@ -86,7 +86,7 @@ def test_the_table_of_errors_is_whole_and_true() -> None:
 
 def test_the_table_of_delays_is_the_policys() -> None:
     seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120}
-    told = {row[0].strip("`"): row[1] for row in rows("docs/retries.md", "A delay for each failure")}
+    told = {row[0].strip("`"): row[1] for row in rows("docs/how-to/retry.md", "A delay for each failure")}
     assert told.pop("all others") == "`retry_delay`"
     delays = {rule.exception.__name__: rule.retry_delay for rule in KANDINSKY_RETRY_POLICY.rules}
     assert {name: seconds[delay] for name, delay in told.items()} == {

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import segmind
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from airflow.sdk.io import attach
 from documentation import Block, blocks, blocks_of
+from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 
@@ -33,6 +36,15 @@ def here(code: str, folder: Path, sandbox: Sandbox) -> str:
 
 
 @pytest.fixture
+def vendors_sdk(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The client behind ``segmind.run()`` talks to the sandbox; it takes no address from anywhere."""
+    client = segmind.SegmindClient(base_url=f"{sandbox.url}/v1")
+    monkeypatch.setattr(segmind, "_default_client", client)
+    with client._client:
+        yield
+
+
+@pytest.fixture
 def dags_folder(airflow_home: Path) -> Iterator[Path]:
     """Where Airflow looks for DAGs: ``dag.test()`` runs no others."""
     folder = airflow_home / "dags"
@@ -49,27 +61,35 @@ def dag_in(folder: Path) -> DAG:
 
 
 @pytest.mark.xdist_group("docs")
+@pytest.mark.usefixtures("vendors_sdk")
 @pytest.mark.parametrize("block", DAGS, ids=str)
-def test_dags_paint(block: Block, sandbox: Sandbox, dags_folder: Path, tmp_path: Path) -> None:
+def test_dags_paint(block: Block, sandbox: Sandbox, s3: S3FileSystem, dags_folder: Path, tmp_path: Path) -> None:
+    attach("s3", conn_id="aws_default", fs=s3)
     (dags_folder / "documented.py").write_text(here(block.text, tmp_path, sandbox), encoding="utf-8")
     run = dag_in(dags_folder).test()
     assert run.state == "success"
     assert sandbox.submissions
+    assert bool(s3.find("pictures")) == ("s3://" in block.text)
 
 
 @pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize("block", TESTS, ids=str)
 def test_tests_pass(block: Block, airflow_home: Path, tmp_path: Path) -> None:
-    """In a pytest of their own, which has to find the fixture by itself, with the DAGs of the same page."""
+    """In an Airflow and a pytest of their own, which has to find the fixture by itself; with the DAGs of their page."""
     dags = tmp_path / "dags"
     dags.mkdir()
     for index, other in enumerate(each for each in DAGS if each.page == block.page):
         (dags / f"documented_{index}.py").write_text(other.text, encoding="utf-8")
     (tmp_path / "test_documented.py").write_text(block.text, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_documented.py")]
-    settings = {"AIRFLOW__CORE__DAGS_FOLDER": str(dags), "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "0"}
+    shutil.copy(airflow_home / "airflow.db", tmp_path)
     done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | settings, capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_documented.py"],
+        cwd=tmp_path,
+        env=os.environ | {"AIRFLOW_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{block.text.count('def test_')} passed" in done.stdout

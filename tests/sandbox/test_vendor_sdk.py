@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import import_module
 
+import httpx
 import pytest
 import segmind
 from sandbox_stand import MODEL
@@ -90,6 +91,27 @@ def test_an_expired_job(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
     with pytest.raises(segmind.SegmindError) as caught:
         job.wait(timeout=1, interval=0.02)
     assert caught.value.status == 404
+
+
+@pytest.mark.parametrize("status", [404, 429, 502])
+def test_one_bad_answer_loses_a_job_that_is_paid(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox, status: int):
+    """What docs/how-to/move-from-the-sdk.md says of it: the error does not name the job, and a retry buys another."""
+    kandinsky_sandbox.fault("status", status=status)
+    with pytest.raises(segmind.SegmindError) as caught:
+        sdk.run(MODEL, prompt="a cat")
+    (bought,) = kandinsky_sandbox.submissions
+    assert bought["request_id"] not in str(caught.value)
+    assert not hasattr(caught.value, "request_id")
+    kandinsky_sandbox.configure(latency=0)
+    assert sdk.run(MODEL, prompt="a cat")["status"] == "COMPLETED"
+    assert len(kandinsky_sandbox.submissions) == 2
+
+
+def test_a_lost_answer_loses_a_job_that_is_paid(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
+    kandinsky_sandbox.fault("submit", drop=True, after=True)
+    with pytest.raises(httpx.TransportError):
+        sdk.run(MODEL, prompt="a cat")
+    assert len(kandinsky_sandbox.submissions) == 1
 
 
 def test_the_history(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from airflow.sdk import ObjectStoragePath
-from airflow.sdk.io import attach
-from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 from task_instance import TaskInstance, cats, paint, paint_all
 
@@ -16,30 +13,6 @@ from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageNotStoredError
 
 PNG = b"\x89PNG"
-
-
-@pytest.fixture(scope="module")
-def _s3() -> Iterator[S3FileSystem]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield S3FileSystem(
-        key="nobody",
-        secret="none",
-        endpoint_url=f"http://{host}:{port}",
-        skip_instance_cache=True,
-        use_listings_cache=False,
-    )
-    server.stop()
-
-
-@pytest.fixture
-def s3(_s3: S3FileSystem) -> Iterator[S3FileSystem]:
-    """A bucket named ``pictures``, and empty."""
-    _s3.mkdir("pictures")
-    attach("s3", conn_id="moto", fs=_s3)
-    yield _s3
-    _s3.rm("pictures", recursive=True)
 
 
 def test_pictures_are_stored(sandbox: Sandbox, ti: TaskInstance, s3: S3FileSystem) -> None:
