@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "aget_connection",
     "amask_secret",
+    "determine_kwargs",
     "set_xcom",
     "stats_of_tasks",
     "stats_of_triggerer",
@@ -146,6 +148,15 @@ def stats_of_triggerer() -> Any:
     except ImportError:  # before Airflow 3.2
         return import_module("airflow.stats").Stats
     return Stats
+
+
+def determine_kwargs(function: Callable[..., Any], args: Collection[Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a task's context a function takes by name."""
+    try:
+        from airflow.sdk.bases.decorator import determine_kwargs as determine
+    except ImportError:  # before Airflow 3.2
+        determine = import_module("airflow.utils.operator_helpers").determine_kwargs
+    return dict(determine(function, args, context))
 
 
 def ui_has_plugin_tabs() -> bool:

@@ -70,10 +70,31 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
             "python-modules": [f"{_PACKAGE}.operators.text_to_image", f"{_PACKAGE}.operators.text_to_image_batch"],
         }
     ],
-    "sensors": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.job"]}],
+    "sensors": [
+        {"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.job", f"{_PACKAGE}.sensors.credits"]}
+    ],
     "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.kandinsky"]}],
     "triggers": [
-        {"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.triggers.job", f"{_PACKAGE}.triggers.batch"]}
+        {
+            "integration-name": _NAME,
+            "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("job", "batch", "credits")],
+        }
     ],
     "connection-types": [CONNECTION_TYPE],
+    "config": {
+        "kandinsky": {
+            "description": "What the Kandinsky provider tells of its tasks.",
+            "options": {
+                "lineage_includes_prompt": {
+                    "description": "Whether OpenLineage events hold the prompts. They leave Airflow with them.",
+                    "version_added": "0.1.0",
+                    "type": "boolean",
+                    "example": None,
+                    "default": "False",
+                }
+            },
+        }
+    },
+    "task-decorators": [{"name": "kandinsky", "class-name": f"{_PACKAGE}.decorators.kandinsky.kandinsky_task"}],
+    "extra-links": [f"{_PACKAGE}.links.kandinsky.KandinskyImageLink"],
 }

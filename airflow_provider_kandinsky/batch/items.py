@@ -89,18 +89,10 @@ def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[TextToImageRequest]
     requests, refusals = [], []
     for position, row in enumerate(rows):
         try:
-            requests.append(_request(row, defaults))
+            requests.append(TextToImageRequest.of(row, defaults))
         except BadRequestError as error:
             refusals.append(f"requests[{position}]: {error.message.removesuffix(' Nothing was submitted.')}")
     if refusals:
         more = f" And {len(refusals) - _MOST_REFUSALS} more." if len(refusals) > _MOST_REFUSALS else ""
         raise BadRequestError(f"{' '.join(refusals[:_MOST_REFUSALS])}{more} Nothing was submitted.")
     return requests
-
-
-def _request(row: Any, defaults: Mapping[str, Any]) -> TextToImageRequest:
-    if isinstance(row, str):
-        row = {"prompt": row}
-    if not isinstance(row, Mapping):
-        raise BadRequestError(f"{row!r:.200} is not allowed: it must be a prompt or a mapping of parameters.")
-    return TextToImageRequest.model_validate({**defaults, **row})

@@ -11,6 +11,14 @@ from typing import Any, NoReturn
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator, Context
 
+from airflow_provider_kandinsky.arguments import (
+    BACKSTOP,
+    BASE64_NEEDS_A_PLACE,
+    GENERATION_ARGUMENTS,
+    check_settings,
+    is_literal,
+    reset_trigger,
+)
 from airflow_provider_kandinsky.capabilities import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_for_airflow
@@ -19,14 +27,6 @@ from airflow_provider_kandinsky.ledger import JobLedger, seed_of
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.operators.arguments import (
-    BACKSTOP,
-    BASE64_NEEDS_A_PLACE,
-    GENERATION_ARGUMENTS,
-    check_settings,
-    is_literal,
-    reset_trigger,
-)
 from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
 from airflow_provider_kandinsky.segmind.schemas import (

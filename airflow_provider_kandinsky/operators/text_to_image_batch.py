@@ -14,6 +14,15 @@ from typing import Any, Final, Literal
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator, Context
 
+from airflow_provider_kandinsky.arguments import (
+    BACKSTOP,
+    BASE64_NEEDS_A_PLACE,
+    GENERATION_ARGUMENTS,
+    check_settings,
+    is_literal,
+    refused,
+    reset_trigger,
+)
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.items import Item, by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
@@ -30,15 +39,6 @@ from airflow_provider_kandinsky.ledger import seed_of, store_of
 from airflow_provider_kandinsky.lineage import LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.operators.arguments import (
-    BACKSTOP,
-    BASE64_NEEDS_A_PLACE,
-    GENERATION_ARGUMENTS,
-    check_settings,
-    is_literal,
-    refused,
-    reset_trigger,
-)
 from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
@@ -291,6 +291,9 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         rows = delivery.push(context, output_path, self.max_xcom_items)
         self.lineage = delivery.lineage(self.model, with_rows=rows is not None)
         if self.on_item_failure == "fail" and (failure := delivery.failure()):
+            if rows is not None and self.do_xcom_push:
+                # Airflow pushes nothing of a task that fails, and most of this is paid for.
+                context["ti"].xcom_push(key="return_value", value=rows)
             raise failure
         return rows
 

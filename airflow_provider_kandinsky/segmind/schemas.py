@@ -132,6 +132,21 @@ class TextToImageRequest(BaseModel):
             reason = refusals(cls, error)
         raise BadRequestError(f"{reason}. Nothing was submitted.")
 
+    @classmethod
+    def of(cls, wanted: Any, defaults: Mapping[str, Any]) -> TextToImageRequest:
+        """Read what a user wants painted.
+
+        :param wanted: a prompt, or a mapping of parameters.
+        :param defaults: the parameters that it does not name.
+        :raises BadRequestError: it is neither, or a parameter is refused.
+        """
+        if isinstance(wanted, str):
+            wanted = {"prompt": wanted}
+        if not isinstance(wanted, Mapping):
+            allowed = "a prompt or a mapping of parameters"
+            raise BadRequestError(f"{wanted!r:.200} is not allowed: it must be {allowed}. Nothing was submitted.")
+        return cls.model_validate({**defaults, **wanted})
+
     def payload(self) -> dict[str, Any]:
         """The JSON body: what was set, under the service's own names."""
         return self.model_dump(exclude_none=True)

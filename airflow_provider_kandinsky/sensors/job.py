@@ -10,6 +10,7 @@ from typing import Any
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
+from airflow_provider_kandinsky.arguments import BACKSTOP
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.failures import failures_of_sensor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -81,7 +82,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
                 delivery=delivery.to_dict() if delivery else None,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + timedelta(minutes=5),
+            timeout=timedelta(seconds=self.timeout) + BACKSTOP,
         )
 
     def poke(self, context: Context) -> PokeReturnValue:

@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers import job as job_trigger
+from airflow_provider_kandinsky.triggers.job import hold_back, outcome_for_event
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ async def watch(jobs: Iterable[WatchedJob], follow: Callable[[WatchedJob], Await
 
     async def outcome(job: WatchedJob) -> dict[str, Any]:
         try:
-            return job_trigger.outcome_for_event(await follow(job))
+            return outcome_for_event(await follow(job))
         except KandinskyError as error:
-            return job_trigger.outcome_for_event(error)
+            return outcome_for_event(error)
 
     watched = list(jobs)
     outcomes = await asyncio.gather(*map(outcome, watched))
@@ -91,11 +91,10 @@ class KandinskyBatchTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once, with what became of all."""
-        loop = asyncio.get_running_loop()
-        earliest = loop.time() + job_trigger.HOLD_BACK
+        started = asyncio.get_running_loop().time()
         self.log.info("Waiting for %d requests of a batch", len(self.jobs))
         outcomes = await watch(self.jobs, self._follow)
-        await asyncio.sleep(earliest - loop.time())
+        await hold_back(started)
         yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _follow(self, job: WatchedJob) -> GenerationResult:

@@ -87,8 +87,7 @@ class KandinskyJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: end the task, or resume it."""
-        loop = asyncio.get_running_loop()
-        earliest = loop.time() + HOLD_BACK
+        started = asyncio.get_running_loop().time()
         self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, self.deadline - time.time())
         found: GenerationResult | KandinskyError
         try:
@@ -107,7 +106,7 @@ class KandinskyJobTrigger(BaseTrigger):
             if await self._deliver(found):
                 yield TaskSuccessEvent()
                 return
-        await asyncio.sleep(earliest - loop.time())
+        await hold_back(started)
         event = {"request_id": self.request_id, "seed": self.seed} | outcome_for_event(found)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
@@ -131,6 +130,14 @@ class KandinskyJobTrigger(BaseTrigger):
         """Say what became of the money. Nothing is cancelled: the service cannot, and another triggerer may have
         taken this job over while it is still wanted."""
         self.log.warning("Request %s is no longer waited for here; it may still be billed", self.request_id)
+
+
+async def hold_back(started: float) -> None:
+    """Wait until an event may be fired; see :data:`HOLD_BACK`.
+
+    :param started: when the trigger was, by the event loop's clock.
+    """
+    await asyncio.sleep(started + HOLD_BACK - asyncio.get_running_loop().time())
 
 
 def outcome_for_event(found: GenerationResult | KandinskyError) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the operators' arguments have in common."""
+"""What the arguments of the tasks have in common."""
 
 from __future__ import annotations
 

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
+from airflow_names import AirflowSkipException, TaskDeferred
+from task_instance import TaskInstance
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
+from airflow_provider_kandinsky.triggers.credits import KandinskyCreditsTrigger
+
+
+def wait_for(minimum_credits: Any, **arguments: Any) -> KandinskyCreditsSensor:
+    defaults = {"task_id": "paint", "dag": DAG("gallery"), "poke_interval": 0.05, "timeout": 5}
+    return KandinskyCreditsSensor(minimum_credits=minimum_credits, **defaults | arguments)
+
+
+both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+
+
+@both_ways
+def test_enough_is_enough_at_once(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.configure(credits=3, free_credits=2)
+    assert ti.run(wait_for("5", deferrable=deferrable)) == 5
+    assert ti.deferrals == 0
+    assert sandbox.count_calls() == sandbox.count_calls("credits") == 1
+
+
+@both_ways
+def test_it_waits_for_a_refill_and_through_what_may_pass(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.configure(credits=9.5)
+    sandbox.fault("credits", body={"credits": 2})
+    sandbox.fault("credits", status=500)
+    sandbox.fault("credits", drop=True)
+    sandbox.fault("credits", body="<html>")
+    assert ti.run(wait_for(9, deferrable=deferrable)) == 9.5
+    assert ti.deferrals == deferrable
+
+
+@both_ways
+def test_an_account_without_a_record_has_no_credits(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.configure(credits=None)
+    with pytest.raises(AirflowSensorTimeout):
+        ti.run(wait_for(1, timeout=0.2, deferrable=deferrable))
+
+
+def test_the_end_of_a_deferred_wait_says_what_was_left(sandbox: Sandbox, ti: TaskInstance) -> None:
+    sandbox.configure(credits=1.5)
+    with pytest.raises(
+        AirflowSensorTimeout, match=r"not the 9 credits .* within 0.2 s: 1.5 are left. Nothing was bought"
+    ):
+        ti.run(wait_for(9, timeout=0.2, deferrable=True))
+    with pytest.raises(AirflowSkipException):
+        ti.run(wait_for(9, timeout=0.2, deferrable=True, soft_fail=True))
+
+
+@both_ways
+def test_a_bad_key_ends_the_wait(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    if deferrable:
+        sandbox.fault("credits", status=503)
+    sandbox.fault("credits", status=401, body={"error": "Invalid API key"}, times=9)
+    with pytest.raises(AirflowFailException, match="HTTP 401"):
+        ti.run(wait_for(1, deferrable=deferrable))
+    assert ti.pushed["error"]["type"] == "AuthenticationError"
+
+
+@pytest.mark.parametrize("minimum", [-1, float("nan"), True, "many"])
+def test_a_bad_minimum_is_refused_before_anything_is_asked(sandbox: Sandbox, ti: TaskInstance, minimum: Any) -> None:
+    with pytest.raises(AirflowFailException, match=f"minimum_credits={minimum!r} is not allowed.*0 or more"):
+        wait_for(minimum)
+    templated = wait_for("{{ params.minimum }}")
+    templated.minimum_credits = minimum
+    with pytest.raises(AirflowFailException, match=f"minimum_credits={minimum!r} is not allowed.*0 or more"):
+        ti.run(templated)
+    assert sandbox.count_calls() == 0
+
+
+def test_the_deferral_holds_numbers_and_an_absolute_deadline(sandbox: Sandbox, ti: TaskInstance) -> None:
+    sandbox.configure(credits=1)
+    with pytest.raises(TaskDeferred) as deferred:
+        wait_for(9, deferrable=True, timeout=60).execute(ti.context)
+    _, kwargs = deferred.value.trigger.serialize()
+    assert kwargs.pop("deadline") == pytest.approx(time.time() + 60, abs=5)
+    assert kwargs == {"minimum_credits": 9.0, "kandinsky_conn_id": "kandinsky_default", "poke_interval": 0.05}
+
+
+def test_a_trigger_with_arguments_of_another_version_runs(sandbox: Sandbox) -> None:
+    async def fire() -> Any:
+        return [event.payload async for event in KandinskyCreditsTrigger(1, something_new=1).run()]
+
+    assert asyncio.run(fire()) == [{"credits": 100.0}]
