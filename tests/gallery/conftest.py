@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
-import httpx
 import pytest
+from visitor import Visitor, visitor
 from without_xcoms import ENVIRONMENT, WITHOUT_XCOMS
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
@@ -36,39 +34,15 @@ def airflow(sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.Temp
     shutil.copytree(Path(__file__).with_name("dags"), home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     env = ENVIRONMENT | {
         "AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection(),
+        "AIRFLOW_CONN_TRUSTING": sandbox.connection(image_hosts="elsewhere.example"),
+        # Without a key, and another with everything but the right type.
+        "AIRFLOW_CONN_KEYLESS": '{"conn_type": "kandinsky", "host": "https://elsewhere.example"}',
+        "AIRFLOW_CONN_DATABASE": '{"conn_type": "http", "host": "https://elsewhere.example", "password": "x"}',
+        "AIRFLOW_CONN_BROKEN": '{"conn_type": "kandinsky", "extra": {"image_hosts": 5}}',
         "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
     }
     with LocalAirflow(home, parallelism=2, env=env, users=USERS) as airflow:
         yield airflow
-
-
-@dataclass
-class Visitor:
-    """Somebody who has logged in, or not, and asks for pages as a browser does."""
-
-    http: httpx.Client
-
-    def get(self, dag_id: str, run_id: str, *path: object, **params: object) -> httpx.Response:
-        """Ask for something of a run."""
-        parts = "/".join(quote(str(part), safe="") for part in path)
-        run = f"/kandinsky-gallery/dags/{quote(dag_id)}/runs/{quote(run_id, safe='')}"
-        return self.http.get(f"{run}/{parts}" if parts else run, params=params)
-
-    def task(self, dag_id: str, run_id: str, task_id: str, map_index: object = "{MAP_INDEX}", **params: object) -> str:
-        """The page of a task, which is to be there."""
-        answer = self.get(dag_id, run_id, "tasks", task_id, map_index, **params)
-        assert answer.status_code == 200, answer.text
-        return answer.text
-
-
-def visitor(airflow: LocalAirflow, user: str | None) -> Visitor:
-    """The cookie is the one that the UI has."""
-    cookies = {}
-    if user:
-        login = {"username": user, "password": airflow.passwords[user]}
-        answer = httpx.post(f"{airflow.base_url}/auth/token", json=login, trust_env=False).raise_for_status()
-        cookies["_token"] = answer.json()["access_token"]
-    return Visitor(httpx.Client(base_url=airflow.base_url, cookies=cookies, timeout=30, trust_env=False))
 
 
 @pytest.fixture(scope="session")

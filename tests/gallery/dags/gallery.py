@@ -6,7 +6,7 @@ import os
 from datetime import datetime
 from typing import Any
 
-from airflow.sdk import dag, task
+from airflow.sdk import BaseOperator, Context, dag, task
 
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
@@ -48,17 +48,26 @@ def under_way():
     KandinskyTextToImageOperator(task_id="paint", prompt="a slow snail", deferrable=True)
 
 
-@dag(schedule=None, start_date=datetime(2026, 1, 1), params={"xcoms": {}})
-def any_xcoms():
-    @task
-    def push(ti: Any = None, params: Any = None) -> Any:
-        xcoms = dict(params["xcoms"])
+class PushXComs(BaseOperator):
+    """Pushes what it is told to, and has, like any task of anybody, a field of that name."""
+
+    template_fields = ("kandinsky_conn_id",)
+
+    def __init__(self, kandinsky_conn_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kandinsky_conn_id = kandinsky_conn_id
+
+    def execute(self, context: Context) -> Any:
+        xcoms = dict(context["params"]["xcoms"])
         result = xcoms.pop("return_value", None)
         for key, value in xcoms.items():
-            ti.xcom_push(key=key, value=value)
+            context["ti"].xcom_push(key=key, value=value)
         return result
 
-    push()
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1), params={"xcoms": {}, "conn_id": "kandinsky_default"})
+def any_xcoms():
+    PushXComs(task_id="push", kandinsky_conn_id="{{ params.conn_id }}")
 
 
 every_kind()

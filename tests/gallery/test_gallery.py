@@ -1,0 +1,319 @@
+"""The gallery in a real Airflow's API server, asked over HTTP."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from visitor import Visitor
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from demo.local_airflow import LocalAirflow
+
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("gallery")]
+
+DAG = "every_kind"
+
+
+def sources(page: str) -> list[str]:
+    return [html.unescape(source) for source in re.findall(r'<img src="([^"]*)"', page)]
+
+
+def links(page: str) -> list[str]:
+    return [html.unescape(link) for link in re.findall(r'<a [^>]*?href="([^"]*)"', page)]
+
+
+def test_a_task_s_pictures(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "two")
+    generation = airflow.xcom(DAG, run_id, "two", "generation")
+    assert sources(page) == airflow.xcom(DAG, run_id, "two")
+    assert page.count('alt="two newts"') == 2
+    assert f"<code>{generation['request_id']}</code>" in page
+    assert "<dd>7</dd>" in page
+    assert "<dd>$0.02</dd>" in page
+    assert f"{generation['inference_time']:.1f} s" in page
+
+
+def test_a_run_s_pictures_are_grouped_by_task(admin: Visitor, run_id: str) -> None:
+    first, second = admin.get(DAG, run_id).text, admin.get(DAG, run_id, page=2).text
+    headings = re.findall(r"<h2>(.*?)</h2>", first + second)
+    # The large batch goes over two pages; a task that has nothing of ours has no heading.
+    assert sorted(set(headings)) == sorted(
+        ["two", "mapped", "batch", "large_batch", "failed", "stored", "markup", "submit", "wait"]
+    )
+    for page in (first, second):
+        # 2 + 2 mapped + 2 of the batch + 70 + 2 stored + markup + wait
+        assert "<dt>pictures</dt><dd>80</dd>" in page
+        assert "<dt>spent</dt><dd>$0.80</dd>" in page
+        assert "<dt>failed</dt><dd>2</dd>" in page
+    assert len(sources(first) + sources(second)) == 80
+
+
+def test_mapped_tasks_one_by_one_and_together(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    for index, prompt in enumerate(("a cat", "a dog")):
+        page = admin.task(DAG, run_id, "mapped", index)
+        assert sources(page) == airflow.xcom(DAG, run_id, "mapped", map_index=index)
+        assert f'alt="{prompt}"' in page
+        # The name that the DAG gives the map index.
+        assert f"mapped [{prompt}]" in page
+    assert len(sources(admin.task(DAG, run_id, "mapped"))) == 2
+
+
+def test_a_batch_has_a_card_for_each_item(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "batch")
+    rows = airflow.xcom(DAG, run_id, "batch")
+    assert sources(page) == [url for row in rows for url in row["urls"]]
+    assert re.findall(r'<p class="prompt" title="(.*?)">', page) == ["a lynx", "[blocked] a fox", "an owl"]
+    assert "ContentBlockedError" in page
+    assert html.escape(rows[1]["error"]["message"]) in page
+
+
+def test_a_failed_task_says_why(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "failed")
+    error = airflow.xcom(DAG, run_id, "failed", "error")
+    assert f"<strong>{error['type']}</strong>" in page
+    assert html.escape(error["message"]) in page
+    assert sources(page) == []
+
+
+def test_what_has_nothing_of_ours_says_so_kindly(admin: Visitor, run_id: str) -> None:
+    assert "There are no pictures here." in admin.task(DAG, run_id, "nothing_of_ours")
+
+
+def test_a_prompt_with_markup_stays_text(admin: Visitor, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "markup")
+    assert "<img src=x" not in page
+    escaped = "&lt;img src=x onerror=alert(1)&gt; &#34;a&#39; b&#34;"
+    # As text, as the title, and as the picture's description.
+    assert page.count(escaped) == 3
+
+
+def test_the_picture_s_page_leads_on(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    first = next(link for link in links(admin.task(DAG, run_id, "two")))
+    page = admin.http.get(first).text
+    urls = airflow.xcom(DAG, run_id, "two")
+    assert sources(page) == urls[:1]
+    assert '<h1 class="prompt">two newts</h1>' in page
+    assert f"<code>{urls[0]}</code>" in page
+    assert "1 of 2" in page
+    following = next(link for link in links(page) if link.endswith("/0/1"))
+    assert sources(admin.http.get(following).text) == urls[1:]
+    assert "2 newts" not in admin.http.get(links(page)[0]).text
+    # From the run's page it goes through the whole run, and back to the page it was on.
+    last = [link for link in links(admin.get(DAG, run_id, page=2).text) if "within=run" in link][-1]
+    page = admin.http.get(last).text
+    assert "80 of 80" in page
+    assert any(link.endswith("?page=2") for link in links(page))
+
+
+def test_pages_load_nothing_from_elsewhere(admin: Visitor, sandbox: Sandbox, run_id: str) -> None:
+    answer = admin.get(DAG, run_id, "tasks", "two", "{MAP_INDEX}")
+    policy = dict(each.partition(" ")[::2] for each in answer.headers["content-security-policy"].split("; "))
+    assert policy == {
+        "default-src": "'none'",
+        "img-src": f"'self' {sandbox.url}",
+        "style-src": "'self'",
+        "script-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'self'",
+    }
+    assert not re.search(r"<(style|script)>|\son\w+=|style=", answer.text)
+    assert answer.headers["cache-control"] == "no-store"
+    for name in ("gallery.css", "gallery.js", "theme.js"):
+        (address,) = re.findall(rf'"(/kandinsky-gallery/static/{re.escape(name)}[^"]*)"', answer.text)
+        assert admin.http.get(address).status_code == 200
+
+
+def test_stored_pictures_are_sent(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    uris = airflow.xcom(DAG, run_id, "stored")
+    page = admin.task(DAG, run_id, "stored")
+    assert len(sources(page)) == len(uris) == 2
+    for source, uri in zip(sources(page), uris, strict=True):
+        answer = admin.http.get(source)
+        assert answer.content == Path(uri.removeprefix("file://")).read_bytes()
+        assert answer.headers["content-type"] == "image/png"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"].startswith("private")
+        assert "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_stored_pictures_of_a_manifest_are_sent(admin: Visitor, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "large_batch", page=2)
+    assert "Page 2 of 2" in page
+    assert len(sources(page)) == 10
+    assert admin.http.get(sources(page)[-1]).content.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        [],
+        ["tasks", "two", "{MAP_INDEX}"],
+        ["tasks", "two", -1],
+        ["tasks", "two", -1, 0, 0],
+        ["tasks", "stored", -1, 0, 0, "file"],
+    ],
+)
+def test_only_for_those_who_may_read_the_xcoms(
+    path: list[object], admin: Visitor, without_xcoms: Visitor, stranger: Visitor, run_id: str
+) -> None:
+    assert admin.get(DAG, run_id, *path).status_code == 200
+    refused = without_xcoms.get(DAG, run_id, *path)
+    assert refused.status_code == 403
+    assert "You may not read the XComs of this DAG" in refused.text
+    unknown = stranger.get(DAG, run_id, *path)
+    assert unknown.status_code == 401
+    for answer in (refused, unknown):
+        assert "newts" not in answer.text
+        assert "heron" not in answer.text
+    # What is not there is refused in the same words.
+    assert without_xcoms.get(DAG, "no_such_run", *path).text == refused.text
+
+
+def test_without_the_xcoms_the_dag_itself_can_be_read(without_xcoms: Visitor, run_id: str) -> None:
+    path = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/two"
+    assert without_xcoms.http.get(path).status_code == 200
+    assert without_xcoms.http.get(f"{path}/xcomEntries/return_value").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ["tasks", "no_such_task", "{MAP_INDEX}"],
+        ["tasks", "two", 5],
+        ["tasks", "two", "x"],
+        ["tasks", "two", -1, 0, 2],
+        ["tasks", "two", -1, 0, -1],
+        ["tasks", "two", -1, 1, 0],
+        ["tasks", "two", -1, 0, 0, "file"],
+        ["tasks", "stored", -1, 0, 2, "file"],
+        ["tasks", "stored", -1, 0, -1, "file"],
+        ["tasks", "nothing_of_ours", -1, 0, 0, "file"],
+        ["no", "such", "page"],
+    ],
+)
+def test_what_is_not_there(path: list[object], admin: Visitor, run_id: str) -> None:
+    answer = admin.get(DAG, run_id, *path)
+    assert answer.status_code == 404
+    assert "There is nothing of that name." in answer.text
+
+
+def test_no_such_run_or_dag(admin: Visitor, run_id: str) -> None:
+    for dag_id, run in (("no_such_dag", run_id), (DAG, "no_such_run"), ("any_xcoms", run_id), ("~", run_id)):
+        assert admin.get(dag_id, run).status_code == 404
+        assert admin.get(dag_id, run, "tasks", "two", -1).status_code == 404
+
+
+def test_under_way_and_then_there(admin: Visitor, airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    sandbox.configure(latency=8)
+    run_id = airflow.trigger_dag("under_way")
+    deadline = time.monotonic() + 60
+    while "Submitted; the picture is not there yet." not in (page := admin.get("under_way", run_id).text):
+        assert time.monotonic() < deadline, page
+        time.sleep(0.2)
+    (submission,) = [each for each in sandbox.submissions if each["payload"]["prompt"] == "a slow snail"]
+    assert submission["request_id"] in page
+    assert "<dt>under way</dt><dd>1</dd>" in page
+    assert "data-under-way" in page
+    assert airflow.wait_for_run("under_way", run_id) == "success"
+    page = admin.get("under_way", run_id).text
+    assert len(sources(page)) == 1
+    assert "data-under-way" not in page
+    sandbox.configure(latency=0.2)
+
+
+GENERATION = {"request_id": "r-1", "model": "m", "seed": 7, "cost": 0.01}
+
+
+def pushed(airflow: LocalAirflow, conn_id: str = "kandinsky_default", **xcoms: Any) -> str:
+    run_id = airflow.trigger_dag("any_xcoms", {"xcoms": xcoms, "conn_id": conn_id})
+    assert airflow.wait_for_run("any_xcoms", run_id) == "success"
+    return run_id
+
+
+def test_no_file_but_a_picture_leaves_the_api_server(
+    admin: Visitor, airflow: LocalAirflow, output_folder: Path
+) -> None:
+    (output_folder / "notes.png").write_text("only the name is a picture's")
+    (output_folder / "script.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
+    with (output_folder / "huge.png").open("wb") as huge:
+        huge.write(b"\x89PNG\r\n\x1a\n")
+        huge.truncate(32 * 2**20 + 1)
+    uris = [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "file:///dev/zero",
+        f"file://{output_folder}",
+        f"file://{output_folder}/notes.png",
+        f"file://{output_folder}/script.svg",
+        f"file://{output_folder}/huge.png",
+        f"file://{output_folder}/not_there.png",
+        "s3://bucket/1.png",
+        "no_such_scheme://x/1.png",
+        "javascript://x/%0aalert(1)",
+    ]
+    run_id = pushed(airflow, generation=GENERATION, return_value=uris)
+    page = admin.task("any_xcoms", run_id, "push")
+    assert not [link for link in links(page) if not link.startswith("/kandinsky-gallery/")]
+    for index, source in enumerate(sources(page)):
+        answer = admin.http.get(source)
+        assert answer.status_code == 404, uris[index]
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "root:" not in answer.text
+        assert "only the name" not in answer.text
+
+
+@pytest.mark.parametrize("conn_id", ["kandinsky_default", "database", "broken", "no_such_connection"])
+def test_no_picture_is_loaded_from_other_hosts(conn_id: str, admin: Visitor, airflow: LocalAirflow) -> None:
+    run_id = pushed(airflow, conn_id, generation=GENERATION, return_value=["https://elsewhere.example/1.png"])
+    answer = admin.get("any_xcoms", run_id)
+    assert sources(answer.text) == []
+    assert "Not shown: it is not at a host that pictures may come from" in answer.text
+    assert "elsewhere.example" not in answer.headers["content-security-policy"]
+    assert "elsewhere.example" not in answer.text
+
+
+@pytest.mark.parametrize("conn_id", ["trusting", "keyless"])
+def test_the_task_s_own_connection_tells_the_hosts(conn_id: str, admin: Visitor, airflow: LocalAirflow) -> None:
+    run_id = pushed(airflow, conn_id, generation=GENERATION, return_value=["https://elsewhere.example/1.png"])
+    answer = admin.get("any_xcoms", run_id)
+    assert sources(answer.text) == ["https://elsewhere.example/1.png"]
+    assert "img-src 'self' https://elsewhere.example;" in answer.headers["content-security-policy"]
+
+
+def test_markup_in_any_field_stays_text(admin: Visitor, airflow: LocalAirflow) -> None:
+    evil = "\"'><script>alert(1)</script>"
+    run_id = pushed(
+        airflow,
+        arguments={"prompt": evil, "scheduler": evil, "seed": 7},
+        generation=GENERATION | {"request_id": evil},
+        error={"type": evil, "message": f"{evil} [billed: no]"},
+        return_value=["http://127.0.0.1:1/" + evil, "file:///" + evil],
+    )
+    page = admin.get("any_xcoms", run_id).text
+    assert "&lt;script&gt;" in page
+    for link in {link for link in links(page) if "/tasks/" in link}:
+        page += admin.http.get(link).text
+    assert "<script>alert" not in page
+    assert "onerror" not in page
+
+
+def test_the_tabs_are_told_to_the_ui(admin: Visitor) -> None:
+    plugins = admin.http.get("/api/v2/plugins").json()["plugins"]
+    (ours,) = [plugin for plugin in plugins if plugin["name"] == "kandinsky_gallery"]
+    tabs = {view["destination"]: view["href"] for view in ours["external_views"]}
+    assert tabs == {
+        "dag_run": "kandinsky-gallery/dags/{DAG_ID}/runs/{RUN_ID}",
+        "task_instance": "kandinsky-gallery/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}",
+    }
+    assert admin.http.get("/api/v2/plugins/importErrors").json()["import_errors"] == []
+
+
+def test_nothing_went_wrong_on_the_way(airflow: LocalAirflow) -> None:
+    """Last, so that it speaks of all the others."""
+    assert "Traceback" not in airflow.log_file("api-server").read_text()
