@@ -11,7 +11,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+try:
+    from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+except ImportError as error:
+    raise ImportError(
+        "KANDINSKY_RETRY_POLICY needs the retry policies of Airflow 3.3; before, set retries and retry_delay alone"
+    ) from error
 
 from airflow_provider_kandinsky.segmind.errors import (
     JobFailedError,
@@ -22,6 +27,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 
+#: When the next try begins, by the type of the failure. How many tries there are is up to ``retries``.
 KANDINSKY_RETRY_POLICY: Final = ExceptionRetryPolicy(
     rules=[
         RetryRule(

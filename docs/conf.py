@@ -34,7 +34,7 @@ _elsewhere = r"(airflow|collections|datetime|enum|httpx|pathlib|pydantic|pydanti
 _not_public = (
     r"(airflow_provider_kandinsky\.|\.)?(segmind\.)?(calls|completion_times|delivery|past_purchases|shell|wire)(\..*)?"
 )
-_imported_only_for_types = r"(Connection|Context|AirflowFailException|AirflowSensorTimeout)"
+_imported_only_for_types = r"(Connection|Context|AirflowFailException|AirflowSensorTimeout|TaskDecorator)"
 nitpick_ignore_regex = [("py:.*", names) for names in (_elsewhere, _not_public, _imported_only_for_types)]
 
 html_theme = "furo"

@@ -17,6 +17,7 @@ from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToIm
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
 from airflow_provider_kandinsky.segmind import errors
+from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -99,13 +100,14 @@ def test_the_table_of_delays_is_the_policys() -> None:
     [
         ("docs/operator.md", "Arguments", KandinskyTextToImageOperator),
         ("docs/batch.md", "Arguments", KandinskyTextToImageBatchOperator),
-        ("docs/sensor.md", "Sensor", KandinskyJobSensor),
+        ("docs/sensor.md", "Job", KandinskyJobSensor),
+        ("docs/sensor.md", "Credits", KandinskyCreditsSensor),
     ],
 )
 def test_every_argument_is_told(page: str, heading: str, task_type: type) -> None:
     told = {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
     arguments = set(task_type.__init__.__kwdefaults__ or {}) | {
-        name for name in ("prompt", "requests", "request_id") if name in task_type.template_fields
+        name for name in ("prompt", "requests", "request_id", "minimum_credits") if name in task_type.template_fields
     }
     assert arguments - {"kwargs"} <= told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from documentation import PAGES, ROOT
+from sphinx.util.inventory import InventoryFile
+
+import airflow_provider_kandinsky
 
 LEFT_OVER = re.compile(r":(?:class|meth|func|attr|data|mod|exc|ref|param|raises|return)\b[^:]*:|``")
 EXTERNAL = re.compile(
@@ -44,6 +48,30 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
     assert len(files) > len(PAGES)
     asked = {str(file): EXTERNAL.findall(file.read_text(encoding="utf-8")) for file in files}
     assert {file: found for file, found in asked.items() if found} == {}
+
+
+def public_names() -> set[str]:
+    """Every public class and function of the modules that users name."""
+    package = Path(airflow_provider_kandinsky.__file__).parent
+    folders = ("operators", "sensors", "decorators", "triggers")
+    files = [file for folder in folders for file in (package / folder).glob("*.py")]
+    files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "sandbox/handle.py"]
+    files += [package / f"segmind/{name}.py" for name in ("client", "async_client", "schemas", "errors")]
+    names = {"airflow_provider_kandinsky.sandbox.pytest_plugin.kandinsky_sandbox"}
+    for file in files:
+        module = ".".join(file.relative_to(package.parent).with_suffix("").parts)
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not node.name.startswith("_"):
+                names.add(f"{module}.{node.name}")
+    return names
+
+
+@pytest.mark.xdist_group("site")
+def test_all_that_is_public_is_in_the_reference(site: Path) -> None:
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    told = {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
+    assert public_names() <= told
+    assert "airflow_provider_kandinsky.retry_policy.KANDINSKY_RETRY_POLICY" in told
 
 
 @pytest.mark.xdist_group("site")
