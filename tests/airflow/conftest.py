@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from statsd_socket import StatsdSocket
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
@@ -30,7 +31,17 @@ def output_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def airflow(_sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def statsd() -> Iterator[StatsdSocket]:
+    """Where :func:`airflow` tells its metrics of jobs."""
+    server = StatsdSocket()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    _sandbox: Sandbox, output_folder: Path, statsd: StatsdSocket, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
     """A running Airflow with the example DAGs, whose ``kandinsky_default`` leads to the sandbox.
 
     A test may add DAG files to its ``dags_folder``.
@@ -43,7 +54,7 @@ def airflow(_sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.Tem
         "AIRFLOW_CONN_PRODUCTS_DB": json.dumps({"conn_type": "sqlite", "host": str(output_folder / "products.db")}),
         "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
     }
-    with LocalAirflow(home, env=env) as airflow:
+    with LocalAirflow(home, env=env | statsd.settings) as airflow:
         yield airflow
 
 

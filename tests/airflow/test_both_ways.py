@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
+from statsd_socket import StatsdSocket
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
@@ -21,17 +23,41 @@ def xcoms(airflow: LocalAirflow, dag_id: str, run_id: str, instance: dict[str, A
     entries = airflow.api("GET", path, params={"map_index": map_index})["xcom_entries"]
     values = {entry["key"]: airflow.xcom(dag_id, run_id, task_id, entry["key"], map_index) for entry in entries}
     request_id = values.get("request_id") or values.get("generation", {}).get("request_id")
-    same = {key: repr(value).replace(str(request_id), "(request id)") for key, value in values.items()}
+    # The link leads to the run's gallery where there is no picture.
+    names = {str(request_id): "(request id)", f"/dags/{dag_id}/runs/{run_id}/": "/(run)/"}
+    same = {key: repr(value) for key, value in values.items()}
+    for name, stand_in in names.items():
+        same = {key: told.replace(name, stand_in) for key, told in same.items()}
     if "generation" in values:
         told = {"request_id", "inference_time", "queue_time"}
         same["generation"] = {key: value for key, value in values["generation"].items() if key not in told}
     return same
 
 
-def test_both_ways_are_one(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+#: What nine jobs come to, one of which gives three pictures.
+COUNTED = {
+    "kandinsky.submitted": 9, "kandinsky.completed": 9, "kandinsky.cost": 0.11,
+    "kandinsky.inference_time": 9, "kandinsky.queue_time": 9,
+}  # fmt: skip
+
+
+def counted(statsd: StatsdSocket) -> dict[str, dict[str, float]]:
+    """What was told to StatsD, summed up by DAG: of the timings, how many."""
+    sums: dict[str, Counter[str]] = {dag_id: Counter() for dag_id in WAYS}
+    for each in statsd.received():
+        sums[each.tags["dag_id"]][each.name] += each.value if each.kind == "c" else 1  # type: ignore[assignment]
+    return {dag_id: {name: round(value, 6) for name, value in sum_.items()} for dag_id, sum_ in sums.items()}
+
+
+def test_both_ways_are_one(airflow: LocalAirflow, sandbox: Sandbox, statsd: StatsdSocket) -> None:
+    statsd.received()  # of tests before this one
     runs = {dag_id: airflow.trigger_dag(dag_id) for dag_id in WAYS}
     states = {dag_id: airflow.wait_for_run(dag_id, run_id, timeout=240) for dag_id, run_id in runs.items()}
     assert states == dict.fromkeys(WAYS, "success")
+
+    for sums in counted(statsd).values():
+        assert sums.pop("kandinsky.polls") >= 9
+        assert sums == COUNTED
 
     left = {
         dag_id: {

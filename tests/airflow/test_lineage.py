@@ -1,0 +1,85 @@
+"""What arrives at OpenLineage, written by its own provider, from tasks of every kind in a real Airflow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from demo.local_airflow import LocalAirflow
+
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+
+DAGS = Path(__file__).with_name("lineage_dags")
+KEY = "SG_that_must_not_be_told_to_anyone"
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("openlineage") / "events.jsonl"
+
+
+@pytest.fixture(scope="module")
+def listening_airflow(
+    _sandbox: Sandbox, output_folder: Path, events: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
+    """An Airflow of its own: where a listener is, no task ends in the triggerer."""
+    home = tmp_path_factory.mktemp("listening")
+    shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    connection = json.loads(_sandbox.connection()) | {"password": KEY}
+    env = {
+        "AIRFLOW_CONN_KANDINSKY_DEFAULT": json.dumps(connection),
+        "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": str(events), "append": True}),
+    }
+    with LocalAirflow(home, env=env) as airflow:
+        yield airflow
+
+
+def test_openlineage_hears_of_requests_costs_and_pictures(
+    listening_airflow: LocalAirflow, sandbox: Sandbox, events: Path
+) -> None:
+    sandbox.configure(api_keys=[KEY])
+    run_id = listening_airflow.trigger_dag("heard_of")
+    assert listening_airflow.wait_for_run("heard_of", run_id, timeout=180) == "failed"
+
+    written = events.read_text(encoding="utf-8")
+    assert KEY not in written
+    assert "secret campaign" not in written
+    told = {}
+    for event in map(json.loads, written.splitlines()):
+        task_id = event["job"]["name"].partition(".")[2]
+        if task_id and event["eventType"] in ("COMPLETE", "FAIL"):
+            assert task_id not in told, "told twice"
+            told[task_id] = event
+    assert told.keys() == {"blocking", "deferred", "blocked", "submit", "wait", "batch"}
+    assert [task_id for task_id, event in told.items() if event["eventType"] == "FAIL"] == ["blocked"]
+
+    for task_id in ("blocking", "deferred", "wait"):
+        generation = listening_airflow.xcom("heard_of", run_id, task_id, "generation")
+        facet = told[task_id]["run"]["facets"]["kandinsky"]
+        assert facet["generations"] == [{name: generation[name] for name in ("request_id", "seed", "cost")}]
+        assert facet["cost"] == 0.01
+        assert outputs(told[task_id]) == listening_airflow.xcom("heard_of", run_id, task_id)
+    rows = listening_airflow.xcom("heard_of", run_id, "batch")
+    facet = told["batch"]["run"]["facets"]["kandinsky"]
+    assert [each["request_id"] for each in facet["generations"]] == [row["request_id"] for row in rows]
+    assert (facet["model"], facet["cost"]) == ("kandinsky2.1-txt2im", 0.02)
+    assert outputs(told["batch"]) == [row["urls"][0] for row in rows]
+    for task_id in ("submit", "blocked"):
+        request_id = listening_airflow.xcom("heard_of", run_id, task_id, "request_id")
+        assert told[task_id]["run"]["facets"]["kandinsky"]["generations"] == [{"request_id": request_id}]
+        assert outputs(told[task_id]) == []
+
+
+def outputs(event: dict[str, Any]) -> list[str]:
+    """The output datasets, as the URIs that they are named after."""
+    return [
+        f"file://{each['name']}" if each["namespace"] == "file" else f"{each['namespace']}/{each['name']}"
+        for each in event["outputs"]
+    ]
