@@ -76,13 +76,16 @@ def test_records_can_be_read(block: Block) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("ini"), ids=str)
-def test_settings_are_airflows(block: Block, tmp_path: Path) -> None:
-    """They are options that this Airflow knows, and it takes these values for them."""
+def test_settings_are_airflows(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are options that this Airflow knows, and it reads these values as what the options are."""
     settings = ConfigParser(interpolation=None)
     settings.read_string(block.text)
+    readers = {"boolean": conf.getboolean, "integer": conf.getint, "float": conf.getfloat}
     for section in settings.sections():
-        for option in settings[section]:
-            assert option in conf.configuration_description[section]["options"], f"[{section}] {option}"
+        for option, value in settings[section].items():
+            kind = conf.configuration_description[section]["options"][option]["type"]
+            monkeypatch.setenv(f"AIRFLOW__{section.upper()}__{option.upper()}", value)
+            assert str(readers.get(kind, conf.get)(section, option)) == value
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

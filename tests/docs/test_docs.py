@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -117,18 +118,26 @@ def test_every_field_of_the_connection_is_told() -> None:
     assert all(f"`{name}`" in told for name in set(ConnectionSettings.model_fields) - {"base_url", "api_key"})
 
 
+PACKAGE = Path(airflow_provider_kandinsky.__file__).parent
+
+
+def words_of(node: ast.expr) -> str:
+    """A string, with what is filled in left out as ``…``."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return re.sub(r"%[sdg]|%\.\d+f", "…", text)
+        case ast.JoinedStr(values=parts):
+            return "".join(words_of(part) if isinstance(part, ast.Constant) else "…" for part in parts)
+        case ast.BinOp(left=left, right=right):
+            return words_of(left) + words_of(right)
+    return "…"
+
+
 @cache
 def sentences() -> list[str]:
-    """Every string in the package, with what is filled in left out as ``…``."""
-    found = []
-    for module in Path(airflow_provider_kandinsky.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.append(re.sub(r"%[sd]", "…", node.value))
-            elif isinstance(node, ast.JoinedStr):
-                parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
-                found.append("".join(map(str, parts)))
-    return found
+    """Every string in the package."""
+    nodes = (node for file in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    return [words_of(node) for node in nodes if isinstance(node, (ast.Constant, ast.JoinedStr))]
 
 
 def messages() -> list[str]:
@@ -137,8 +146,33 @@ def messages() -> list[str]:
     return [message for cell in first_cells for message in re.findall(r"`([^`]+)`", cell)]
 
 
+def pattern_of(message: str) -> str:
+    # The text after the last colon is often put there by other code.
+    return ".*?".join(re.escape(piece) for piece in message.removesuffix(": …").split("…"))
+
+
 @pytest.mark.parametrize("message", messages())
 def test_quoted_messages_are_the_codes(message: str) -> None:
-    # The text after the last colon is often put there by other code.
-    pieces = ".*?".join(re.escape(piece) for piece in message.removesuffix(": …").split("…"))
-    assert any(re.search(pieces, sentence, re.DOTALL) for sentence in sentences())
+    assert any(re.search(pattern_of(message), sentence, re.DOTALL) for sentence in sentences())
+
+
+def told_to_users() -> Iterator[str]:
+    """The messages of errors and warnings, where they are written out. The gallery and the sandbox tell theirs on pages
+    of their own."""
+    told = {*error_types(), "LedgerError", "BatchItemsFailedError", "CostLimitError", "ImportError", "warning"}
+    told |= {"AirflowTaskTimeout", "AirflowSensorTimeout"}
+    for file in PACKAGE.rglob("*.py"):
+        if {"gallery", "sandbox"} & set(file.relative_to(PACKAGE).parts):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[first, *_]) if name in told:
+                    if any(character.isalpha() for character in words_of(first)):
+                        yield words_of(first)
+
+
+def test_troubleshooting_knows_every_message() -> None:
+    patterns = [re.compile(pattern_of(message), re.DOTALL) for message in messages()]
+    found = list(told_to_users())
+    assert len(found) > 40
+    assert [message for message in found if not any(pattern.search(message) for pattern in patterns)] == []
