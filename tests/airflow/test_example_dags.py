@@ -109,3 +109,21 @@ def test_product_pictures(airflow: LocalAirflow, sandbox: Sandbox, output_folder
     # What has a picture is not asked for again.
     run_dag(airflow, "kandinsky_product_pictures")
     assert len(sandbox.submissions) == 3
+
+
+def test_horoscopes(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    sandbox.configure(credits=2, free_credits=0.5)
+    dag_id = "kandinsky_horoscopes"
+    run_id = run_dag(airflow, dag_id)
+
+    assert airflow.xcom(dag_id, run_id, "credits_left") == 2.5
+    bought = {job["request_id"]: job["payload"] for job in sandbox.submissions}
+    assert len(bought) == 3
+    for index, (sign, steps) in enumerate([("Leo", 30), ("Virgo", 20), ("Pisces", 20)]):
+        payload = bought[airflow.xcom(dag_id, run_id, "paint", "request_id", map_index=index)]
+        assert payload["prompt"].startswith(f"{sign} as a constellation")
+        assert payload["num_inference_steps"] == steps
+        assert payload["negative_prompt"] == "text, letters"
+        assert payload == airflow.xcom(dag_id, run_id, "paint", "arguments", map_index=index)
+        [url] = airflow.xcom(dag_id, run_id, "paint", map_index=index)
+        assert_picture(url)

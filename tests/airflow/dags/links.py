@@ -1,0 +1,23 @@
+"""Where the link to the image leads."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.sdk import dag
+
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1))
+def links():
+    KandinskyTextToImageOperator(task_id="in_worker", prompt="a cat")
+    KandinskyTextToImageOperator(task_id="deferred", prompt="a cat", deferrable=True)
+    KandinskyTextToImageOperator.partial(task_id="mapped", deferrable=True).expand(prompt=["a cat", "[fail] cat"])
+    submit = KandinskyTextToImageOperator(task_id="submit", prompt="a cat", wait_for_completion=False)
+    KandinskyJobSensor(task_id="wait", request_id=submit.output, deferrable=True)
+    KandinskyJobSensor(task_id="poke", request_id=submit.output, poke_interval=1)
+
+
+links()

@@ -1,0 +1,54 @@
+"""What Airflow's API tells of a task beside its result: the link to the image, and the arguments that took effect."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from demo.local_airflow import LocalAirflow
+
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+
+
+def instance(airflow: LocalAirflow, run_id: str, task_id: str, map_index: int = -1, dag_id: str = "links") -> Any:
+    path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+    return airflow.api("GET", path if map_index < 0 else f"{path}/{map_index}")
+
+
+def link(airflow: LocalAirflow, run_id: str, task_id: str, map_index: int = -1) -> str:
+    path = f"/dags/links/dagRuns/{run_id}/taskInstances/{task_id}/links"
+    links: dict[str, str] = airflow.api("GET", path, params={"map_index": map_index})["extra_links"]
+    return links["Image"]
+
+
+def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_end(
+    airflow: LocalAirflow, sandbox: Sandbox
+) -> None:
+    sandbox.configure(latency=12)
+    run_id = airflow.trigger_dag("links")
+    gallery = f"{airflow.base_url}/dags/links/runs/{quote(run_id, safe='')}/tasks"
+
+    deadline = time.monotonic() + 60
+    while instance(airflow, run_id, "deferred")["state"] != "deferred":
+        assert time.monotonic() < deadline, airflow.task_instances("links", run_id)
+        time.sleep(0.2)
+    assert link(airflow, run_id, "deferred") == f"{gallery}/deferred/plugin/kandinsky-gallery"
+
+    assert airflow.wait_for_run("links", run_id) == "failed"
+    for task_id in ("in_worker", "deferred", "wait", "poke"):
+        assert link(airflow, run_id, task_id) == airflow.xcom("links", run_id, task_id)[0], task_id
+    assert link(airflow, run_id, "mapped", 0) == airflow.xcom("links", run_id, "mapped", map_index=0)[0]
+    assert link(airflow, run_id, "mapped", 1) == f"{gallery}/mapped/mapped/1/plugin/kandinsky-gallery"
+    assert link(airflow, run_id, "submit") == f"{gallery}/submit/plugin/kandinsky-gallery"
+    assert airflow.xcom("links", run_id, "mapped", "error", map_index=1)["type"] == "JobFailedError"
+
+    # In spite of its link the task has ended in the triggerer.
+    assert "TriggerEvent<'success'>" in airflow.task_log("links", run_id, "deferred")
+    seeds = {bought["request_id"]: bought["payload"]["seed"] for bought in sandbox.submissions}
+    for task_id in ("in_worker", "deferred", "submit"):
+        shown = instance(airflow, run_id, task_id)["rendered_fields"]
+        assert shown["seed"] == seeds[airflow.xcom("links", run_id, task_id, "request_id")], task_id
