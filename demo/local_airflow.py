@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Self
 
 import httpx
 from cryptography.fernet import Fernet
@@ -22,27 +23,25 @@ from cryptography.fernet import Fernet
 from demo.airflow_rest import AirflowRest
 from demo.process_session import ProcessSession
 
-Component = Literal["api-server", "scheduler", "dag-processor", "triggerer"]
-COMPONENTS: tuple[Component, ...] = get_args(Component)
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 # The rows by which the components report to the metadata database; the API server writes none.
-JOB_TYPES: dict[Component, str] = {
-    "scheduler": "SchedulerJob",
-    "dag-processor": "DagProcessorJob",
-    "triggerer": "TriggererJob",
-}
+JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "triggerer": "TriggererJob"}
 
 
 class LocalAirflow(AirflowRest):
-    """Airflow on SQLite with the LocalExecutor, bound to loopback, for one AIRFLOW_HOME.
+    """Airflow, bound to loopback, for one AIRFLOW_HOME; on SQLite with the LocalExecutor unless told otherwise.
 
     Not ``airflow standalone``, because a test has to kill the triggerer and leave the rest alone.
 
     :param home: the AIRFLOW_HOME; the database, the logs and the keys stay there.
+    :param components: what it is made of, by name; the second of a kind has a number, as in ``triggerer-2``.
     :param dags_folder: where the DAG files are; ``home/dags`` unless given.
     :param parallelism: how many tasks run at a time; each has its worker process.
     :param env: further environment variables of all components, such as ``AIRFLOW_CONN_KANDINSKY_DEFAULT`` or any
         ``AIRFLOW__SECTION__KEY``.
+    :param executor: what runs the tasks.
+    :param database: the URL of an empty metadata database; a SQLite file in the home unless given.
     :param users: the role of each user by name, ``""`` for none; their passwords are in :attr:`passwords`. The first
         one makes the calls of this object. Without users everybody is let in as an admin.
     :param template: where the empty, migrated database is kept, to be made once and copied by later instances.
@@ -55,6 +54,9 @@ class LocalAirflow(AirflowRest):
         dags_folder: Path | None = None,
         parallelism: int = 8,
         env: Mapping[str, str] | None = None,
+        components: Sequence[str] = COMPONENTS,
+        executor: str = "LocalExecutor",
+        database: str | None = None,
         users: Mapping[str, str] | None = None,
         template: Path | None = None,
     ) -> None:
@@ -63,17 +65,19 @@ class LocalAirflow(AirflowRest):
         self.port = free_port()
         self.passwords = {name: secrets.token_urlsafe(16) for name in users or ()}
         super().__init__(f"http://127.0.0.1:{self.port}", next(iter(self.passwords.items()), None))
+        self._components = components
+        self._database = database
         self._template = template
-        self._sessions: dict[Component, ProcessSession] = {}
-        self._started_at: dict[Component, datetime] = {}
+        self._sessions: dict[str, ProcessSession] = {}
+        self._started_at: dict[str, datetime] = {}
         for folder in (self.home / "logs", self.dags_folder):
             folder.mkdir(parents=True, exist_ok=True)
-        self.env = self._environment(parallelism) | self._who_may_log_in(users or {}) | dict(env or {})
+        self.env = self._environment(parallelism, executor) | self._who_may_log_in(users or {}) | dict(env or {})
 
     def __enter__(self) -> Self:
         try:
             self._create_database()
-            self.start(*COMPONENTS)
+            self.start(*self._components)
         except BaseException:
             self.stop()
             raise
@@ -84,24 +88,22 @@ class LocalAirflow(AirflowRest):
     ) -> None:
         self.stop()
 
-    def start(self, *components: Component, timeout: float = 90) -> None:
+    def start(self, *components: str, timeout: float = 90) -> None:
         """Start components and wait until each has reported for duty.
 
+        :param components: their names.
         :param timeout: seconds to wait for all of them.
         """
         for component in components:
             if component in self._sessions and self._sessions[component].pids():
                 raise RuntimeError(f"the {component} is running already")
-            options = ["--host", "127.0.0.1"] if component == "api-server" else []
-            # Without log servers: all logs lie in this home, where the API server reads them itself.
-            options += ["--skip-serve-logs"] if component in ("scheduler", "triggerer") else []
             self._started_at[component] = datetime.now(UTC)
             self._sessions[component] = ProcessSession(
-                _airflow(component, *options), self.log_file(component), self.env
+                _airflow(*self._arguments(component)), self.log_file(component), self.env
             )
         self._wait_until_ready(components, timeout)
 
-    def kill(self, component: Component) -> None:
+    def kill(self, component: str) -> None:
         """Kill a component with everything it started, as a crash of its machine would."""
         self._sessions[component].kill()
 
@@ -116,11 +118,11 @@ class LocalAirflow(AirflowRest):
         for session in self._sessions.values():
             session.stop(max(0.0, deadline - time.monotonic()))
 
-    def pids(self, component: Component) -> list[int]:
+    def pids(self, component: str) -> list[int]:
         """Return the pids of a component and of everything it started."""
         return self._sessions[component].pids()
 
-    def log_file(self, component: Component) -> Path:
+    def log_file(self, component: str) -> Path:
         """Return where a component's own output goes; task logs are in ``home/logs`` too, in folders by DAG."""
         return self.home / "logs" / f"{component}.log"
 
@@ -131,7 +133,18 @@ class LocalAirflow(AirflowRest):
             raise RuntimeError(f"airflow {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
+    def _arguments(self, component: str) -> list[str]:
+        """The arguments of the ``airflow`` command that is this component."""
+        kind = _kind(component)
+        if kind == "api-server":
+            return [kind, "--host", "127.0.0.1"]
+        # Without log servers: all logs lie in this home, where the API server reads them itself.
+        return [kind, "--skip-serve-logs"] if kind in ("scheduler", "triggerer") else [kind]
+
     def _create_database(self) -> None:
+        if self._database:
+            self.command("db", "migrate")
+            return
         database = self.home / "airflow.db"
         if database.exists():
             return
@@ -145,7 +158,7 @@ class LocalAirflow(AirflowRest):
             shutil.copy(database, unfinished)
             unfinished.rename(self._template)
 
-    def _wait_until_ready(self, components: tuple[Component, ...], timeout: float) -> None:
+    def _wait_until_ready(self, components: Sequence[str], timeout: float) -> None:
         deadline = time.monotonic() + timeout
         waiting = list(components)
         while waiting := [component for component in waiting if not self._is_ready(component)]:
@@ -158,18 +171,22 @@ class LocalAirflow(AirflowRest):
                 raise TimeoutError(f"not ready after {timeout:.0f} s: {', '.join(waiting)}\n{tails}")
             time.sleep(0.1)
 
-    def _is_ready(self, component: Component) -> bool:
+    def _is_ready(self, component: str) -> bool:
+        kind = _kind(component)
         try:
-            if component == "api-server":
+            if kind == "api-server":
                 return self._http.get("/api/v2/version").is_success
-            jobs = self.api("GET", "/jobs", params={"job_type": JOB_TYPES[component], "order_by": "-start_date"})
+            jobs = self.api("GET", "/jobs", params={"job_type": JOB_TYPES[kind], "order_by": "-start_date"})
         except httpx.TransportError:
             return False
-        # By its own row: for half a minute after a crash the health page still counts the dead one's heartbeat.
+        # By its own row: for half a minute after a crash the health page still counts the dead one's heartbeat. A row
+        # does not tell which of its kind wrote it, so there have to be as many as were started since.
+        started_at = self._started_at[component]
         starts = [datetime.fromisoformat(job["start_date"]) for job in jobs["jobs"]]
-        return any(start > self._started_at[component] for start in starts)
+        siblings = [at for name, at in self._started_at.items() if _kind(name) == kind and at >= started_at]
+        return sum(start > started_at for start in starts) >= len(siblings)
 
-    def _environment(self, parallelism: int) -> dict[str, str]:
+    def _environment(self, parallelism: int, executor: str) -> dict[str, str]:
         """Make the whole environment: nothing of the user's own Airflow, and no key that could be spent, gets in."""
         config = self.home / "airflow.cfg"
         if not config.exists():
@@ -178,7 +195,7 @@ class LocalAirflow(AirflowRest):
         settings = {
             "core": {
                 "dags_folder": str(self.dags_folder),
-                "executor": "LocalExecutor",
+                "executor": executor,
                 "parallelism": str(parallelism),
                 "max_active_tasks_per_dag": "1000",
                 "load_examples": "False",
@@ -198,7 +215,7 @@ class LocalAirflow(AirflowRest):
             },
             "api_auth": {"jwt_secret": self._kept_secret("jwt_secret", secrets.token_urlsafe(64))},
             # SQLite has one writer at a time; the others wait for it for a minute instead of five seconds.
-            "database": {"sql_alchemy_conn": f"sqlite:///{self.home}/airflow.db?timeout=60"},
+            "database": {"sql_alchemy_conn": self._database or f"sqlite:///{self.home}/airflow.db?timeout=60"},
             "scheduler": {
                 "scheduler_idle_sleep_time": "0.2",
                 "scheduler_heartbeat_sec": "1",
@@ -239,6 +256,11 @@ class LocalAirflow(AirflowRest):
 def _airflow(*arguments: str) -> list[str]:
     """By module and not by name: the ``airflow`` of this Python, whatever is on the PATH."""
     return [sys.executable, "-m", "airflow", *arguments]
+
+
+def _kind(component: str) -> str:
+    """What a component is, without the number that tells it from others of its kind."""
+    return re.sub(r"-\d+$", "", component)
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.airflow_rest import FINISHED_RUN_STATES
-from demo.local_airflow import Component, LocalAirflow
+from demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
@@ -35,11 +35,11 @@ def test_a_thousand_items(airflow: LocalAirflow, sandbox: Sandbox) -> None:
         assert peak - peaks_of_one[component] < 50 * 2**20, component
 
 
-def run_batch(airflow: LocalAirflow, items: int) -> tuple[str, dict[Component, int]]:
+def run_batch(airflow: LocalAirflow, items: int) -> tuple[str, dict[str, int]]:
     """Run a batch, and tell how large the largest process of each component has become; tasks run below the
     scheduler."""
     run_id = airflow.trigger_dag("one_batch", {"items": items})
-    peaks: dict[Component, int] = {"scheduler": 0, "triggerer": 0}
+    peaks: dict[str, int] = {"scheduler": 0, "triggerer": 0}
     while (state := airflow.api("GET", f"/dags/one_batch/dagRuns/{run_id}")["state"]) not in FINISHED_RUN_STATES:
         for component in peaks:
             peaks[component] = max(peaks[component], *map(memory, airflow.pids(component)))
