@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
@@ -83,7 +82,7 @@ class JobMetrics:
             (Metric.QUEUE_TIME, result.queue_time),
         ):
             if seconds is not None:
-                self._tell(self._stats.timing, metric, timedelta(seconds=seconds))
+                self._tell("timing", metric, timedelta(seconds=seconds))
 
     def failed(self, error: KandinskyError) -> None:
         """A try, or in a batch one of its items, has failed."""
@@ -94,13 +93,13 @@ class JobMetrics:
         self._count(Metric.POLLS)
 
     def _count(self, metric: Metric, count: float = 1, **tags: str) -> None:
-        self._tell(self._stats.incr, metric, count, **tags)
+        self._tell("incr", metric, count, **tags)
         if tags and conf.getboolean("metrics", "legacy_names_on", fallback=True):
-            self._tell(self._stats.incr, ".".join([metric, *tags.values()]), count)
+            self._tell("incr", ".".join([metric, *tags.values()]), count)
 
-    def _tell(self, tell: Callable[..., None], name: str, value: Any, **tags: str) -> None:
+    def _tell(self, method: Literal["incr", "timing"], name: str, value: Any, **tags: str) -> None:
         try:
             with _one_at_a_time:
-                tell(str(name), value, tags=self._tags | tags)
+                getattr(self._stats, method)(str(name), value, tags=self._tags | tags)
         except Exception:  # whatever a client may raise; there are those of users, too
             log.warning("The metric %s could not be told", name, exc_info=True)

@@ -42,7 +42,7 @@ class StatsdSocket:
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",
             "AIRFLOW__METRICS__STATSD_PORT": str(self._socket.getsockname()[1]),
             "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
-            "AIRFLOW__METRICS__METRICS_ALLOW_LIST": "kandinsky",
+            "AIRFLOW__METRICS__METRICS_ALLOW_LIST": r"^kandinsky\.",
         }
 
     def received(self) -> list[Received]:

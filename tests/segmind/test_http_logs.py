@@ -24,10 +24,10 @@ def test_requests_are_told_at_debug_only(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect(sandbox.url)
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "httpx")
     client.submit(a_cat)
     assert lines(caplog, "httpx") == []
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")
     client.submit(a_cat)
     assert len(lines(caplog, "httpx")) == 1
 
@@ -36,7 +36,7 @@ def test_requests_of_others_are_told_as_ever(
     connect: Connect, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(sandbox.url).get_credits()
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "httpx")
     httpx.get(sandbox.url)
     (line,) = lines(caplog, "httpx")
     assert line.startswith("HTTP Request: GET")
@@ -45,7 +45,7 @@ def test_requests_of_others_are_told_as_ever(
 def test_an_echo_of_the_key_in_a_header_is_hidden(
     connect: Connect, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpcore")
     sandbox.fault("status", status=200, headers={"x-your-key": KEY}, body={"status": "QUEUED"}, times=1)
     connect(sandbox.url, KEY).get_status("r-1")
     (headers,) = (line for line in lines(caplog, "httpcore.http11") if "x-your-key" in line.lower())

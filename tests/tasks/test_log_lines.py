@@ -21,9 +21,10 @@ GAVE = rf"Request {ID} gave 1 picture\(s\); cost: \$0\.01; to be found at http\S
 
 
 #: A line as structlog prints it: those of operators and triggers do not go through the standard library.
-PRINTED = re.compile(r"^\S+ \[(?:info|warning) *\] (.+?) +\[airflow[\w.]+\]", re.MULTILINE)
-#: What Airflow itself says where a task runs without it.
-AIRFLOWS = re.compile(r"outside of the Task Runner|Success criteria met")
+PRINTED = re.compile(r"^\S+ \[(?:info|warning) *\] (.+?) +\[(?:airflow\.task|airflow_provider)[\w.]+\]", re.MULTILINE)
+LOGGERS = ("airflow.task", "airflow_provider_kandinsky", "httpx", "httpcore")
+#: What Airflow says of a task, some of it where one runs without it, and httpx of the test's own questions.
+OTHERS = re.compile(r"outside of the Task Runner|Success criteria met|Connection Retrieved|HTTP Request: .*/_sandbox/")
 
 
 @pytest.fixture
@@ -32,9 +33,9 @@ def lines(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -
     caplog.set_level(logging.INFO)
 
     def read() -> list[str]:
-        logged = [record.getMessage() for record in caplog.records]
+        logged = [record.getMessage() for record in caplog.records if record.name.startswith(LOGGERS)]
         printed = [line for line in PRINTED.findall(capfd.readouterr().out) if line not in logged]
-        return [line for line in logged + printed if not AIRFLOWS.search(line)]
+        return [line for line in logged + printed if not OTHERS.search(line)]
 
     return read
 

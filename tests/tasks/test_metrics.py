@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
@@ -12,6 +14,7 @@ from airflow_names import TaskDeferred
 from statsd_socket import StatsdSocket
 from task_instance import TaskInstance, paint, paint_all
 
+from airflow_provider_kandinsky.capabilities import stats_of_tasks
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -26,22 +29,28 @@ ONE_JOB = {
 each_way = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferrable"])
 
 
+def put_in_place(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Airflow tell its metrics to a client, as it does in the process of a task."""
+    stats = stats_of_tasks()
+    if type(stats) is type:
+        monkeypatch.setattr(sys.modules[stats.incr.__module__], "_backend", client)
+    else:  # before Airflow 3.3
+        monkeypatch.setattr(stats, "instance", client)
+        monkeypatch.setattr(stats, "_instance_pid", os.getpid(), raising=False)
+
+
 @pytest.fixture
 def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdSocket]:
-    """Where this process tells its metrics, as the process of a task does."""
+    """Where this process tells its metrics, through Airflow's own client."""
     server = StatsdSocket()
     for name, value in server.settings.items():
         monkeypatch.setenv(name, value)
-    observability = "airflow.sdk.observability"
-    stats = import_module(f"{observability}.stats")
-    stats.initialize(
-        factory=import_module(f"{observability}.metrics.stats_utils").get_stats_factory(), export_legacy_names=True
-    )
+    try:
+        client = import_module("airflow.sdk.observability.metrics.statsd_logger").get_statsd_logger()
+    except ImportError:  # before Airflow 3.2
+        client = import_module("airflow.metrics.statsd_logger").get_statsd_logger(None)
+    put_in_place(client, monkeypatch)
     yield server
-    stats.initialize(
-        factory=import_module("airflow.sdk._shared.observability.metrics.base_stats_logger").NoStatsLogger,
-        export_legacy_names=True,
-    )
     server.close()
 
 
@@ -101,11 +110,14 @@ def test_a_client_that_breaks_breaks_no_task(
     sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
-        def __getattr__(self, name: str) -> Callable[..., None]:
-            raise RuntimeError("no metrics today")
+        def __getattr__(self, method: str) -> Callable[..., None]:
+            return self.tell
 
-    stats = import_module("airflow.sdk._shared.observability.metrics.stats")
-    monkeypatch.setattr(stats, "_backend", Broken())
+        def tell(self, name: str, *_: Any, **__: Any) -> None:
+            if name.startswith("kandinsky"):  # Airflow tells metrics of its own on the way
+                raise RuntimeError("no metrics today")
+
+    put_in_place(Broken(), monkeypatch)
     assert len(ti.run(paint())) == 1
     assert "The metric kandinsky.submitted could not be told" in caplog.text
 
