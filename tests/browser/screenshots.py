@@ -9,11 +9,14 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Locator, Page, expect
+
+#: What the fixture ``screenshot`` gives: :func:`picture` of the admin's window.
+Screenshot = Callable[..., None]
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 WRITE = "KANDINSKY_SCREENSHOTS"
