@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import screenshots
-from playwright.sync_api import Browser, Page, StorageState, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
+from without_xcoms import ENVIRONMENT, WITHOUT_XCOMS
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
@@ -20,15 +21,18 @@ EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
 TEST_DAGS = Path(__file__).with_name("dags")
 
 #: By name, the role: ``viewer`` may read all but connections, ``outsider`` may log in and see nothing.
-USERS = {"admin": "ADMIN", "viewer": "VIEWER", "outsider": ""}
+USERS = {"admin": "ADMIN", "viewer": "VIEWER", WITHOUT_XCOMS: "VIEWER", "outsider": ""}
 
 NO_CHROMIUM = (
     "There is no Chromium on the PATH. Debian and Ubuntu: apt-get install chromium. "
     "Any other is named by KANDINSKY_CHROMIUM=/path/to/it."
 )
 
+# In milliseconds. The machine may be busy with the pictures, and Airflow's pages are large.
+PATIENCE = 20_000
+expect.set_options(timeout=PATIENCE)
+
 PageAs = Callable[..., Page]
-Screenshot = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +69,7 @@ def airflow(_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iter
     home = tmp_path_factory.mktemp("browser")
     for folder in filter(Path.exists, (EXAMPLE_DAGS, TEST_DAGS)):
         shutil.copytree(folder, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    env = {
+    env = ENVIRONMENT | {
         "AIRFLOW_CONN_KANDINSKY_DEFAULT": _sandbox.connection(),
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "KANDINSKY_OUTPUT_FOLDER": str(tmp_path_factory.mktemp("output")),
@@ -114,8 +118,7 @@ def page_as(browser: Browser, airflow: LocalAirflow, _logged_in: dict[str, Stora
         )
         contexts.append(context)
         page = context.new_page()
-        # The machine may be busy with the pictures, and Airflow's pages are large.
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         if user not in _logged_in:
             page.goto("/")
             page.get_by_label("Username").fill(user)
@@ -137,7 +140,7 @@ def page(page_as: PageAs) -> Page:
 
 
 @pytest.fixture
-def screenshot(page: Page) -> Screenshot:
+def screenshot(page: Page) -> screenshots.Screenshot:
     """Hold the admin's window against ``docs/images/<name>.png``; see :func:`screenshots.picture`."""
 
     def take(name: str, part: Any = None, **options: Any) -> None:
