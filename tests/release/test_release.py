@@ -1,0 +1,118 @@
+"""The release: what is in it, and that it works where nothing else is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from email.message import Message
+from email.parser import HeaderParser
+from pathlib import Path
+from zipfile import ZipFile
+
+import licences
+import pytest
+import uv
+from conftest import ROOT, Installation
+from packaging.utils import canonicalize_name
+
+import airflow_provider_kandinsky
+
+pytestmark = pytest.mark.xdist_group("release")
+
+PACKAGE = "airflow_provider_kandinsky"
+# Artistic or GPL, as one likes; Airflow itself brings it.
+KNOWN_COPYLEFT = {"text-unidecode"}
+
+
+def packages(*command: str | Path, given: str = "") -> set[str]:
+    """The names of the distributions that a command of ``uv pip`` lists."""
+    done = subprocess.run([uv.find_uv_bin(), "pip", *command], input=given, capture_output=True, text=True, check=True)
+    return {canonicalize_name(re.split("[ =]", line)[0]) for line in done.stdout.splitlines() if line[0].isalpha()}
+
+
+@pytest.fixture
+def metadata(wheel: Path) -> Message:
+    with ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return HeaderParser().parsestr(archive.read(name).decode())
+
+
+def test_an_index_takes_it(release: Path) -> None:
+    files = sorted(release.iterdir())
+    assert [file.suffix for file in files] == [".whl", ".gz"]
+    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *files], check=True)
+
+
+def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
+    on_disk = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / PACKAGE).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    with ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+        others = {name.partition("/")[2] for name in archive.namelist() if ".dist-info/" in name}
+    assert packed == on_disk
+    assert f"{PACKAGE}/py.typed" in packed
+    assert "licenses/LICENSE" in others
+
+
+def test_the_metadata_say_what_it_is(metadata: Message) -> None:
+    assert metadata["Name"] == "airflow-provider-kandinsky"
+    assert metadata["Version"] == airflow_provider_kandinsky.__version__
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert {"Framework :: Apache Airflow :: Provider", "Typing :: Typed"} <= set(metadata.get_all("Classifier") or ())
+    urls = dict(each.split(", ", 1) for each in metadata.get_all("Project-URL") or ())
+    assert urls["Documentation"].startswith("https://")
+
+
+def test_an_airflow_gets_nothing_with_it_but_the_limiter(installation: Installation) -> None:
+    """So what the sandbox paints and serves with is not there, unless Airflow has it for itself."""
+    environment = ["--python", installation.environment / "bin" / "python"]
+    pins = ["--constraint", ROOT / "constraints.txt"]
+    alone = packages("compile", *environment, *pins, "--no-annotate", "-", given="apache-airflow")
+    installed = packages("freeze", *environment)
+    assert installed - alone == {"airflow-provider-kandinsky", "aiolimiter"}
+
+
+def test_airflow_works_with_it_alone(installation: Installation) -> None:
+    for command in (("version",), ("providers", "list"), ("providers", "hooks"), ("plugins",)):
+        done = installation.run("airflow", *command)
+        assert "kandinsky" not in done.stderr, "Airflow has something to say about the provider"
+    assert "airflow-provider-kandinsky" in installation.run("airflow", "providers", "list").stdout
+
+
+def test_every_module_but_the_sandbox_imports_with_it_alone(installation: Installation) -> None:
+    script = f"""
+import pkgutil, importlib, {PACKAGE}
+names = [each.name for each in pkgutil.walk_packages({PACKAGE}.__path__, "{PACKAGE}.", onerror=None)]
+names = [name for name in names if not name.startswith("{PACKAGE}.sandbox.")]
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+    assert int(installation.run("python", "-c", script).stdout.split()[-1]) > 50
+
+
+def test_no_licence_is_a_surprise(installation: Installation) -> None:
+    found = json.loads(installation.run("python", Path(licences.__file__), "--json").stdout)
+    assert found["airflow-provider-kandinsky"] == "Apache-2.0"
+    surprises = {name: licence for name, licence in found.items() if licences.is_copyleft(licence)}
+    assert set(surprises) == KNOWN_COPYLEFT, surprises
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("Apache-2.0", False),
+        ("LGPL-3.0-or-later", False),
+        ("GNU Lesser General Public License v3 (LGPLv3)", False),
+        ("GNU Affero General Public License v3", True),
+        ("GPL-3.0-only", True),
+        ("GPL-2.0-or-later OR MIT", False),
+    ],
+)
+def test_copyleft_is_told_from_what_is_not(licence: str, expected: bool) -> None:
+    assert licences.is_copyleft(licence) == expected
