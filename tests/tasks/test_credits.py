@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 from airflow_names import AirflowSkipException, TaskDeferred
 from task_instance import TaskInstance
 
+from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.triggers.credits import KandinskyCreditsTrigger

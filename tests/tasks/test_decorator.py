@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import AirflowFailException
 from airflow_names import TaskDeferred
 from task_instance import TaskInstance, fire
 
+from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.decorators.kandinsky import kandinsky_task
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 

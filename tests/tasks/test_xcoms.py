@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException
 from task_instance import TaskInstance, cats, paint, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
-from airflow_provider_kandinsky.capabilities import ui_has_plugin_tabs
+from airflow_provider_kandinsky.capabilities import AirflowFailException, ui_has_plugin_tabs
 from airflow_provider_kandinsky.links.kandinsky import image_link
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
