@@ -181,14 +181,14 @@ class KandinskyHook(BaseHook):
         try:
             return True, _welcome(self.get_credits())
         except KandinskyError as error:
-            return False, _rebuff(error)
+            return False, _rebuff(error, self._settings)
 
     async def atest_connection(self) -> tuple[bool, str]:
         """The async twin of :meth:`test_connection`."""
         try:
             return True, _welcome(await self.aget_credits())
         except KandinskyError as error:
-            return False, _rebuff(error)
+            return False, _rebuff(error, self._settings)
 
 
 def _checked(request: Request) -> TextToImageRequest:
@@ -206,9 +206,9 @@ def _welcome(credits_left: Credits) -> str:
     return f"The API key is good; {amount} credits left"
 
 
-def _rebuff(error: KandinskyError) -> str:
-    if isinstance(error, AuthenticationError):
+def _rebuff(error: KandinskyError, settings: ConnectionSettings | None) -> str:
+    if isinstance(error, AuthenticationError) and error.http_status is not None:
         return f"The API key is not good: {error.message}"
-    if isinstance(error, ServiceUnavailableError):
-        return f"The service is out of reach: {error.message}"
+    if isinstance(error, ServiceUnavailableError) and settings is not None:
+        return f"The service is out of reach at {settings.base_url}: {error.message}"
     return error.message

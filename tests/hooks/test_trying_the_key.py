@@ -40,9 +40,12 @@ def test_test_connection_tells_what_the_service_says(
 def test_test_connection_tells_an_unreachable_host(open_hook: Ask, given_connection: GivenConnection) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    good, sentence = open_hook(given_connection(password="SG_x", host=f"http://127.0.0.1:{port}")).test_connection()
+    host = f"http://127.0.0.1:{port}"
+    good, sentence = open_hook(given_connection(password="SG_x", host=host)).test_connection()
     assert not good
-    assert sentence == "The service is out of reach: The service could not be reached (ConnectError); nothing was sent"
+    assert sentence == (
+        f"The service is out of reach at {host}: The service could not be reached (ConnectError); nothing was sent"
+    )
 
 
 @pytest.mark.parametrize(
