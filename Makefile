@@ -18,6 +18,9 @@ test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 matrix: $(VENV)/.dev ## Run the tests on every Airflow and Python; TAGS=oldest on the oldest alone
 	@$(BIN)/nox $(if $(TAGS),--tags $(TAGS))
 
+audit: $(VENV)/.dev ## List licences and known vulnerabilities; needs the index's vulnerability service
+	@$(BIN)/nox --session audit
+
 screenshots: $(VENV)/.dev ## Take the pictures in docs/images anew; needs Chromium
 	@KANDINSKY_SCREENSHOTS=1 $(BIN)/pytest tests/browser
 
