@@ -56,6 +56,16 @@ def real(session: nox.Session, airflow: str) -> None:
     session.run("pytest", *(session.posargs or folders))
 
 
+@nox.session(default=False)
+def audit(session: nox.Session) -> None:
+    """List the licences of what is installed with the provider, then known vulnerabilities of all that is pinned."""
+    session.install("--constraint", "constraints.txt", ".")
+    session.run("python", "tests/release/licences.py")
+    auditor = ["uv", "tool", "run", "pip-audit@2.10.1"]
+    # What could not be asked about is an error, not a clean bill.
+    session.run(*auditor, "--strict", "--disable-pip", "--no-deps", "--requirement", "constraints.txt", external=True)
+
+
 def install(session: nox.Session, airflow: str) -> None:
     """Put an Airflow and the provider into the session's environment, with what they were used with in their time."""
     if airflow == NEWEST:
