@@ -2,9 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/$(INSTALL)
+# On its own, because every Airflow command looks through all providers that are installed beside it.
+DISTRIBUTED := .venv-distributed
 
-.PHONY: help demo test matrix screenshots chaos benchmarks check docs format clean
+.PHONY: help demo test matrix audit screenshots chaos distributed benchmarks check docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +30,9 @@ screenshots: $(VENV)/.dev ## Take the pictures in docs/images anew; needs Chromi
 chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for
 	@$(BIN)/pytest tests/chaos
 
+distributed: $(DISTRIBUTED)/.installed ## Lose a triggerer, a Celery worker and Redis; needs Debian's postgresql and redis-server
+	@$(DISTRIBUTED)/bin/pytest tests/chaos/distributed
+
 benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event loop, and a hundred in a real Airflow
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.triggers
@@ -47,7 +53,7 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 
 clean: ## Remove everything that was installed or made
-	rm -rf $(VENV) .nox .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DISTRIBUTED) .nox .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing Airflow and the provider into $(VENV); this is done once ..."
@@ -59,8 +65,13 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-$(VENV)/.python:
+$(DISTRIBUTED)/.installed: $(DISTRIBUTED)/.python pyproject.toml constraints.txt
+	@echo "Installing Airflow, Celery and the drivers into $(DISTRIBUTED); this is done once ..."
+	@$(DISTRIBUTED)/bin/$(INSTALL) --editable '.[distributed]'
+	@touch $@
+
+%/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $*
 	@touch $@

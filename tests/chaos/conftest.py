@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Chaos
+from harness import IMPATIENT, Chaos
 from scoreboard import ROWS, table
 
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
@@ -16,14 +17,8 @@ from demo.local_airflow import LocalAirflow
 
 DAGS = Path(__file__).with_name("dags")
 
-#: A dead worker is found out within seconds instead of minutes.
-IMPATIENT = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
-    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
-    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
-}
+#: Where there is no Celery, there is no way to start what is in there; see ``make distributed``.
+collect_ignore = [] if find_spec("celery") else ["distributed"]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,15 @@ from scoreboard import ROWS, Row
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
+
+#: A dead worker or triggerer is found out within seconds instead of minutes.
+IMPATIENT = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+}
 
 
 class Chaos:
@@ -43,6 +56,32 @@ class Chaos:
         for process in doomed:
             process.kill()
 
+    @contextmanager
+    def stalled(self, component: str) -> Iterator[None]:
+        """Hold a component with all its processes for as long as the block lasts, then let it go on."""
+        pids = self.airflow.pids(component)
+
+        def tell(number: signal.Signals) -> None:
+            for pid in pids:
+                os.kill(pid, number)
+
+        def is_held() -> bool:
+            tell(signal.SIGSTOP)
+            # Stopped in the middle of a write to SQLite it would hold up all others, as on no other database.
+            with closing(sqlite3.connect(self.airflow.home / "airflow.db", timeout=1)) as database:
+                try:
+                    database.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    tell(signal.SIGCONT)
+                    return False
+            return True
+
+        self.until(is_held, f"the {component} to be held while it does not write")
+        try:
+            yield
+        finally:
+            tell(signal.SIGCONT)
+
     def is_delivering(self, dag_id: str, run_id: str) -> bool:
         """Whether the task has pushed what it found and is held before its end."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/paint/xcomEntries"
@@ -55,8 +94,18 @@ class Chaos:
             if instance["task_id"] == task_id
         ]
 
-    def finish(self, fault: str, dag_id: str, *run_ids: str, timeout: float = 240) -> Row:
-        """Wait for the end of the runs that had to live through a fault, count, and put down the row."""
+    def accepted(self, subject: str = "") -> list[dict[str, Any]]:
+        """What the sandbox has accepted, and would have billed.
+
+        :param subject: only that whose prompt begins with it.
+        """
+        return [job for job in self.sandbox.submissions if job["payload"]["prompt"].startswith(subject)]
+
+    def finish(self, fault: str, dag_id: str, *run_ids: str, timeout: float = 240, subject: str = "") -> Row:
+        """Wait for the end of the runs that had to live through a fault, count, and put down the row.
+
+        :param subject: what the prompts of these runs begin with, if others are under way.
+        """
         states = {run_id: self.airflow.wait_for_run(dag_id, run_id, timeout) for run_id in run_ids}
         painted = [
             (run_id, each)
@@ -69,11 +118,25 @@ class Chaos:
             for run_id, each in painted
             if each["state"] == "success"
         ]
-        row = Row(fault, len(run_ids), len(painted), len(self.sandbox.submissions), len(painted) - len(set(urls)))
+        row = Row(fault, len(run_ids), len(painted), len(self.accepted(subject)), len(painted) - len(set(urls)))
         ROWS.append(row)
         for run_id, state in states.items():
             assert state == "success", self.logs(dag_id, run_id)
         return row
+
+    def finish_batch(self, fault: str, dag_id: str, run_id: str, items: int = 100, subject: str = "cat") -> None:
+        """Wait for the end of a batch, and hold what was paid for against what was delivered.
+
+        :param subject: what its prompts begin with.
+        """
+        state = self.airflow.wait_for_run(dag_id, run_id, 400)
+        assert state == "success", self.logs(dag_id, run_id)
+        rows: list[dict[str, Any]] = self.airflow.xcom(dag_id, run_id, "paint")
+        prompts = {job["request_id"]: job["payload"]["prompt"] for job in self.accepted(subject)}
+        delivered = [prompts[row["request_id"]] for row in rows if row["urls"]]
+        ROWS.append(Row(fault, 1, items, len(prompts), items - len(set(delivered))))
+        assert delivered == [f"{subject} {number}" for number in range(items)]
+        assert len(prompts) == items
 
     def logs(self, dag_id: str, run_id: str, task_id: str = "paint", map_index: int = -1) -> str:
         tries = next(

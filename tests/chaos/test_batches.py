@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from harness import Chaos
-from scoreboard import ROWS, Row
 
 both_ways = pytest.mark.parametrize("dag_id", ["batch_in_worker", "batch_deferred"])
-
-
-def finish(chaos: Chaos, fault: str, dag_id: str, run_id: str, items: int = 100) -> None:
-    """Wait for the end, and hold what was paid for against what was delivered."""
-    state = chaos.airflow.wait_for_run(dag_id, run_id, 400)
-    assert state == "success", chaos.logs(dag_id, run_id)
-    rows: list[dict[str, Any]] = chaos.airflow.xcom(dag_id, run_id, "paint")
-    prompts = {job["request_id"]: job["payload"]["prompt"] for job in chaos.sandbox.submissions}
-    delivered = [prompts[row["request_id"]] for row in rows if row["urls"]]
-    ROWS.append(Row(fault, 1, items, len(prompts), items - len(set(delivered))))
-    assert delivered == [f"cat {number}" for number in range(items)]
-    assert len(prompts) == items
 
 
 def submissions(chaos: Chaos) -> int:
@@ -37,7 +22,7 @@ def test_the_worker_between_the_posts_and_the_record(chaos: Chaos, dag_id: str, 
     chaos.sandbox.fault("submit", stall=60, after=True)
     chaos.until_fault_strikes()
     chaos.kill_worker()
-    finish(chaos, f"worker killed among the POSTs of a batch ({dag_id})", dag_id, run_id)
+    chaos.finish_batch(f"worker killed among the POSTs of a batch ({dag_id})", dag_id, run_id)
 
 
 def test_the_worker_while_a_wave_is_watched(chaos: Chaos) -> None:
@@ -45,7 +30,7 @@ def test_the_worker_while_a_wave_is_watched(chaos: Chaos) -> None:
     run_id = chaos.airflow.trigger_dag("batch_in_worker")
     chaos.until(lambda: chaos.sandbox.count_calls("status") >= 20, "looks at the jobs")
     chaos.kill_worker()
-    finish(chaos, "worker killed while it watches a batch", "batch_in_worker", run_id)
+    chaos.finish_batch("worker killed while it watches a batch", "batch_in_worker", run_id)
 
 
 @pytest.mark.parametrize("waves", [1, 2])
@@ -57,7 +42,7 @@ def test_the_triggerer_while_it_watches_a_wave(chaos: Chaos, waves: int) -> None
     chaos.until(lambda: chaos.sandbox.count_calls("status") >= looks + 10, "looks at the wave")
     chaos.airflow.kill("triggerer")
     chaos.airflow.start("triggerer")
-    finish(chaos, f"triggerer killed in wave {waves} of a batch", "batch_deferred", run_id)
+    chaos.finish_batch(f"triggerer killed in wave {waves} of a batch", "batch_deferred", run_id)
 
 
 def test_a_batch_that_is_cleared_while_deferred(chaos: Chaos) -> None:
@@ -65,10 +50,10 @@ def test_a_batch_that_is_cleared_while_deferred(chaos: Chaos) -> None:
     run_id = chaos.airflow.trigger_dag("batch_deferred")
     chaos.until(lambda: chaos.states("batch_deferred", run_id) == ["deferred"], "the deferral")
     chaos.airflow.clear("batch_deferred", run_id, ["paint"])
-    finish(chaos, "batch cleared while deferred", "batch_deferred", run_id)
+    chaos.finish_batch("batch cleared while deferred", "batch_deferred", run_id)
 
 
 def test_a_storm_of_faults(chaos: Chaos) -> None:
     chaos.sandbox.configure(latency=(2, 6), fault_rate=0.1)
     run_id = chaos.airflow.trigger_dag("batch_deferred")
-    finish(chaos, "10 % of all answers wrong, for a batch", "batch_deferred", run_id)
+    chaos.finish_batch("10 % of all answers wrong, for a batch", "batch_deferred", run_id)

@@ -42,13 +42,13 @@ def one(dag_id: str, **arguments: Any) -> None:
 
 
 def many(dag_id: str, **arguments: Any) -> None:
-    @dag(dag_id=dag_id, schedule=None, start_date=datetime(2026, 1, 1), params={"prompt": "a cat", "pictures": 50})
+    @dag(dag_id=dag_id, schedule=None, start_date=datetime(2026, 1, 1), params={"subject": "cat", "pictures": 50})
     def chaos() -> None:
         from airflow.sdk import task
 
         @task
         def prompts(params: dict[str, Any]) -> list[str]:
-            return [f"cat {number}" for number in range(params["pictures"])]
+            return [f"{params['subject']} {number}" for number in range(params["pictures"])]
 
         KandinskyTextToImageOperator.partial(
             task_id="paint", **{name: value for name, value in SETTINGS.items() if name != "prompt"} | arguments
@@ -61,4 +61,6 @@ one("one_in_worker", deferrable=False, poll_interval=1)
 one("one_deferred", deferrable=True)
 one("one_deferred_random", deferrable=True, seed=-1)
 many("many_deferred", deferrable=True, retries=3)
+# While its queue is away, each attempt to send a task costs one of its tries: they have to last longer than that.
+many("many_distributed", deferrable=True, retries=5, retry_delay=timedelta(seconds=10))
 many("many_resumed", deferrable=True, on_success_callback=do_nothing)
