@@ -6,6 +6,7 @@ import json
 import sqlite3
 
 import pytest
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
@@ -25,6 +26,16 @@ def test_a_downstream_task_expands_over_the_urls(airflow: LocalAirflow, sandbox:
     ]
     (bought,) = sandbox.submissions
     assert bought["payload"]["prompt"] == f"expand_over_urls {run_id}"
+
+
+def test_a_retry_buys_again_only_where_no_record_can_be_kept(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    is_kept = "task_state_store" in Context.__annotations__
+    run_id = airflow.trigger_dag("gives_up_too_early")
+    assert airflow.wait_for_run("gives_up_too_early", run_id) == ("success" if is_kept else "failed")
+    assert len(sandbox.submissions) == (1 if is_kept else 2)
+    for try_number in (1, 2):
+        log = airflow.task_log("gives_up_too_early", run_id, "paint", try_number=try_number)
+        assert log.count("This Airflow has no task state store") == (0 if is_kept else 1)
 
 
 def test_what_no_retry_can_cure_is_not_retried(airflow: LocalAirflow, sandbox: Sandbox) -> None:

@@ -43,6 +43,12 @@ def final_failures():
     KandinskyTextToImageOperator(task_id="no_such_model", prompt="a cat", model="no-such-model", deferrable=True)
 
 
+@dag(schedule=None, start_date=datetime(2026, 1, 1), default_args={"retries": 1, "retry_delay": timedelta(seconds=3)})
+def gives_up_too_early():
+    KandinskyTextToImageOperator(task_id="paint", prompt="a cat", timeout=1)
+
+
 expand_over_urls()
 every_way_to_leak_a_key()
 final_failures()
+gives_up_too_early()
