@@ -43,6 +43,7 @@ def test_parts_lost_in_turn(chaos: Chaos) -> None:
         "batch_distributed": airflow.trigger_dag("batch_distributed", {"items": ITEMS}),
     }
 
+    chaos.until(lambda: is_in_the_midst(chaos), "both to be under way")
     chaos.until(lambda: len(few := airflow.triggers()) == 2 and min(few.values()) >= 3, "both triggerers to be busy")
     before = set(airflow.triggers())
     assert is_in_the_midst(chaos)
