@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from statsd_socket import StatsdSocket
@@ -25,7 +26,7 @@ def xcoms(airflow: LocalAirflow, dag_id: str, run_id: str, instance: dict[str, A
     values = {entry["key"]: airflow.xcom(dag_id, run_id, task_id, entry["key"], map_index) for entry in entries}
     request_id = values.get("request_id") or values.get("generation", {}).get("request_id")
     # The link leads to the run's gallery where there is no picture.
-    names = {str(request_id): "(request id)", f"/dags/{dag_id}/runs/{run_id}/": "/(run)/"}
+    names = {str(request_id): "(request id)", f"/dags/{dag_id}/runs/{quote(run_id, safe='')}/": "/(run)/"}
     same = {key: repr(value) for key, value in values.items()}
     for name, stand_in in names.items():
         same = {key: told.replace(name, stand_in) for key, told in same.items()}
