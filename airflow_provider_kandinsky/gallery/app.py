@@ -91,7 +91,7 @@ def show_picture(
 ) -> Response:
     """One picture, with all that is known of it."""
     scope = Scope(task.dag_id, task.run_id) if within == "run" else task
-    cards = _cards(scope)
+    cards, _ = _hang(scope)
     places = [(card, each) for card in cards for each in range(len(card.pictures))]
     wanted = (task.task_id, task.map_index, position, index)
     for place, (card, each) in enumerate(places):
@@ -106,7 +106,8 @@ def send_file(scope: TaskScope, position: int, index: int) -> Response:
 
     Addressed by its place; which file that is, the task's XCom says.
     """
-    card = next((card for card in _cards(scope) if card.position == position), None)
+    cards, _ = _hang(scope)
+    card = next((card for card in cards if card.position == position), None)
     pictures = card.pictures if card else ()
     if not 0 <= index < len(pictures) or not pictures[index].is_stored:
         raise HTTPException(404)
@@ -126,18 +127,19 @@ def send_file(scope: TaskScope, position: int, index: int) -> Response:
 
 
 def _gallery(request: Request, scope: Scope, page: int) -> Response:
-    cards = _cards(scope)
-    return render_gallery(_addresses(request, scope), Page.of(cards, page), Totals.of(cards))
+    cards, goes_on = _hang(scope)
+    return render_gallery(_addresses(request, scope), Page.of(cards, page), Totals.of(cards), goes_on=goes_on)
 
 
-def _cards(scope: Scope) -> Sequence[Card]:
+def _hang(scope: Scope) -> tuple[Sequence[Card], bool]:
+    """The cards, and whether there may be more to come."""
     try:
         with create_session(scoped=False) as session:
-            records = read_records(session, scope)
+            records, goes_on = read_records(session, scope)
     except UnknownRunError:
         raise HTTPException(404) from None
     # The session is closed by now: storage can take its time.
-    return hang(records, datetime.now(UTC), cache(find_hosts), read_manifest)
+    return hang(records, datetime.now(UTC), cache(find_hosts), read_manifest), goes_on
 
 
 def _addresses(request: Request, scope: Scope) -> Addresses:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import httpx
 
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.records import ENDED, TaskRecord
 from airflow_provider_kandinsky.gallery.shapes import mapping, mappings, number, text, texts, whole
 from airflow_provider_kandinsky.segmind.downloads import check_image_url
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
@@ -38,7 +38,6 @@ _ARGUMENTS: Final = {*TextToImageRequest.model_fields, "model"}
 _GENERATION: Final = {"request_id", "model", "seed", "cost"}
 _COUNTS: Final = {"items", "succeeded", "failed", "cost"}
 _ERROR: Final = {"type", "message"}
-_ENDED: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
 class CardState(StrEnum):
@@ -144,7 +143,7 @@ def _in_manifest(record: TaskRecord, read_manifest: ReadManifest) -> Sequence[Ma
 
 def _has_ended(record: TaskRecord) -> bool:
     """Whether this try has: one that will be followed by another still has its error."""
-    return record.state in _ENDED or "error" in record.xcoms
+    return record.state in ENDED or "error" in record.xcoms
 
 
 def _is_ours(xcoms: Mapping[str, Any]) -> bool:

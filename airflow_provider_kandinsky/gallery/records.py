@@ -24,6 +24,8 @@ Instance: TypeAlias = tuple[str, int]
 
 #: The XComs that tell whether a task is one of ours; its result is read only then.
 _TELLING: Final = ("arguments", "request_id", "generation", "counts", "manifest", "source_urls", "error")
+#: The states that a task instance does not leave by itself.
+ENDED: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
 _RESULT: Final = "return_value"
 
 
@@ -75,30 +77,35 @@ class Scope:
         return query if self.map_index is None else query.where(model.map_index == self.map_index)
 
 
-def read_records(session: Session, scope: Scope) -> list[TaskRecord]:
+def read_records(session: Session, scope: Scope) -> tuple[list[TaskRecord], bool]:
     """Read the task instances that have any XCom to do with pictures.
 
-    :return: in the order in which the tasks were started, and mapped ones by their index.
+    :return: in the order in which the tasks were started, and mapped ones by their index; and whether there may be
+        more to come.
     :raises UnknownRunError: there is no such run, or no such task in it.
     """
-    is_run = select(DagRun.id).where(DagRun.dag_id == scope.dag_id, DagRun.run_id == scope.run_id)
+    run = select(DagRun.state).where(DagRun.dag_id == scope.dag_id, DagRun.run_id == scope.run_id)
     instances = session.execute(
         scope.select(TaskInstance, TaskInstance.rendered_map_index, TaskInstance.state, TaskInstance.start_date)
     ).all()
-    if session.scalar(is_run) is None or (scope.task_id is not None and not instances):
+    run_state = session.scalar(run)
+    if run_state is None or (scope.task_id is not None and not instances):
         raise UnknownRunError
+    # A run can have none of its tasks under way and still start the next one.
+    is_over = run_state in ENDED or (scope.task_id is not None and all(row.state in ENDED for row in instances))
     xcoms, written_at = _read_xcoms(session, scope)
     conn_ids = _read_conn_ids(session, scope, {task_id for task_id, _ in xcoms})
     first_starts: dict[str, tuple[bool, float, str]] = {}
     for row in instances:
         start = (row.start_date is None, row.start_date.timestamp() if row.start_date else 0.0, row.task_id)
         first_starts[row.task_id] = min(start, first_starts.get(row.task_id, start))
-    return [
+    records = [
         TaskRecord(row.task_id, row.map_index, row.rendered_map_index, row.state, xcoms[at], written_at[at], conn)
         for row in sorted(instances, key=lambda row: (first_starts[row.task_id], row.map_index))
         if (at := (row.task_id, row.map_index)) in xcoms
         for conn in [conn_ids.get(at)]
     ]
+    return records, not is_over
 
 
 def _read_xcoms(

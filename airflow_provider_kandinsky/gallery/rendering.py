@@ -35,10 +35,13 @@ def _seconds(seconds: float) -> str:
 _TEMPLATES.filters |= {"money": _money, "seconds": _seconds}
 
 
-def render_gallery(addresses: Addresses, page: Page, totals: Totals) -> HTMLResponse:
-    """A page of cards."""
+def render_gallery(addresses: Addresses, page: Page, totals: Totals, *, goes_on: bool) -> HTMLResponse:
+    """A page of cards.
+
+    :param goes_on: whether there may be more to come, so that the page looks again.
+    """
     pictures = [picture for _, cards in page.groups for card in cards for picture in card.pictures]
-    return _render("gallery.html", addresses, pictures, page=page, totals=totals)
+    return _render("gallery.html", addresses, pictures, page=page, totals=totals, goes_on=goes_on)
 
 
 def render_picture(

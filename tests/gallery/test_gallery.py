@@ -214,16 +214,18 @@ def test_under_way_and_then_there(admin: Visitor, airflow: LocalAirflow, sandbox
     run_id = airflow.trigger_dag("under_way")
     deadline = time.monotonic() + 60
     while "Submitted; the picture is not there yet." not in (page := admin.get("under_way", run_id).text):
+        # From the start, when there is nothing of ours yet: the page is to look again by itself.
+        assert "data-goes-on" in page
         assert time.monotonic() < deadline, page
         time.sleep(0.2)
     (submission,) = [each for each in sandbox.submissions if each["payload"]["prompt"] == "a slow snail"]
     assert submission["request_id"] in page
     assert "<dt>under way</dt><dd>1</dd>" in page
-    assert "data-under-way" in page
+    assert "data-goes-on" in page
     assert airflow.wait_for_run("under_way", run_id) == "success"
     page = admin.get("under_way", run_id).text
     assert len(sources(page)) == 1
-    assert "data-under-way" not in page
+    assert "data-goes-on" not in page
     sandbox.configure(latency=0.2)
 
 

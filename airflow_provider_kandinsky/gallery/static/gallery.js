@@ -12,8 +12,8 @@ for (const image of document.querySelectorAll("img")) {
   image.addEventListener("error", () => sayWhy(image));
 }
 
-// What is under way is looked for again, unless somebody is on their way through the page with the keyboard.
-if (document.querySelector("[data-under-way]")) {
+// As long as there may be more to come it is looked for again, unless somebody is on their way through the page with the keyboard.
+if (document.querySelector("[data-goes-on]")) {
   setInterval(() => {
     if (document.activeElement === document.body && document.visibilityState === "visible") {
       location.reload();
