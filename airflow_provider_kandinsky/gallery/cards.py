@@ -133,7 +133,9 @@ def _cards(record: TaskRecord, now: datetime, find_hosts: FindHosts, read_manife
         return
     for position in range(max(len(found), len(asked))):
         row = found[position] if position < len(found) else {}
-        yield _card(record, position, asked[position] if position < len(asked) else {}, row, pictures)
+        # The rows of a manifest have their own.
+        arguments = asked[position] if position < len(asked) else mapping(row.get("arguments"))
+        yield _card(record, position, arguments, row, pictures)
 
 
 def _in_manifest(record: TaskRecord, read_manifest: ReadManifest) -> Sequence[Mapping[str, Any]] | str | None:

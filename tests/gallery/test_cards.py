@@ -114,7 +114,10 @@ def test_a_batch_under_way_has_its_items() -> None:
 
 def test_a_large_batch_is_in_its_manifest() -> None:
     large = record(counts=COUNTS, manifest="s3://bucket/manifest.jsonl")
-    assert [card.request_id for card in hung(large, manifest=[row(1), row(2)])] == ["r-1", "r-2"]
+    rows = [row(each) | {"arguments": {"prompt": f"cat {each}", "samples": 2}} for each in (1, 2)]
+    cards = hung(large, manifest=rows)
+    assert [(card.request_id, card.prompt) for card in cards] == [("r-1", "cat 1"), ("r-2", "cat 2")]
+    assert cards[0].arguments == {"samples": "2"}
     (card,) = hung(large, manifest="Their manifest is at s3://bucket/manifest.jsonl. It cannot be read.")
     assert (card.state, card.cost, card.failures) == (CardState.WITHOUT_PICTURE, 0.01, 1)
     assert card.note == "A batch of 2 items. Their manifest is at s3://bucket/manifest.jsonl. It cannot be read."
