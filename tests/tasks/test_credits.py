@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow_names import AirflowSkipException, TaskDeferred
+from airflow_names import AirflowRescheduleException, AirflowSkipException, TaskDeferred
 from task_instance import TaskInstance
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
@@ -94,3 +94,14 @@ def test_a_trigger_with_arguments_of_another_version_runs(sandbox: Sandbox) -> N
         return [event.payload async for event in KandinskyCreditsTrigger(1, something_new=1).run()]
 
     assert asyncio.run(fire()) == [{"credits": 100.0}]
+
+
+def test_between_two_looks_no_worker_is_held(sandbox: Sandbox, ti: TaskInstance) -> None:
+    sandbox.configure(credits=1)
+    sensor = wait_for(9, mode="reschedule", poke_interval=60, timeout=600)
+    with pytest.raises(AirflowRescheduleException) as rescheduled:
+        sensor.execute(ti.context)
+    assert rescheduled.value.reschedule_date.timestamp() == pytest.approx(time.time() + 60, abs=5)
+
+    sandbox.configure(credits=9)
+    assert sensor.execute(ti.context) == 9
