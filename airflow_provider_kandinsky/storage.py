@@ -15,6 +15,7 @@ from uuid import uuid4
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.capabilities import AirflowException
+from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.segmind.downloads import ImageDownloader
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageNotStoredError, KandinskyError
 from airflow_provider_kandinsky.segmind.images import image_extension
@@ -99,7 +100,8 @@ def store(
     :return: for each generation the URIs, in the service's order, or why one of its pictures is not there: an
         :class:`ImageRefusedError`, :class:`ImageUnavailableError` or :class:`ImageNotStoredError`.
     """
-    return asyncio.run(_store(results, output_path, hosts))
+    with TaskRunner() as runner:
+        return runner.run(_store(results, output_path, hosts))
 
 
 async def _store(

@@ -11,6 +11,7 @@ from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.delivery import bytes_without_a_place
+from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.past_purchases import PastPurchases
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
@@ -37,7 +38,7 @@ class Outcomes:
         self,
         purchases: Purchases,
         hook: KandinskyHook,
-        runner: asyncio.Runner,
+        runner: TaskRunner,
         past_purchases: PastPurchases,
         model: str,
     ) -> None:

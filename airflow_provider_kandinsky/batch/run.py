@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.batch.outcomes import Outcomes
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
+from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit, PastPurchases
@@ -48,7 +48,7 @@ class BatchRun:
         items: Sequence[Item],
         ledger: BatchLedger,
         hook: KandinskyHook,
-        runner: asyncio.Runner,
+        runner: TaskRunner,
         model: str,
         *,
         metrics: JobMetrics,

@@ -15,6 +15,7 @@ from typing import Final
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.past_purchases import Intent, PastPurchases
 from airflow_provider_kandinsky.segmind.errors import (
@@ -55,7 +56,7 @@ class BatchSubmission:
         self,
         purchases: Purchases,
         hook: KandinskyHook,
-        runner: asyncio.Runner,
+        runner: TaskRunner,
         past_purchases: PastPurchases,
         model: str,
         *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from airflow_provider_kandinsky.capabilities import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
+from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import seed_of, store_of
@@ -310,11 +310,9 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         return {name: value for name, value in carried.items() if value is not None}
 
     @contextmanager
-    def _service(self) -> Iterator[tuple[KandinskyHook, asyncio.Runner]]:
+    def _service(self) -> Iterator[tuple[KandinskyHook, TaskRunner]]:
         """The service, and the event loop to talk to it in."""
-        # Of asyncio's own kind: uvloop, which some make the default, swallows the signal of an execution timeout.
-        loop = asyncio.SelectorEventLoop
-        with KandinskyHook(self.kandinsky_conn_id) as hook, asyncio.Runner(loop_factory=loop) as runner:
+        with KandinskyHook(self.kandinsky_conn_id) as hook, TaskRunner() as runner:
             try:
                 yield hook, runner
             finally:

@@ -356,8 +356,9 @@ def test_an_execution_timeout_tells_what_is_in_flight(sandbox: Sandbox, ti: Task
 def test_an_execution_timeout_during_the_submission_says_so(sandbox: Sandbox, ti: TaskInstance) -> None:
     sandbox.fault("submit", stall=5)
     unknown = pytest.raises(AirflowTaskTimeout, match=r"Submissions were under way, which may have been accepted")
-    with unknown, TimeoutPosix(1):
-        ti.run(paint_all(cats(20)))
+    operator = paint_all(cats(20))
+    with unknown, TimeoutPosix(2):
+        ti.run(operator)
     # What was accepted beside the one that hangs is known.
     assert sum("request_id" in record for record in ti.store.values["kandinsky_batch_0001"]) == 19
     ti.retry()
