@@ -150,7 +150,8 @@ class TriggererDelivery:
             length = len(result.urls) if self.push_length else None
             writing.append(set_xcom("return_value", result.urls, _mapped_length=length, **names))
         if self.push_link:
-            writing.append(set_xcom(KandinskyImageLink().xcom_key, image_link(result.urls, ti), **names))
+            returned = result.urls if self.push_result else None
+            writing.append(set_xcom(KandinskyImageLink().xcom_key, image_link(returned, ti), **names))
         # Together, because the triggerer takes its time to answer each.
         await asyncio.gather(*writing)
 
