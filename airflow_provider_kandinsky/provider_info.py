@@ -1,6 +1,6 @@
 """The provider as Airflow lists it. Imports nothing: Airflow reads this at every start of every command.
 
-The connection form of Airflow 3.2 and later is built from this alone, without importing the hook.
+The connection form of Airflow 3.3 and later is built from this alone, without importing the hook.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The connection form for Airflow before 3.2, which asks the hook for it. Later ones read the provider info."""
+"""The connection form for Airflow before 3.3, which asks the hook for it. Later ones read the provider info."""
 
 from __future__ import annotations
 

@@ -52,12 +52,12 @@ class KandinskyHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Read by Airflow before 3.2."""
+        """Read by Airflow before 3.3."""
         return field_behaviour()
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Read by Airflow before 3.2."""
+        """Read by Airflow before 3.3."""
         return form_widgets()
 
     def __enter__(self) -> Self:
