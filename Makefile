@@ -39,11 +39,12 @@ benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event lo
 	@$(BIN)/python -m benchmarks.airflow
 	@$(BIN)/python -m benchmarks.batch
 
-check: $(VENV)/.dev ## Lint, types, and who may import whom
+check: $(VENV)/.dev ## Lint, types, who may import whom, and that pytest can collect all tests at once
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/pytest --collect-only -qqq
 
 docs: $(VENV)/.dev ## Build the documentation into build/docs; a warning is an error
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
