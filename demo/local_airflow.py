@@ -6,7 +6,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -44,7 +43,6 @@ class LocalAirflow(AirflowRest):
     :param database: the URL of an empty metadata database; a SQLite file in the home unless given.
     :param users: the role of each user by name, ``""`` for none; their passwords are in :attr:`passwords`. The first
         one makes the calls of this object. Without users everybody is let in as an admin.
-    :param template: where the empty, migrated database is kept, to be made once and copied by later instances.
     """
 
     def __init__(
@@ -58,7 +56,6 @@ class LocalAirflow(AirflowRest):
         executor: str = "LocalExecutor",
         database: str | None = None,
         users: Mapping[str, str] | None = None,
-        template: Path | None = None,
     ) -> None:
         self.home = home.resolve()
         self.dags_folder = (dags_folder or self.home / "dags").resolve()
@@ -67,7 +64,6 @@ class LocalAirflow(AirflowRest):
         super().__init__(f"http://127.0.0.1:{self.port}", next(iter(self.passwords.items()), None))
         self._components = components
         self._database = database
-        self._template = template
         self._sessions: dict[str, ProcessSession] = {}
         self._started_at: dict[str, datetime] = {}
         for folder in (self.home / "logs", self.dags_folder):
@@ -142,21 +138,8 @@ class LocalAirflow(AirflowRest):
         return [kind, "--skip-serve-logs"] if kind in ("scheduler", "triggerer") else [kind]
 
     def _create_database(self) -> None:
-        if self._database:
+        if self._database or not (self.home / "airflow.db").exists():
             self.command("db", "migrate")
-            return
-        database = self.home / "airflow.db"
-        if database.exists():
-            return
-        if self._template and self._template.exists():
-            shutil.copy(self._template, database)
-            return
-        self.command("db", "migrate")
-        if self._template:
-            # By rename, as several test processes may come here at once.
-            unfinished = self._template.with_suffix(f".{os.getpid()}")
-            shutil.copy(database, unfinished)
-            unfinished.rename(self._template)
 
     def _wait_until_ready(self, components: Sequence[str], timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -224,6 +207,8 @@ class LocalAirflow(AirflowRest):
             },
             # A new or changed file is seen at once; unchanged ones are left alone, as parsing costs a process.
             "dag_processor": {"refresh_interval": "1", "bundle_refresh_check_interval": "1"},
+            # Tasks that resume in a worker are held back for this long and 3 s more, 8 s if Airflow had its way.
+            "workers": {"min_heartbeat_interval": "1"},
             "triggerer": {"job_heartbeat_sec": "1", "triggerer_health_check_threshold": "15"},
         }
         return inherited | {

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -16,6 +17,12 @@ _airflow_home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_clean
 os.environ["AIRFLOW_HOME"] = _airflow_home.name
 # The examples bring a listener with them, for which tasks would have to end in a worker.
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+# The same examples in every run, however busy the machine, and no files left behind.
+settings.register_profile(
+    "steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

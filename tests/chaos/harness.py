@@ -24,6 +24,8 @@ IMPATIENT = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    # Airflow's own, which decides how long tasks that resume are held back: whether that is enough is tried here.
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5",
 }
 
 

@@ -32,9 +32,6 @@ from airflow_provider_kandinsky.segmind.schemas import (
     TextToImageRequest,
 )
 
-#: The same examples in every run, and no files left behind.
-steady = partial(settings, derandomize=True, database=None, deadline=None)
-
 KEYS = (
     "status", "request_id", "error", "detail", "message", "html-message", "output", "images", "url", "b64_json",
     "seed", "metrics", "timings", "cost", "inference_time", "credits", "free-credits", "data", "model_created",
@@ -83,7 +80,7 @@ READERS: dict[str, tuple[Callable[[Answer], Any], type | tuple[type, ...]]] = {
 
 
 @pytest.mark.parametrize(("read", "gives"), READERS.values(), ids=READERS)
-@steady(max_examples=150)
+@settings(max_examples=150)
 @given(answer=ANSWERS)
 def test_an_answer_is_a_result_or_an_error_of_the_tree(
     read: Callable[[Answer], Any], gives: type | tuple[type, ...], answer: Answer
@@ -103,7 +100,7 @@ def test_an_answer_is_a_result_or_an_error_of_the_tree(
         assert GenerationResult.from_dict(given_back.to_dict()).urls == given_back.urls
 
 
-@steady(max_examples=150)
+@settings(max_examples=150)
 @given(headers=HEADERS, now=st.floats(0, 4e9))
 def test_an_advised_wait_is_none_or_a_time_to_come(headers: dict[str, str], now: float) -> None:
     wait = advised_wait(headers, now)
@@ -116,7 +113,7 @@ LOOKS = (
 )  # fmt: skip
 
 
-@steady(max_examples=100)
+@settings(max_examples=100)
 @given(
     looks=st.lists(LOOKS, max_size=60),
     age=st.floats(-100, 10_000),
@@ -162,7 +159,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@steady(max_examples=100)
+@settings(max_examples=100)
 @given(parameters=REQUESTS)
 def test_what_is_allowed_is_sent_as_it_was_given(parameters: dict[str, Any]) -> None:
     payload = TextToImageRequest(**parameters).payload()
@@ -172,7 +169,7 @@ def test_what_is_allowed_is_sent_as_it_was_given(parameters: dict[str, Any]) -> 
     assert TextToImageRequest(**rendered).payload() == payload
 
 
-@steady(max_examples=150)
+@settings(max_examples=150)
 @given(parameters=st.dictionaries(st.sampled_from([*TextToImageRequest.model_fields, "width"]), LEAVES | JSON))
 def test_any_parameters_are_a_request_or_a_refusal(parameters: dict[str, Any]) -> None:
     try:

@@ -8,7 +8,7 @@ import pytest
 from task_instance import MemoryStore, TaskInstance, paint
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException
-from airflow_provider_kandinsky.ledger import JobLedger, LedgerError, seed_of
+from airflow_provider_kandinsky.ledger import LedgerError
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     JobFailedError,
@@ -287,23 +287,6 @@ def test_the_ledger_holds_no_prompt_and_no_key(sandbox: Sandbox, ti: TaskInstanc
     ti.run(paint(prompt="a secret garden", deferrable=deferrable))
     assert "garden" not in str(ti.store.values)
     assert sandbox.api_key not in str(ti.store.values)
-
-
-def test_without_a_store_it_is_said_once(deferrable: bool, caplog: pytest.LogCaptureFixture) -> None:
-    from airflow_provider_kandinsky.ledger import _warn_of_no_store
-
-    _warn_of_no_store.cache_clear()
-    ledgers = [JobLedger.of({}, durable=True) for _ in range(3)]  # type: ignore[typeddict-item]  # as before Airflow 3.3
-
-    assert not any(ledger.is_kept for ledger in ledgers)
-    assert caplog.text.count("no task state store") == 1
-
-
-def test_seeds_differ_between_task_instances_and_not_between_tries(deferrable: bool) -> None:
-    seeds = {seed_of("dag", run, task, index) for run in "ab" for task in "cd" for index in range(-1, 50)}
-    assert len(seeds) == 2 * 2 * 51
-    assert all(0 <= seed < 2**31 for seed in seeds)
-    assert seed_of("dag", "run", "task", 3) == seed_of("dag", "run", "task", 3)
 
 
 def test_a_record_outlives_a_store_that_loses_it(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
