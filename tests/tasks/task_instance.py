@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -65,8 +66,13 @@ class TaskInstance:
 
     def run(self, operator: Any) -> Any:
         """Run a task to its end: where it defers, its trigger fires and the task resumes."""
-        context = self.context_of(operator)
-        step = partial(operator.execute, context)
+        return self._finish(operator, partial(operator.execute, self.context_of(operator)))
+
+    def resume(self, operator: Any, method: str, kwargs: dict[str, Any]) -> Any:
+        """Run a task to its end from where a deferral has left it."""
+        return self._finish(operator, partial(operator.resume_execution, method, kwargs, self.context_of(operator)))
+
+    def _finish(self, operator: Any, step: Callable[[], Any]) -> Any:
         while True:
             try:
                 return step()
@@ -74,6 +80,7 @@ class TaskInstance:
                 self.deferrals += 1
                 # Through JSON, as through Airflow's database.
                 kwargs = json.loads(json.dumps((deferred.kwargs or {}) | {"event": fire(deferred.trigger)}))
+                context = self.context_of(operator)
                 step = partial(operator.resume_execution, deferred.method_name, kwargs, context)
 
     def retry(self) -> None:
