@@ -128,4 +128,18 @@ def test_a_billing_that_is_not_known_is_tolerated() -> None:
     ids=str,
 )
 def test_the_text_tells_request_status_and_money(given: dict[str, Any], text: str) -> None:
-    assert str(ServiceUnavailableError("it broke", **given)) == text
+    error = ServiceUnavailableError("it broke", **given)
+    assert (str(error), error.message, error.args) == (text, "it broke", ("it broke",))
+
+
+def test_the_text_ends_with_what_a_retry_will_do() -> None:
+    error = KandinskyError("it broke")
+    error.advice = "A retry tries again."
+    assert str(error) == "it broke [billed: no] A retry tries again."
+
+
+def test_a_secret_is_taken_out_wherever_the_message_is() -> None:
+    error = KandinskyError("bad key SG_x; was it SG_x?", http_status=401, request_id="r")
+    error.hide("SG_x")
+    assert (error.message, error.args) == ("bad key ***; was it ***?", ("bad key ***; was it ***?",))
+    assert str(error) == "bad key ***; was it ***? [request r, HTTP 401, billed: no]"

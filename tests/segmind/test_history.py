@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError, InvalidResponseError
-from airflow_provider_kandinsky.segmind.history import read_history, read_past_request
+from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidResponseError,
+    ServiceUnavailableError,
+)
+from airflow_provider_kandinsky.segmind.history import PastRequest, read_history, read_past_request
 from airflow_provider_kandinsky.segmind.refusals import Answer
-from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, TextToImageRequest
 
 Connect = Callable[..., Any]
 MakeAnswer = Callable[..., Answer]
@@ -22,13 +27,28 @@ ROW = {
 }  # fmt: skip
 
 
+def deep(row: Any, *wraps: Callable[[Any], Any]) -> Any:
+    """A row in wrappings, the innermost first."""
+    for wrap in wraps:
+        row = wrap(row)
+    return row
+
+
+def in_list(row: Any) -> Any:
+    return [row]
+
+
+def in_object(row: Any) -> Any:
+    return {"data": row}
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
         lambda rows: rows,
         lambda rows: {"data": rows, "page": 1, "total": 5},
         lambda rows: {"tags": [], "result": {"items": rows}},
-        lambda rows: {"a": {"b": {"c": {"d": rows}}}},
+        lambda rows: deep(rows, *[in_object] * 4),
     ],
     ids=["bare", "data", "beside an empty list", "deep"],
 )
@@ -36,8 +56,45 @@ def test_the_list_is_found_in_any_container(answer: MakeAnswer, wrap: Callable[[
     (past,) = read_history(answer(wrap([ROW])))
     assert (past.request_id, past.model, past.status, past.cost) == ("r-1", "m", JobStatus.COMPLETED, 0.02)
     assert (past.created_at, past.payload) == (1_700_000_000.0, {"prompt": "a", "seed": 7})
-    assert past.result().urls == [ONE]
-    assert (past.result().seed, past.result().cost) == (7, 0.02)
+    assert past.result() == GenerationResult("r-1", (Image(ONE),), model="m", seed=7, cost=0.02)
+
+
+def test_what_a_row_does_not_tell_is_unknown(answer: MakeAnswer) -> None:
+    (past,) = read_history(answer([{"request_id": "r-1"}]))
+    assert past == PastRequest(
+        "r-1", model="", status=JobStatus.UNKNOWN, payload={}, images=(), created_at=None, cost=None
+    )
+    assert past.result() == GenerationResult("r-1", (), model="")
+
+
+@pytest.mark.parametrize(
+    ("times", "created_at"),
+    [
+        ({"created_at": 1_700_000_000}, 1_700_000_000.0),
+        ({"created": "1700000000000"}, 1_700_000_000.0),
+        ({"timestamp": "2023-11-14T22:13:20Z"}, 1_700_000_000.0),
+        ({"model_created": "2023-11-14T22:13:20Z", "timestamp": 5}, 1_700_000_000.0),
+        ({"model_created": "today", "created_at": None, "created": 5}, 5.0),
+        ({"model_created": "today"}, None),
+    ],
+    ids=str,
+)
+def test_the_first_time_that_can_be_read_is_taken(answer: MakeAnswer, times: Any, created_at: float | None) -> None:
+    (past,) = read_history(answer([{"request_id": "r-1"} | times]))
+    assert past.created_at == created_at
+
+
+@pytest.mark.parametrize("inputs", ["a cat", ["a cat"], None, 7], ids=repr)
+def test_inputs_in_another_form_are_not_read(answer: MakeAnswer, inputs: Any) -> None:
+    (past,) = read_history(answer([ROW | {"request_body": inputs}]))
+    assert past.payload == {}
+    assert not past.asked_for({"prompt": "a cat"})
+
+
+@pytest.mark.parametrize(("sent", "seed"), [(7, 7), ("7", 7), (0, 0), (-1, None), ("-1", None), (None, None)], ids=repr)
+def test_a_seed_that_was_left_to_the_service_is_not_known(answer: MakeAnswer, sent: Any, seed: int | None) -> None:
+    (past,) = read_history(answer([ROW | {"request_body": {"seed": sent}}]))
+    assert past.result().seed == seed
 
 
 @pytest.mark.parametrize("body", [[], {"data": []}, {"data": [{"noise": 1}, {"request_id": ""}]}], ids=str)
@@ -45,10 +102,45 @@ def test_an_empty_history_is_empty(answer: MakeAnswer, body: Any) -> None:
     assert read_history(answer(body)) == []
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", {"data": {}}, "text", {}], ids=str)
-def test_what_has_no_list_is_no_history(answer: MakeAnswer, body: Any) -> None:
-    with pytest.raises(InvalidResponseError):
-        read_history(answer(body))
+BROKEN = b"<title>Broken</title>"
+READERS: dict[Callable[[Answer], Any], str] = {
+    read_history: "This is no request history",
+    read_past_request: "This is no past request",
+}
+each_reader = pytest.mark.parametrize(("read", "meaning"), READERS.items(), ids=["page", "one"])
+
+
+@each_reader
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "an empty body"),
+        (BROKEN, "an HTML page, 'Broken'"),
+        ({"data": {}}, "no reason given"),
+        ("text", "text"),
+        ({}, "no reason given"),
+    ],
+    ids=str,
+)
+def test_what_is_no_history_is_told_as_it_came(
+    answer: MakeAnswer, read: Callable[[Answer], Any], meaning: str, body: Any, text: str
+) -> None:
+    with pytest.raises(InvalidResponseError) as caught:
+        read(answer(body, 201))
+    assert (caught.value.message, caught.value.http_status) == (f"{meaning}: {text}", 201)
+
+
+@each_reader
+@pytest.mark.parametrize("wrap", [in_list, in_object], ids=["lists", "objects"])
+def test_a_bottomless_body_is_no_trap(
+    answer: MakeAnswer, read: Callable[[Answer], Any], meaning: str, wrap: Callable[[Any], Any]
+) -> None:
+    body = answer(deep([ROW], *[wrap] * 400))
+    if (read, wrap) == (read_history, in_list):
+        assert read(body) == []
+        return
+    with pytest.raises(InvalidResponseError, match=meaning):
+        read(body)
 
 
 def test_the_rows_of_one_request_become_one(answer: MakeAnswer) -> None:
@@ -67,12 +159,40 @@ def test_the_rows_of_one_request_become_one(answer: MakeAnswer) -> None:
         ({"prompt": "a", "seed": 8}, False),
         ({"prompt": "b", "seed": 7}, False),
         ({"prompt": "a", "seed": 7, "samples": 2}, False),
+        ({}, True),
     ],
     ids=str,
 )
 def test_a_request_is_known_by_its_payload(answer: MakeAnswer, sent: dict[str, Any], found: bool) -> None:
     (past,) = read_history(answer([ROW]))
     assert past.asked_for(sent) == found
+
+
+@pytest.mark.parametrize(
+    ("told", "sent", "same"),
+    [
+        ("7", 7, True),
+        (7, "7", True),
+        ("8", 7, False),
+        ("7.5", 7.5, True),
+        ("7.50", 7.5, True),
+        ("7.6", 7.5, False),
+        ("much", 7.5, False),
+        (None, 7.5, False),
+        (None, 7, False),
+        (str(2**53), 2**53, True),
+        (str(2**53), 2**53 + 1, False),
+        (1, True, True),
+        (0, True, False),
+        ("a cat", "a cat ", False),
+        ("a dog", "a cat", False),
+        (None, "a cat", False),
+    ],
+    ids=repr,
+)
+def test_a_value_is_known_again_as_number_or_as_text(answer: MakeAnswer, told: Any, sent: Any, same: bool) -> None:
+    (past,) = read_history(answer([ROW | {"request_body": {"x": told}}]))
+    assert past.asked_for({"x": sent}) == same
 
 
 def test_large_seeds_that_differ_are_two(answer: MakeAnswer) -> None:
@@ -85,11 +205,47 @@ def test_a_large_seed_is_told_as_it_was_sent(answer: MakeAnswer) -> None:
     assert past.result().seed == 2**53 + 1
 
 
-@pytest.mark.parametrize("body", [ROW, {"data": ROW}, [ROW], {"data": [ROW]}], ids=["bare", "object", "list", "both"])
-def test_one_request_is_found_in_any_wrapping(answer: MakeAnswer, body: Any) -> None:
-    past = read_past_request(answer(body))
+@pytest.mark.parametrize(
+    "wraps",
+    [(), [in_object], [in_list], [in_list, in_object], [in_object] * 3, [in_list] * 3],
+    ids=["bare", "object", "list", "both", "three objects", "three lists"],
+)
+def test_one_request_is_found_in_any_wrapping(answer: MakeAnswer, wraps: Any) -> None:
+    past = read_past_request(answer(deep(ROW, *wraps)))
     assert past is not None
     assert (past.request_id, past.result().urls) == ("r-1", [ONE])
+
+
+@pytest.mark.parametrize(
+    ("read", "wraps"),
+    [
+        (read_history, [in_list] + [in_object] * 5),
+        (read_past_request, [in_list] * 4),
+        (read_past_request, [in_object] * 4),
+    ],
+    ids=["page", "lists", "objects"],
+)
+def test_a_row_further_in_is_part_of_something_else(
+    answer: MakeAnswer, read: Callable[[Answer], Any], wraps: Any
+) -> None:
+    with pytest.raises(InvalidResponseError):
+        read(answer(deep(ROW, *wraps)))
+
+
+@each_reader
+def test_an_outage_of_the_history_costs_nothing(
+    answer: MakeAnswer, read: Callable[[Answer], Any], meaning: str
+) -> None:
+    with pytest.raises(ServiceUnavailableError, match="The service is out of order: an HTML page, 'Broken'") as caught:
+        read(answer(BROKEN, 503))
+    assert (caught.value.http_status, caught.value.billing) == (503, "no")
+
+
+def test_a_history_that_is_not_there_is_a_wrong_url(answer: MakeAnswer) -> None:
+    with pytest.raises(
+        ConfigurationError, match="The service has no such call; check the connection's host: Not Found"
+    ):
+        read_history(answer({"error": "Not Found"}, 404))
 
 
 def test_a_request_that_is_not_there_is_none(answer: MakeAnswer) -> None:
@@ -117,8 +273,9 @@ def test_the_history_over_a_socket(connect: Connect, sandbox: Sandbox, a_cat: Te
 def test_without_a_history_url_there_is_none_to_ask(connect: Connect, sandbox: Sandbox) -> None:
     client = connect(sandbox.url)
     for ask in (lambda: client.get_history("m", 0.0), lambda: client.get_past_request("r")):
-        with pytest.raises(ConfigurationError, match="history_url"):
+        with pytest.raises(ConfigurationError) as caught:
             ask()
+        assert caught.value.message == "The request history cannot be asked: the connection has no history_url"
     assert sandbox.calls() == []
 
 

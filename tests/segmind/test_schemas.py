@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,8 +99,49 @@ def test_refusals_name_argument_value_and_range(name: str, value: Any) -> None:
 
 
 def test_a_missing_prompt_is_named() -> None:
-    with pytest.raises(BadRequestError, match="prompt is missing: it must be a string that is not blank"):
+    with pytest.raises(BadRequestError) as caught:
         TextToImageRequest()  # type: ignore[call-arg]
+    assert caught.value.message == ("prompt is missing: it must be a string that is not blank. Nothing was submitted.")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "payload"),
+    [
+        ("a cat", {"prompt": "a cat", "samples": 2}),
+        ({"prompt": "a cat", "seed": 7}, {"prompt": "a cat", "samples": 2, "seed": 7}),
+        ({"prompt": "a cat", "samples": 3}, {"prompt": "a cat", "samples": 3}),
+        ({}, {"prompt": "a dog", "samples": 2}),
+    ],
+    ids=str,
+)
+def test_what_is_wanted_goes_before_the_defaults(wanted: Any, payload: dict[str, Any]) -> None:
+    defaults = {"prompt": "a dog", "samples": 2}
+    assert TextToImageRequest.of(wanted, defaults).payload() == payload
+    assert defaults == {"prompt": "a dog", "samples": 2}
+
+
+@pytest.mark.parametrize("wanted", [None, 7, ["a cat"], ("a cat", 7), b"a cat", True], ids=repr)
+def test_what_is_neither_prompt_nor_parameters_is_refused(wanted: Any) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        TextToImageRequest.of(wanted, {"prompt": "a dog"})
+    assert caught.value.message == (
+        f"{wanted!r} is not allowed: it must be a prompt or a mapping of parameters. Nothing was submitted."
+    )
+
+
+def test_a_refused_value_is_told_in_200_characters_at_most() -> None:
+    with pytest.raises(BadRequestError) as caught:
+        TextToImageRequest.of(["x" * 500], {})
+    assert caught.value.message.startswith("['" + "x" * 198 + " is not allowed")
+    with pytest.raises(BadRequestError) as caught:
+        TextToImageRequest(prompt="a cat", scheduler="x" * 500)
+    assert caught.value.message.startswith("scheduler='" + "x" * 199 + " is not allowed")
+
+
+@pytest.mark.parametrize("wanted", ["", {"prompt": " "}, {"prompt": "a cat", "width": 512}], ids=str)
+def test_what_is_wanted_is_checked_as_a_request(wanted: Any) -> None:
+    with pytest.raises(BadRequestError, match="Nothing was submitted"):
+        TextToImageRequest.of(wanted, {"samples": 2})
 
 
 @pytest.mark.parametrize("name", ["width", "Samples", "img_size", "webhook"])
@@ -195,6 +237,14 @@ def test_a_result_written_by_an_older_version_is_read() -> None:
     assert GenerationResult.from_dict({"urls": ["https://i/1"]}) == GenerationResult(None, (Image(url="https://i/1"),))
 
 
+@pytest.mark.parametrize(
+    ("used", "sent", "told"), [(None, 7, 7), (3, 7, 3), (0, 7, 0), (3, None, 3), (None, None, None)]
+)
+def test_the_seed_that_was_sent_is_told_where_the_service_tells_none(used: Any, sent: Any, told: Any) -> None:
+    result = replace(FULL, seed=used)
+    assert result.with_seed(sent) == replace(FULL, seed=told)
+
+
 def test_picture_bytes_stay_out_of_dicts_and_reprs() -> None:
     result = GenerationResult("r", (Image(url="https://i/1"), Image(data=b"\x89PNG pixels")))
     assert result.has_image_data
@@ -212,6 +262,16 @@ def test_generation_tells_numbers_and_no_pictures() -> None:
 @pytest.mark.parametrize(("paid", "free", "total"), [(1.5, 0.5, 2.0), (None, None, 0.0), (None, 0.5, 0.5)])
 def test_credits_add_up(paid: float | None, free: float | None, total: float) -> None:
     assert Credits(paid, free).total == total
+
+
+def test_a_purchase_keeps_its_fingerprint() -> None:
+    """The ledgers of earlier versions hold it: with another one, a retry after an upgrade would pay again."""
+    payload = TextToImageRequest(
+        prompt="K\u00e4the's cat", samples=2, guidance_scale=7.5, seed=7, base64=False
+    ).payload()
+    assert fingerprint("https://api.segmind.com", "kandinsky2.1-txt2im", payload) == (
+        "eef6a9173597b471fa993d6827a61085e7700e26adc8bd8d939cecb3e03f2998"
+    )
 
 
 def test_equal_purchases_have_equal_fingerprints() -> None:
