@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.shell import ssl_context
 
 API_KEY = "SG_sandbox"
 
@@ -111,14 +120,15 @@ class RawServer:
 
     :param pieces: sent one by one.
     :param gap: seconds between them.
+    :param tls: with what certificate it speaks https.
     """
 
-    def __init__(self, pieces: list[bytes], gap: float) -> None:
+    def __init__(self, pieces: list[bytes], gap: float, tls: ssl.SSLContext | None) -> None:
         self.received: list[bytes] = []
-        self._pieces, self._gap = pieces, gap
+        self._pieces, self._gap, self._tls = pieces, gap, tls
         self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -137,11 +147,11 @@ class RawServer:
             connection, _ = self._listener.accept()
             with connection:
                 try:
-                    heard = connection.recv(65536)
-                    if not heard and self._stopped.is_set():
+                    if not connection.recv(1, socket.MSG_PEEK) and self._stopped.is_set():
                         return
-                    self.received.append(heard)
-                    self._speak(connection)
+                    with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as line:
+                        self.received.append(line.recv(65536))
+                        self._speak(line)
                 except OSError:
                     continue  # the client hung up, as some tests want it to
 
@@ -156,9 +166,46 @@ class RawServer:
 def raw_server() -> Iterator[Callable[..., RawServer]]:
     with ExitStack() as stack:
 
-        def start(*pieces: bytes, gap: float = 0.0) -> RawServer:
-            server = RawServer(list(pieces), gap)
+        def start(*pieces: bytes, gap: float = 0.0, tls: ssl.SSLContext | None = None) -> RawServer:
+            server = RawServer(list(pieces), gap, tls)
             stack.callback(server.close)
             return server
 
         yield start
+
+
+class Authority(NamedTuple):
+    """A certificate that nobody on this machine trusts by itself, and a server's side of it."""
+
+    certificate: Path
+    tls: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate for 127.0.0.1, signed by itself, as an office's proxy has them."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=The office's own")
+    now, here = datetime.now(UTC), x509.IPAddress(ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([here]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("authority")
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return Authority(folder / "certificate.pem", tls)
+
+
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
+    """The authority, in an environment that has it in its SSL_CERT_FILE."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+    ssl_context.cache_clear()
+    yield authority
+    ssl_context.cache_clear()

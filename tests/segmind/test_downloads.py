@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.sandbox.painter import paint
-from airflow_provider_kandinsky.segmind.downloads import LARGEST_IMAGE, ImageDownloader
+from airflow_provider_kandinsky.segmind import downloads
+from airflow_provider_kandinsky.segmind.downloads import LARGEST_IMAGE, ImageDownloader, check_image_url
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError, KandinskyError
 
 PNG = paint("a cat", 7, 0, (512, 512))
 OK = b"HTTP/1.1 200 OK\r\n"
+HERE = ("127.0.0.1",)
+Fetch = Callable[..., tuple[str, bytes]]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
+def fetch(fake_time: Any) -> Fetch:
+    """Fetch a picture, in no time but the host's: its type, and what is in the file."""
+
+    def fetch(url: str, hosts: tuple[str, ...] = HERE, into: bytes = b"") -> tuple[str, bytes]:
+        async def run() -> tuple[str, bytes]:
+            file = io.BytesIO(into)
+            async with ImageDownloader(hosts, sleep=fake_time.asleep) as downloader:
+                extension = await downloader.fetch(url, file, "r-1")
+            return extension, file.read()
+
+        return asyncio.run(run())
+
+    return fetch
+
+
+@pytest.fixture
 def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
-
-
-def fetch(url: str, hosts: tuple[str, ...] = ("127.0.0.1",)) -> tuple[str, bytes]:
-    async def run() -> tuple[str, bytes]:
-        into = io.BytesIO()
-        async with ImageDownloader(hosts) as downloader:
-            extension = await downloader.fetch(url, into, "r-1")
-        return extension, into.read()
-
-    return asyncio.run(run())
+    monkeypatch.setattr(downloads, "_TRIES", 1)
 
 
 def with_length(body: bytes, length: int | None = None) -> bytes:
@@ -42,48 +54,100 @@ def to_the_end(body: bytes) -> bytes:
     return OK + b"Connection: close\r\n\r\n" + body
 
 
-def test_a_good_picture(raw_server: Callable[..., Any]) -> None:
+def nothing_with(status: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+
+
+def test_a_good_picture(raw_server: Callable[..., Any], fetch: Fetch) -> None:
     server = raw_server(with_length(PNG))
-    assert fetch(f"{server.url}/cat.png") == ("png", PNG)
+    assert fetch(f"{server.url}/cat.png?size=l") == ("png", PNG)
     (heard,) = server.received
-    assert b"x-api-key" not in heard.lower()
+    request, *headers = heard.decode().lower().splitlines()
+    assert request == "get /cat.png?size=l http/1.1"
+    assert f"user-agent: airflow-provider-kandinsky/{__version__}" in headers
+    assert "accept: image/*" in headers
+    assert "x-api-key" not in heard.decode().lower()
 
 
-@pytest.mark.parametrize(
-    ("pieces", "error", "message"),
-    [
-        ([with_length(b"<html>no picture</html>")], ImageRefusedError, "is not a picture"),
-        ([with_length(b"")], ImageRefusedError, "is not a picture"),
-        ([with_length(PNG[:-20], len(PNG))], ImageUnavailableError, r"could not be fetched.*RemoteProtocolError"),
-        ([to_the_end(PNG[:-20])], ImageUnavailableError, "is cut off"),
-        ([with_length(PNG[:1000])], ImageUnavailableError, "is cut off"),
-        ([OK.replace(b"200 OK", b"404 Not Found") + b"Content-Length: 0\r\n\r\n"], ImageUnavailableError, "HTTP 404"),
-        ([OK.replace(b"200 OK", b"500 Oops") + b"Content-Length: 0\r\n\r\n"], ImageUnavailableError, "HTTP 500"),
-        ([b""], ImageUnavailableError, "could not be fetched"),
-    ],
-    ids=["html", "nothing", "cut short of its length", "cut off", "cut off by the host", "404", "500", "hung up"],
-)
+def test_what_a_failed_try_has_left_is_thrown_away(raw_server: Callable[..., Any], fetch: Fetch) -> None:
+    server = raw_server(with_length(PNG))
+    assert fetch(f"{server.url}/cat.png", into=PNG + b"more than the picture") == ("png", PNG)
+
+
+PASSING = [1, 2, 4, 8]
+BAD: dict[str, tuple[bytes, type[KandinskyError], str, list[int]]] = {
+    "html": (with_length(b"<html>no picture</html>"), ImageRefusedError, "What is at {} is not a picture", []),
+    "nothing": (with_length(b""), ImageRefusedError, "What is at {} is not a picture", []),
+    "cut short of its length": (
+        with_length(PNG[:-20], len(PNG)),
+        ImageUnavailableError,
+        "The picture could not be fetched from {} (RemoteProtocolError)",
+        PASSING,
+    ),
+    "cut off": (to_the_end(PNG[:-20]), ImageUnavailableError, "The picture at {} is cut off", PASSING),
+    "cut off by the host": (with_length(PNG[:1000]), ImageUnavailableError, "The picture at {} is cut off", PASSING),
+    "404": (nothing_with("404 Not"), ImageUnavailableError, "The picture could not be fetched from {}", PASSING),
+    "500": (nothing_with("500 Oops"), ImageUnavailableError, "The picture could not be fetched from {}", PASSING),
+    "hung up": (
+        b"",
+        ImageUnavailableError,
+        "The picture could not be fetched from {} (RemoteProtocolError)",
+        PASSING,
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "error_type", "message", "pauses"), BAD.values(), ids=BAD)
 def test_a_bad_picture(
-    raw_server: Callable[..., Any], pieces: list[bytes], error: type[KandinskyError], message: str
+    raw_server: Callable[..., Any],
+    fetch: Fetch,
+    fake_time: Any,
+    answer: bytes,
+    error_type: type[KandinskyError],
+    message: str,
+    pauses: list[int],
 ) -> None:
-    server = raw_server(*pieces)
-    with pytest.raises(error, match=message) as failure:
-        fetch(f"{server.url}/cat.png")
-    assert failure.value.request_id == "r-1"
-    assert failure.value.billing == "yes"
+    """What may pass is tried for again, and what will not is not; who is on call is told which it was, and of what."""
+    server = raw_server(answer)
+    url = f"{server.url}/{'cat' * 100}.png"
+    with pytest.raises(error_type) as failure:
+        fetch(url)
+    error = failure.value
+    assert (error.message, error.request_id, error.billing) == (message.format(url[:200]), "r-1", "yes")
+    status = answer.split()[1] if answer else b"200"
+    assert error.http_status == (None if status == b"200" else int(status))
+    assert [int(pause) for pause in fake_time.pauses] == pauses
+    assert len(server.received) == 1 + len(pauses)
 
 
-def test_a_picture_of_33_megabytes_is_not_fetched_to_its_end(raw_server: Callable[..., Any]) -> None:
+def test_a_picture_of_33_megabytes_is_not_fetched_to_its_end(raw_server: Callable[..., Any], fetch: Fetch) -> None:
     megabyte = bytes(2**20)
     assert 32 * len(megabyte) == LARGEST_IMAGE
     server = raw_server(with_length(PNG, 33 * 2**20), *[megabyte] * 33)
-    with pytest.raises(ImageRefusedError, match="is larger than 32 MB"):
+    with pytest.raises(ImageRefusedError) as failure:
         fetch(f"{server.url}/cat.png")
+    assert failure.value.message == f"The picture is larger than 32 MB: {server.url}/cat.png"
+    assert failure.value.request_id == "r-1"
+    assert len(server.received) == 1
 
 
+def test_the_largest_picture_is_taken(
+    raw_server: Callable[..., Any], fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = raw_server(with_length(PNG))
+    monkeypatch.setattr(downloads, "LARGEST_IMAGE", len(PNG))
+    assert fetch(server.url) == ("png", PNG)
+    monkeypatch.setattr(downloads, "LARGEST_IMAGE", len(PNG) - 1)
+    with pytest.raises(ImageRefusedError, match="is larger than"):
+        fetch(server.url)
+
+
+@pytest.mark.usefixtures("one_try")
 @pytest.mark.parametrize("drips", ["headers", "body"])
-def test_a_drip_is_cut_off(raw_server: Callable[..., Any], drips: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads.FETCH_TIMEOUT", 0.5)
+def test_a_drip_is_cut_off(
+    raw_server: Callable[..., Any], fetch: Fetch, drips: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "FETCH_TIMEOUT", 0.5)
     answer = with_length(PNG)
     start = 5 if drips == "headers" else answer.index(b"\r\n\r\n") + 20
     server = raw_server(answer[:start], *(answer[place : place + 1] for place in range(start, start + 500)), gap=0.05)
@@ -93,7 +157,45 @@ def test_a_drip_is_cut_off(raw_server: Callable[..., Any], drips: str, monkeypat
     assert time.monotonic() - began < 5
 
 
-def test_a_redirect_is_not_followed(raw_server: Callable[..., Any]) -> None:
+@pytest.mark.usefixtures("one_try")
+def test_a_host_that_says_nothing_is_given_up(
+    raw_server: Callable[..., Any], fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "FETCH_TIMEOUT", 2.0)
+    monkeypatch.setattr(downloads, "REQUEST_TIMEOUT", 0.1)
+    with pytest.raises(ImageUnavailableError, match=r"\(ReadTimeout\)"):
+        fetch(raw_server(b"", gap=30).url)
+
+
+@pytest.mark.usefixtures("one_try")
+def test_a_host_that_does_not_open_is_given_up_sooner(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "FETCH_TIMEOUT", 2.0)
+    monkeypatch.setattr(downloads, "CONNECT_TIMEOUT", 0.1)
+    with ExitStack() as stack:
+        host = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        # As many as it lets wait at its door; who comes after them gets no answer at all.
+        for _ in range(3):
+            before = stack.enter_context(socket.socket())
+            before.setblocking(False)
+            before.connect_ex(host.getsockname())
+        with pytest.raises(ImageUnavailableError, match=r"\(ConnectTimeout\)"):
+            fetch(f"http://127.0.0.1:{host.getsockname()[1]}/cat.png")
+
+
+def test_a_picture_comes_over_tls_from_whom_the_environment_trusts(
+    raw_server: Callable[..., Any], fetch: Fetch, trusted: Any
+) -> None:
+    assert fetch(raw_server(with_length(PNG), tls=trusted.tls).url) == ("png", PNG)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_not_taken(
+    raw_server: Callable[..., Any], fetch: Fetch, authority: Any
+) -> None:
+    with pytest.raises(ImageUnavailableError, match=r"\(ConnectError\)"):
+        fetch(raw_server(with_length(PNG), tls=authority.tls).url)
+
+
+def test_a_redirect_is_not_followed(raw_server: Callable[..., Any], fetch: Fetch) -> None:
     elsewhere = raw_server(with_length(PNG))
     moved = f"HTTP/1.1 302 Found\r\nLocation: {elsewhere.url}/cat.png\r\nContent-Length: 0\r\n\r\n".encode()
     server = raw_server(moved)
@@ -102,16 +204,45 @@ def test_a_redirect_is_not_followed(raw_server: Callable[..., Any]) -> None:
     assert elsewhere.received == []
 
 
+VENDOR = ("images.segmind.com",)
+NOT_AMONG = (
+    "The picture is at {!r}, which is not among the hosts that pictures may come from ({}); add it to image_hosts in "
+    "the connection if you trust it"
+)
+
+
 @pytest.mark.parametrize(
     ("url", "hosts", "message"),
     [
-        ("https://evil.example/cat.png", ("images.segmind.com",), "'evil.example', which is not among the hosts"),
-        ("https://images.segmind.com.evil.example/c.png", ("images.segmind.com",), "not among the hosts"),
-        ("https://images.segmind.com@evil.example/c.png", ("images.segmind.com",), "not among the hosts"),
-        ("http://images.segmind.com/cat.png", ("images.segmind.com",), "not served over https"),
-        ("file:///etc/passwd", ("",), "not served over https"),
+        ("https://evil.example/c.png", VENDOR, NOT_AMONG.format("evil.example", "images.segmind.com")),
+        ("https://b.example/c.png", ("d", "c"), NOT_AMONG.format("b.example", "c, d")),
+        ("https://images.segmind.com.evil.example/c.png", VENDOR, "not among the hosts"),
+        ("https://images.segmind.com@evil.example/c.png", VENDOR, "not among the hosts"),
+        ("http://images.segmind.com/c.png", VENDOR, "is not served over https: http://images.segmind.com/c.png"),
+        ("http://images.segmind.com/" + "c" * 300, VENDOR, "is not served over https: http://images.segmind.com/ccc"),
+        ("ftp://127.0.0.1/c.png", HERE, "is not served over https: ftp://127.0.0.1/c.png"),
+        ("file:///etc/passwd", ("",), "is not served over https: file:///etc/passwd"),
+        ("https://images.segmind.com:port/c.png", VENDOR, "The picture's URL is none: https://images.segmind.com:port"),
     ],
 )
-def test_a_place_that_may_not_be_asked(url: str, hosts: tuple[str, ...], message: str) -> None:
-    with pytest.raises(ImageRefusedError, match=message):
-        fetch(url, hosts)
+def test_a_place_that_may_not_be_asked(fetch: Fetch, url: str, hosts: tuple[str, ...], message: str) -> None:
+    for ask in (fetch, lambda *given: check_image_url(*given, "r-1")):
+        with pytest.raises(ImageRefusedError) as failure:
+            ask(url, hosts)
+        assert message in failure.value.message
+        assert len(failure.value.message) < 300
+        assert failure.value.request_id == "r-1"
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://images.segmind.com/c.png", "images.segmind.com"),
+        ("HTTPS://Images.Segmind.com/c.png", "images.segmind.com"),
+        ("https://10.0.0.1:8443/c.png", "10.0.0.1"),
+        ("http://127.0.0.1:8765/c.png", "127.0.0.1"),
+        ("http://localhost/c.png", "localhost"),
+    ],
+)
+def test_a_place_that_may_be_asked(url: str, host: str) -> None:
+    check_image_url(url, [host, "another"])

@@ -55,6 +55,7 @@ SHAPES: dict[str, tuple[Any, list[str | bytes]]] = {
     "JSON string as text": (json.dumps(ONE), [ONE]),
     "JSON objects as text in a list": ([json.dumps({"url": url}) for url in URLS], URLS),
     "broken JSON as text": ('["https://i/1", ', []),
+    "base64 with a piece of it hidden": (PNG64[:12] + "***" + PNG64[12:], []),
     "repeats": ([ONE, TWO, ONE, {"url": TWO}], [ONE, TWO]),
     "equal pictures": ([PNG64, f"data:image/png;base64,{PNG64}"], [PNG]),
     "nested too deep to be meant": ([[[[[[[[[[ONE]]]]]]]]]], []),
@@ -93,6 +94,9 @@ def test_an_unusable_known_key_does_not_hide_the_picture() -> None:
         (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "webp"),
         (b"GIF87a", "gif"),
         (b"GIF89a", "gif"),
+        (b"\x00\x00\x00\x1cftypavif", "avif"),
+        (b"\x00\x00\x00\x1cftypavis", "avif"),
+        (b"\x00\x00\x00\x1cftypmp42", None),
         (b"RIFF\x00\x00\x00\x00WAVE", None),
         (b"<html>", None),
         (b"", None),
@@ -117,9 +121,43 @@ def test_a_picture_that_is_cut_off_is_noticed(extension: str) -> None:
     data = WHOLE[extension]
     assert image_extension(data) == extension
     assert is_whole(io.BytesIO(data), extension)
-    assert not any(is_whole(io.BytesIO(data[:length]), extension) for length in (len(data) // 2, len(data) - 3))
+    assert not any(
+        is_whole(io.BytesIO(data[:length]), extension) for length in (len(data) // 2, len(data) - 3, len(data) - 1)
+    )
 
 
 @pytest.mark.parametrize("extension", ["png", "jpeg", "webp", "gif"])
 def test_a_little_padding_is_no_damage(extension: str) -> None:
     assert is_whole(io.BytesIO(WHOLE[extension] + bytes(8)), extension)
+
+
+def test_a_sign_of_the_end_in_the_midst_of_a_gif_is_not_its_end() -> None:
+    assert not is_whole(io.BytesIO(WHOLE["gif"] + b"X"), "gif")
+
+
+def test_the_end_of_a_picture_is_looked_for_near_the_end_of_its_file() -> None:
+    within = WHOLE["png"] + bytes(1000)
+    assert is_whole(io.BytesIO(within), "png")
+    assert not is_whole(io.BytesIO(within + bytes(100)), "png")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "is_one"),
+    [
+        (b"\0\0\0\x08free", True),
+        (b"\0\0\0\x09free!", True),
+        (b"\0\0\0\x07fre", False),
+        (b"\0\0\0\x02", False),
+        (b"\0\0\0\0mdat, of whatever length", True),
+        (b"\0\0\0\1mdat\0\0\0\0\0\0\0\x10", True),
+        (b"\0\0\0\1mdat\0\0\0\0\0\0\0\0", True),
+        (b"\0\0\0\1mdat\0\0\0\0\0\0\0\x07", False),
+        (b"\0\0\0\1mdat\1\0\0\0\0\0\0\x10", False),
+    ],
+    ids=[
+        "empty", "of one byte", "shorter than its head", "no room for a type", "to the end of the file", "long, and empty",
+        "long, to the end of the file", "long, and shorter than its head", "longer than any file",
+    ],
+)  # fmt: skip
+def test_an_avif_ends_where_its_last_box_does(boxes: bytes, is_one: bool) -> None:
+    assert is_whole(io.BytesIO(AVIF + boxes), "avif") is is_one

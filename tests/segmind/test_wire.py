@@ -9,12 +9,16 @@ import pytest
 
 from airflow_provider_kandinsky.segmind import wire
 from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
     Billing,
     ConfigurationError,
     EmptyResultError,
     InvalidResponseError,
+    JobExpiredError,
     JobFailedError,
     KandinskyError,
+    ModelNotFoundError,
+    ServiceUnavailableError,
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.refusals import Answer
@@ -54,7 +58,16 @@ def test_a_submission_gives_its_job(answer: MakeAnswer, status: int, body: dict[
 def test_an_accepted_submission_without_id_may_be_running(answer: MakeAnswer, body: Any) -> None:
     with pytest.raises(SubmissionUnknownError) as caught:
         wire.read_submission(answer(body))
-    assert (caught.value.http_status, caught.value.billing) == (200, Billing.MAYBE)
+    error = caught.value
+    assert (error.http_status, error.billing, error.retryable) == (200, Billing.MAYBE, False)
+    assert error.message == (
+        "The service accepted the request but its answer holds no request id; the job is probably running"
+    )
+
+
+def test_a_submission_that_failed_half_way_may_be_running(answer: MakeAnswer) -> None:
+    with pytest.raises(SubmissionUnknownError, match="It may have been accepted"):
+        wire.read_submission(answer({"request_id": "r", "error": "oops"}, 500))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +114,26 @@ def test_nonsense_under_200_is_no_answer(answer: MakeAnswer, body: Any) -> None:
         with pytest.raises(InvalidResponseError) as caught:
             read()
         assert caught.value.retryable
+        error = caught.value
+        assert (error.request_id, error.billing, error.http_status) == ("r", Billing.MAYBE, 200)
+        assert error.message.startswith("Not the API's JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error_type"),
+    [
+        (404, {"error": "no such request"}, JobExpiredError),
+        (503, {"status": "FAILED", "error": "out of order"}, ServiceUnavailableError),
+        (401, {"error": "bad key"}, AuthenticationError),
+    ],
+)
+def test_a_look_that_was_refused_tells_nothing_of_the_job(
+    answer: MakeAnswer, status: int, body: Any, error_type: type[KandinskyError]
+) -> None:
+    for read in read_both(answer(body, status)):
+        with pytest.raises(KandinskyError) as caught:
+            read()
+        assert type(caught.value) is error_type
         assert (caught.value.request_id, caught.value.billing) == ("r", Billing.MAYBE)
 
 
@@ -147,8 +180,11 @@ def test_a_cost_that_was_told_is_taken(answer: MakeAnswer, cost: Any, read: floa
 
 
 def test_times_can_come_as_timings(answer: MakeAnswer) -> None:
-    result = wire.read_result(answer(DONE | {"timings": {"inference_time": 3, "total_time": "4"}}), "r")
-    assert (result.inference_time, result.queue_time, result.total_time) == (3.0, None, 4.0)
+    timings = {"inference_time": 3, "queue_time": 1, "total_time": "4"}
+    result = wire.read_result(answer(DONE | {"timings": timings, "metrics": {"queue_time": 2}}), "r")
+    assert (result.inference_time, result.queue_time, result.total_time) == (3.0, 2.0, 4.0)
+    result = wire.read_result(answer(DONE | {"timings": timings}), "r")
+    assert (result.inference_time, result.queue_time, result.total_time) == (3.0, 1.0, 4.0)
 
 
 @pytest.mark.parametrize("seed", [5, "5", " 5 "])
@@ -158,9 +194,17 @@ def test_a_seed_is_read_from_number_and_text(answer: MakeAnswer, seed: Any) -> N
 
 @pytest.mark.parametrize("word", ["QUEUED", "PROCESSING", "WARMING_UP", None])
 def test_a_result_that_is_not_there_yet_is_waited_for(answer: MakeAnswer, word: str | None) -> None:
-    with pytest.raises(InvalidResponseError, match="not there yet") as caught:
+    with pytest.raises(InvalidResponseError) as caught:
         wire.read_result(answer({"status": word, "output": URL}), "r")
-    assert caught.value.retryable
+    error = caught.value
+    assert error.message == f"The result is not there yet: the body says {word!r}"
+    assert (error.request_id, error.http_status, error.billing, error.retryable) == ("r", 200, Billing.MAYBE, True)
+
+
+def test_a_long_status_is_not_told_whole(answer: MakeAnswer) -> None:
+    with pytest.raises(InvalidResponseError) as caught:
+        wire.read_result(answer({"status": "W" * 200}), "r")
+    assert caught.value.message == "The result is not there yet: the body says '" + "W" * 79
 
 
 def test_a_result_needs_no_status(answer: MakeAnswer) -> None:
@@ -168,10 +212,23 @@ def test_a_result_needs_no_status(answer: MakeAnswer) -> None:
 
 
 def test_completed_without_image_names_the_keys_that_came(answer: MakeAnswer) -> None:
-    with pytest.raises(EmptyResultError, match="error, output, seed, status") as caught:
-        wire.read_result(answer({"status": "COMPLETED", "seed": 3, "output": "done", "error": None}), "r")
-    error = caught.value
-    assert (error.request_id, error.billing, error.retryable) == ("r", Billing.YES, False)
+    for body, keys in (
+        ({"status": "COMPLETED", "seed": 3, "output": "done", "error": None}, "error, output, seed, status"),
+        ({}, "none"),
+    ):
+        with pytest.raises(EmptyResultError) as caught:
+            wire.read_result(answer(body), "r")
+        error = caught.value
+        assert error.message == (
+            f"The job is finished, and billed, but no image is in its result; the keys that came: {keys}"
+        )
+        facts = (error.request_id, error.http_status, error.billing, error.retryable)
+        assert facts == ("r", 200, Billing.YES, False)
+
+
+def test_images_come_before_output(answer: MakeAnswer) -> None:
+    other = "https://images.segmind.com/generations/2.jpeg"
+    assert wire.read_result(answer({"output": URL, "images": [{"url": other}]}), "r").urls == [other, URL]
 
 
 def test_a_binary_picture_of_v1_is_taken(answer: MakeAnswer) -> None:
@@ -180,14 +237,34 @@ def test_a_binary_picture_of_v1_is_taken(answer: MakeAnswer) -> None:
 
 
 def test_json_of_v1_is_taken(answer: MakeAnswer) -> None:
-    assert wire.read_generation(answer({"images": [{"url": URL}]}), "m").urls == [URL]
+    result = wire.read_generation(answer({"images": [{"url": URL}]}), "m")
+    assert (result.urls, result.model, result.request_id) == ([URL], "m", None)
 
 
 @pytest.mark.parametrize("body", by_id(NOT_OBJECTS | {"queued": {"status": "QUEUED"}}))
 def test_nonsense_of_v1_may_have_been_billed(answer: MakeAnswer, body: Any) -> None:
     with pytest.raises(SubmissionUnknownError) as caught:
         wire.read_generation(answer(body), "m")
-    assert caught.value.billing == "maybe"
+    assert (caught.value.billing, caught.value.http_status, caught.value.request_id) == ("maybe", 200, None)
+    assert caught.value.message.startswith(("Not the API's JSON: ", "The result is not there yet: "))
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type"),
+    [(500, SubmissionUnknownError), (401, AuthenticationError), (404, ModelNotFoundError)],
+)
+def test_a_picture_is_not_taken_from_a_refusal_of_v1(
+    answer: MakeAnswer, status: int, error_type: type[KandinskyError]
+) -> None:
+    with pytest.raises(KandinskyError) as caught:
+        wire.read_generation(answer(PNG, status), "m")
+    assert type(caught.value) is error_type
+
+
+def test_a_result_of_v1_without_picture_was_paid_for(answer: MakeAnswer) -> None:
+    with pytest.raises(EmptyResultError) as caught:
+        wire.read_generation(answer({"status": "COMPLETED"}), "m")
+    assert (caught.value.request_id, caught.value.billing) == (None, Billing.YES)
 
 
 @pytest.mark.parametrize("http_status", [200, 422])
@@ -216,8 +293,15 @@ def test_no_record_of_credits_is_a_good_key(answer: MakeAnswer, key: str) -> Non
 
 @pytest.mark.parametrize("body", by_id(NOT_OBJECTS | {"no number": {"credits": "many"}, "bool": {"credits": True}}))
 def test_credits_that_are_none_are_no_answer(answer: MakeAnswer, body: Any) -> None:
-    with pytest.raises(InvalidResponseError):
+    with pytest.raises(InvalidResponseError) as caught:
         wire.read_credits(answer(body))
+    assert caught.value.message == "The credits call was not answered with credits"
+    assert (caught.value.http_status, caught.value.billing) == (200, Billing.NO)
+
+
+def test_that_no_credits_were_found_is_taken_from_a_404_only(answer: MakeAnswer) -> None:
+    with pytest.raises(ServiceUnavailableError):
+        wire.read_credits(answer({"error": "No credits found for the user"}, 500))
 
 
 def test_another_404_for_credits_is_a_wrong_host(answer: MakeAnswer) -> None:
