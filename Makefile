@@ -7,7 +7,7 @@ PIP := $(BIN)/$(INSTALL)
 # On its own, because every Airflow command looks through all providers that are installed beside it.
 DISTRIBUTED := .venv-distributed
 
-.PHONY: help demo test matrix audit screenshots chaos distributed benchmarks check docs format clean
+.PHONY: help demo test matrix mutants audit screenshots chaos distributed benchmarks check docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 
 matrix: $(VENV)/.dev ## Run the tests on every Airflow and Python; TAGS=oldest on the oldest alone
 	@$(BIN)/nox $(if $(TAGS),--tags $(TAGS))
+
+mutants: $(VENV)/.dev ## Change the code of segmind/ and the ledger bit by bit, and count what the tests notice
+	@$(BIN)/nox --session mutation
 
 audit: $(VENV)/.dev ## List licences and known vulnerabilities; needs the index's vulnerability service
 	@$(BIN)/nox --session audit
@@ -54,7 +57,7 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format .
 
 clean: ## Remove everything that was installed or made
-	rm -rf $(VENV) $(DISTRIBUTED) .nox .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DISTRIBUTED) .nox mutants .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing Airflow and the provider into $(VENV); this is done once ..."

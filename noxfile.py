@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import nox
 
@@ -28,6 +30,9 @@ NOT_MADE_FOR = {("3.0.6", "3.13")}
 UNIT_TESTS = ("capabilities", "hooks", "sandbox", "segmind", "tasks")
 #: It has no tabs in its UI for the gallery.
 WITHOUT_GALLERY = "3.0.6"
+
+#: Of the small changes that mutmut makes to the code, as many as the tests have to notice.
+MUTATION_SCORE = 0.85
 
 
 def airflows_and_pythons() -> Iterator[nox.param]:
@@ -64,6 +69,22 @@ def audit(session: nox.Session) -> None:
     auditor = ["uv", "tool", "run", "pip-audit@2.10.1"]
     # What could not be asked about is an error, not a clean bill.
     session.run(*auditor, "--strict", "--disable-pip", "--no-deps", "--requirement", "constraints.txt", external=True)
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Measure how many small changes of the service's clients and the ledger the tests notice."""
+    install(session, NEWEST)
+    session.install("mutmut==3.8.1")
+    session.run("mutmut", "run", *session.posargs)
+    session.run("mutmut", "export-cicd-stats")
+    counts = json.loads(Path("mutants/mutmut-cicd-stats.json").read_text())
+    # A change that makes the tests hang is noticed; one that no test runs into is not.
+    noticed = counts["killed"] + counts["timeout"]
+    told = f"{noticed} of {counts['total']} changes were noticed: {noticed / counts['total']:.1%}"
+    if noticed < MUTATION_SCORE * counts["total"]:
+        session.error(told)
+    session.log(told)
 
 
 def install(session: nox.Session, airflow: str) -> None:
