@@ -9,16 +9,42 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     ContentBlockedError,
     InsufficientCreditsError,
+    JobExpiredError,
     JobFailedError,
     JobRejectedError,
     KandinskyError,
+    MethodNotAllowedError,
+    ModelNotFoundError,
+    ModelRetiredError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.refusals import Answer, Purpose, advised_wait, error_text, failure, refusal
+from airflow_provider_kandinsky.segmind.refusals import (
+    Answer,
+    Purpose,
+    advised_wait,
+    error_text,
+    failure,
+    integer_in,
+    moment_in,
+    number_in,
+    refusal,
+)
 
 MakeAnswer = Callable[..., Answer]
+Told = tuple[type[KandinskyError], str]
+FAILURES: dict[type[JobFailedError], str] = {
+    ContentBlockedError: "The service blocked this content",
+    JobRejectedError: "The job failed for its parameters",
+    JobFailedError: "The job failed",
+}
 KEYS = ("error", "error_description", "detail", "message", "html-message")
 
 
@@ -56,6 +82,9 @@ def test_the_first_key_that_says_something_wins(answer: MakeAnswer, better: str,
         ("just text in JSON", "just text in JSON"),
         (b"upstream timed out", "upstream timed out"),
         (b"<html><head><title>504 Gateway\nTime-out</title>", "an HTML page, '504 Gateway Time-out'"),
+        (b"<HTML><TITLE>504</TITLE><h1>Sorry</h1>", "an HTML page, '504'"),
+        (b"<title>\n504\n</title>", "an HTML page, '504'"),
+        (b"  <p>broken", "an HTML page"),
         (b"<h1 class='x'>Method Not Allowed</h1>", "an HTML page, 'Method Not Allowed'"),
         (b"<html><body>broken", "an HTML page"),
         (b"\xff\xfe\xfa", "\ufffd\ufffd\ufffd"),
@@ -66,9 +95,114 @@ def test_bodies_without_a_key_are_told_as_they_are(answer: MakeAnswer, body: Any
     assert error_text(answer(body)) == text
 
 
-@pytest.mark.parametrize("body", [{"error": "x" * 9000}, b"y" * 9000, b"<title>" + b"z" * 9000 + b"</title>"])
-def test_long_texts_are_cut(answer: MakeAnswer, body: Any) -> None:
-    assert 200 <= len(error_text(answer(body))) <= 520
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"error": "x" * 9000}, "x" * 500),
+        (b"y" * 9000, "y" * 500),
+        (b"<title>" + b"z" * 9000 + b"</title>", f"an HTML page, '{'z' * 200}'"),
+    ],
+    ids=["JSON", "text", "HTML"],
+)
+def test_long_texts_are_cut(answer: MakeAnswer, body: Any, text: str) -> None:
+    assert error_text(answer(body)) == text
+
+
+def in_objects(value: Any, depth: int) -> Any:
+    return value if depth == 0 else {"error": in_objects(value, depth - 1)}
+
+
+def in_lists(value: Any, depth: int) -> Any:
+    return value if depth == 0 else [in_lists(value, depth - 1)]
+
+
+@pytest.mark.parametrize(("depth", "text"), [(8, "it broke"), (9, "no reason given")])
+def test_a_text_is_looked_for_so_deep(answer: MakeAnswer, depth: int, text: str) -> None:
+    assert error_text(answer(in_objects("it broke", depth))) == text
+    assert error_text(answer(in_lists("it broke", depth))) == text
+
+
+PAGE = b"<title>Bad Gateway</title>"
+REDIRECT = "The service answered with a redirect, which is not followed; check the connection's host"
+EXPIRED = "The service does not know this request, or no longer: records are kept for one hour after submission"
+#: Status, body, and what they are to a submission, to a look at a job, and to a question about the account, where that
+#: differs from a look at a job.
+MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
+    *(
+        (status, {"error": "x"}, told, told, None)
+        for status, told in {
+            300: (ConfigurationError, REDIRECT),
+            302: (ConfigurationError, REDIRECT),
+            399: (ConfigurationError, REDIRECT),
+            400: (BadRequestError, "The service refused the request: x"),
+            401: (AuthenticationError, "The service does not accept the API key: x"),
+            402: (InsufficientCreditsError, "Insufficient credits: x"),
+            403: (PermissionDeniedError, "The API key has no permission for this model: x"),
+            405: (
+                MethodNotAllowedError,
+                "The URL does not take this call; check the connection's host and the model: x",
+            ),
+            406: (InsufficientCreditsError, "Insufficient credits: x"),
+            407: (BadRequestError, "The service refused the request: x"),
+            409: (BadRequestError, "The service refused the request: x"),
+            410: (ModelRetiredError, "The model is retired; give another one as `model`: x"),
+            418: (BadRequestError, "The service refused the request: x"),
+            429: (RateLimitedError, "Rate limited: x"),
+            499: (BadRequestError, "The service refused the request: x"),
+        }.items()
+    ),
+    (
+        404,
+        {"error": "x"},
+        (ModelNotFoundError, "The service knows no such model: x"),
+        (JobExpiredError, EXPIRED),
+        (ConfigurationError, "The service has no such call; check the connection's host: x"),
+    ),
+    (
+        406,
+        {"error": "samples must be 8"},
+        *[(BadRequestError, "The service refused the request: samples must be 8")] * 2,
+        None,
+    ),
+    *(
+        (
+            status,
+            PAGE,
+            (
+                SubmissionUnknownError,
+                "The service failed while taking the job: an HTML page, 'Bad Gateway'. It may have been accepted",
+            ),
+            (ServiceUnavailableError, "The service is out of order: an HTML page, 'Bad Gateway'"),
+            None,
+        )
+        for status in (408, 500, 501, 599)
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "on_submit", "on_job", "on_account"), MEANINGS, ids=[str(status) for status, *_ in MEANINGS]
+)
+def test_each_refusal_tells_what_happened_and_what_it_may_cost(
+    answer: MakeAnswer, status: int, body: Any, on_submit: Told, on_job: Told, on_account: Told | None
+) -> None:
+    refused = answer(body, status)
+    for purpose, request_id, (error_type, message) in (
+        (Purpose.SUBMIT, None, on_submit),
+        (Purpose.JOB, "r-1", on_job),
+        (Purpose.ACCOUNT, None, on_account or on_job),
+    ):
+        error = refusal(refused, purpose, request_id)
+        assert (type(error), error.message) == (error_type, message)
+        assert (error.http_status, error.request_id) == (status, request_id)
+        billed = error_type is SubmissionUnknownError or purpose is Purpose.JOB
+        assert error.billing == ("maybe" if billed else "no")
+
+
+def test_a_limit_tells_how_long_to_wait(answer: MakeAnswer) -> None:
+    error = refusal(answer({}, 429, {"x-rate-limit-reset-at-utc": "1700000012"}, 1_700_000_000.0), Purpose.SUBMIT)
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == 12.0
 
 
 @pytest.mark.parametrize(
@@ -91,7 +225,7 @@ def test_failures_are_told_apart_by_their_text(answer: MakeAnswer, text: str, er
     error = failure(answer({"status": "FAILED", "error": text}, 422), "r")
     assert type(error) is error_type
     assert error.retryable == (error_type is JobFailedError)
-    assert text in error.message
+    assert error.message == f"{FAILURES[error_type]}: {text or 'no reason given'}"
     assert (error.http_status, error.request_id, error.billing) == (422, "r", "no")
 
 
@@ -117,6 +251,42 @@ def test_an_empty_account_is_not_a_bad_request(answer: MakeAnswer) -> None:
 
 def test_a_mishap_of_the_worker_is_no_fault_of_the_parameters(answer: MakeAnswer) -> None:
     assert type(failure(answer({"status": "FAILED", "error": "list index out of range"}, 422), "r")) is JobFailedError
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "integer"),
+    [
+        (7, 7.0, 7),
+        ("7", 7.0, 7),
+        (" 7 ", 7.0, 7),
+        ("-1", -1.0, -1),
+        (7.5, 7.5, None),
+        ("7.5", 7.5, None),
+        (str(2**53 + 1), float(2**53), 2**53 + 1),
+        (10**400, None, 10**400),
+        *((value, None, None) for value in (True, False, None, "", "much", "nan", "inf", "1e999", [7], {"a": 7}, b"7")),
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_numbers_are_read_from_number_and_text(value: Any, number: float | None, integer: int | None) -> None:
+    assert (number_in(value), integer_in(value)) == (number, integer)
+
+
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        (0, 0.0),
+        (1e11, 1e11),
+        (100_000_000_001, 100_000_000.001),
+        (" 2023-11-14T22:13:20Z ", 1_700_000_000.0),
+        (None, None),
+        (True, None),
+        ([1_700_000_000], None),
+    ],
+    ids=repr,
+)
+def test_a_moment_is_read_from_seconds_milliseconds_and_text(value: Any, moment: float | None) -> None:
+    assert moment_in(value) == moment
 
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20 UTC
