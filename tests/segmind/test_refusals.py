@@ -161,7 +161,8 @@ MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
     (
         406,
         {"error": "samples must be 8"},
-        *[(BadRequestError, "The service refused the request: samples must be 8")] * 2,
+        (BadRequestError, "The service refused the request: samples must be 8"),
+        (BadRequestError, "The service refused the request: samples must be 8"),
         None,
     ),
     *(
