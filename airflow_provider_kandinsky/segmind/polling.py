@@ -74,7 +74,6 @@ class JobPoller:
         self._unfinished_at = self._completed_at = 0.0
         self._completed = False
         self._looks = 0
-        self._last_seen = "nothing was seen of it"
 
     @property
     def completed(self) -> bool:
@@ -106,8 +105,7 @@ class JobPoller:
             self._completed_at = self._age(now)
             return 0.0
         self._unfinished_at = self._age(now)
-        self._last_seen = f"it was last seen {status}"
-        return self._again(self._until_next_look(now), now)
+        return self._again(self._until_next_look(now), now, f"it was last seen {status}")
 
     def on_result(self, result: GenerationResult) -> GenerationResult:
         """Take in the end: it tells when to look at the next jobs like this one.
@@ -148,14 +146,13 @@ class JobPoller:
             wait = self._interval(now)
         else:
             raise error
-        self._last_seen = f"the last look at it failed: {error.message}"
-        return self._again(wait, now)
+        return self._again(wait, now, f"the last look at it failed: {error.message}")
 
-    def _again(self, wait: float, now: float) -> float:
+    def _again(self, wait: float, now: float, last_seen: str) -> float:
         if now >= self.deadline:
             raise JobTimeoutError(
                 f"The job was not finished {self.deadline - self.submitted_at:.0f} s after its submission; "
-                f"{self._last_seen}. It may still be running, and will then be billed",
+                f"{last_seen}. It may still be running, and will then be billed",
                 request_id=self.request_id,
             )
         return self._until_deadline(wait, now)

@@ -59,6 +59,7 @@ def test_a_few_jobs_tell_nothing() -> None:
 def test_what_was_long_ago_is_forgotten() -> None:
     known = seen(*[500.0] * 50, *[10.0] * 100)
     assert known.next_look(11.0, 0.9) is None
+    assert seen(500.0, *[10.0] * 99).next_look(11.0, 0.9) == 500.05, "it is among the latest hundred"
 
 
 def test_each_model_and_service_has_its_own() -> None:
@@ -125,3 +126,87 @@ def test_a_job_that_is_taken_up_late_is_looked_at_at_once_if_it_may_be_finished(
     assert JobPoller(
         "r", submitted_at=T0, deadline=T0 + 99, completion_times=seen(*range(20, 30)), rng=lambda: 0.99
     ).start(T0 + 4) == pytest.approx(15.0), "nothing of its kind was ever finished so soon"
+
+
+@pytest.mark.parametrize(
+    ("age", "phase", "look"),
+    [
+        (0.0, 0.0, 1.05),
+        (0.0, 0.5, 6.05),
+        (0.0, 0.999, 10.05),
+        (6.0, 0.5, 6.05),
+        (6.05, 0.5, 16.05),
+        (50.0, 0.5, 56.05),
+        (96.05, 0.5, 100.05),
+        (100.0, 0.5, 100.05),
+        (100.05, 0.5, None),
+    ],
+)
+def test_looks_come_where_another_tenth_was_finished_and_once_more_after_all_of_them(
+    age: float, phase: float, look: float | None
+) -> None:
+    assert seen(*range(1, 101)).next_look(age, phase) == look
+
+
+def test_what_was_asked_before_does_not_hide_what_is_learned_later() -> None:
+    known = seen(*[10.0] * 10)
+    assert known.next_look(0.0, 0.5) == 10.05
+    for _ in range(90):
+        known.add(5.0)
+    assert known.next_look(0.0, 0.5) == 5.05
+
+
+@pytest.mark.parametrize(
+    ("unfinished_at", "finished_at", "told", "learned"),
+    [
+        (10.0, 12.0, 11.5, 11.5),
+        (10.0, 12.0, 10.0, 10.0),
+        (10.0, 12.0, 12.0, 12.0),
+        (10.0, 11.0, None, 10.5),
+        (10.0, 11.0, 9.9, 10.5),
+        (10.0, 11.0, 11.1, 10.5),
+        (10.0, 110.0, None, 102.5),
+        (10.0, 20.0, None, 18.5),
+        (None, 4.0, None, 3.5),
+        (None, 4.0, 0.5, 0.5),
+    ],
+)
+def test_what_is_learned_of_a_job(
+    unfinished_at: float | None, finished_at: float, told: float | None, learned: float
+) -> None:
+    """What the service tells, if that can be true; else that it was finished half-way between two looks, had they
+    been as close upon each other as looks usually are."""
+    known = CompletionTimes()
+    for _ in range(10):
+        job = JobPoller("r", submitted_at=T0, deadline=T0 + 5000, completion_times=known, rng=lambda: 0.0)
+        if unfinished_at is not None:
+            job.on_status(JobStatus.PROCESSING, T0 + unfinished_at)
+        job.on_status(JobStatus.COMPLETED, T0 + finished_at)
+        job.on_result(GenerationResult("r", (Image("https://images.segmind.com/cat.png"),), total_time=told))
+    assert known.next_look(0.0, 0.5) == pytest.approx(learned + 0.05)
+
+
+@pytest.mark.parametrize(
+    ("age", "dice", "wait"),
+    [(0.0, 0.0, 6.05), (0.0, 0.999, 10.05), (6.0, 0.0, 0.44), (7.0, 0.0, 9.05), (101.0, 0.0, 0.85 * 15)],
+)
+def test_the_wait_for_a_job_of_a_known_kind_is_until_the_next_planned_look(
+    age: float, dice: float, wait: float
+) -> None:
+    job = JobPoller("r", submitted_at=T0, deadline=T0 + 5000, completion_times=seen(*range(1, 101)), rng=lambda: dice)
+    if age == 0.0:
+        assert job.start(T0) == pytest.approx(wait)
+    assert job.on_status(JobStatus.PROCESSING, T0 + age) == pytest.approx(wait)
+
+
+def test_a_job_is_taken_for_fresh_until_the_first_planned_look() -> None:
+    known = seen(*[5.0] * 10)
+
+    def start(age: float) -> float:
+        return JobPoller("r", submitted_at=T0, deadline=T0 + 99, completion_times=known, rng=lambda: 0.0).start(
+            T0 + age
+        )
+
+    assert start(4.0) == pytest.approx(1.05)
+    assert start(5.0) == pytest.approx(0.44)
+    assert start(5.06) == 0.0, "it may be finished: at once, but for the dice"

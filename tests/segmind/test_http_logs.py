@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]
@@ -50,4 +51,19 @@ def test_an_echo_of_the_key_in_a_header_is_hidden(
     connect(sandbox.url, KEY).get_status("r-1")
     (headers,) = (line for line in lines(caplog, "httpcore.http11") if "x-your-key" in line.lower())
     assert KEY not in headers
-    assert "***" in headers
+    assert "b'***'" in headers
+
+
+@pytest.mark.parametrize(
+    ("level", "told"),
+    [(logging.INFO, []), (logging.WARNING, ["*** and another are bad"]), (logging.ERROR, ["*** and another are bad"])],
+)
+def test_a_warning_about_an_own_request_is_told_without_the_key(
+    caplog: pytest.LogCaptureFixture, level: int, told: list[str]
+) -> None:
+    caplog.set_level(logging.INFO, "httpx")
+    with own_request(KEY):
+        logging.getLogger("httpx").log(level, "%s and %s are bad", KEY, "another")
+    assert lines(caplog, "httpx") == told
+    logging.getLogger("httpx").info("%s is told to others", "all")
+    assert lines(caplog, "httpx") == [*told, "all is told to others"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from timeless import run
 
 from airflow_provider_kandinsky.segmind.calls import Rank
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
@@ -132,6 +133,130 @@ def test_a_429_tells_the_limit_for_a_while(gate: Gate, time: Time, passed: int, 
     asyncio.run(requests())
 
 
+def test_a_limit_that_was_learned_holds_for_a_minute_after_the_reset(gate: Gate, time: Time) -> None:
+    async def requests() -> None:
+        for _ in range(60):
+            await send(gate)
+        refused_at = time.now
+        await send(gate, refused=RateLimitedError("slow down", retry_after=30.0))
+        for after, limit in ((30 + 60, 60), (30 + 60.5, 90), (30 + 120, 90), (30 + 121, 135)):
+            time.now = refused_at + after
+            await send(gate)
+            assert gate.requests_per_minute == limit, after
+
+    run(requests())
+
+
+def test_a_limit_that_looks_would_be_kept_to_anyway_is_none(gate: Gate, time: Time) -> None:
+    async def requests() -> None:
+        for _ in range(4800):
+            await send(gate)
+        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert gate.requests_per_minute == 4800
+        time.now += 62
+        await send(gate)
+        assert gate.requests_per_minute is None
+
+    asyncio.run(requests())
+
+
+def test_what_was_refused_did_not_pass(gate: Gate) -> None:
+    async def requests() -> None:
+        for passed in (59, 60):
+            for _ in range(passed):
+                await send(gate)
+            await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert gate.requests_per_minute == 60
+
+    asyncio.run(requests())
+
+
+def test_of_those_refused_at_one_time_the_first_tells_the_limit(time: Time) -> None:
+    async def requests() -> None:
+        gate = Gate(at_once=80, clock=time, rng=lambda: 0.0, sleep=time.sleep)
+        refusal = RateLimitedError("slow down", retry_after=1.0)
+        for _ in range(70):
+            await send(gate)
+        async with gate.passage(Rank.ANSWER), gate.passage(Rank.ANSWER):
+            gate.close(refusal)
+            gate.close(refusal)
+        assert gate.requests_per_minute == 70
+        await send(gate)
+        assert time.now == 1001.0
+
+    asyncio.run(requests())
+
+
+def test_a_429_at_the_very_reset_is_news(time: Time) -> None:
+    async def requests() -> None:
+        gate = Gate(at_once=2, clock=time, rng=lambda: 0.0, sleep=time.sleep)
+        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
+        for _ in range(70):
+            await send(gate)
+        assert time.now == 1001.0
+        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert gate.requests_per_minute == 70
+
+    asyncio.run(requests())
+
+
+@pytest.mark.parametrize(
+    ("limit", "rank", "seconds"),
+    [
+        (None, Rank.LOOK, (600 - 10) / (120 - 10 / 60)),
+        (None, Rank.ANSWER, 0.0),
+        (None, Rank.PURCHASE, 0.0),
+        (600, Rank.LOOK, (600 - 10) / (10 - 10 / 60)),
+        (600, Rank.ANSWER, (600 - 10) / (10 - 10 / 60)),
+        (600, Rank.PURCHASE, (600 - 10) / (10 - 10 / 60)),
+    ],
+)
+def test_a_limit_that_is_given_is_for_all_and_else_looks_alone_are_kept_back(
+    limit: float | None, rank: Rank, seconds: float
+) -> None:
+    async def requests() -> None:
+        loop = asyncio.get_running_loop()
+        gate = Gate(limit, at_once=20, clock=loop.time)
+        began = loop.time()
+        await asyncio.gather(*(send(gate, rank=rank) for _ in range(600)))
+        assert loop.time() - began == pytest.approx(seconds, rel=0.02, abs=0.1)
+
+    run(requests())
+
+
+def test_who_waits_for_the_limit_does_not_slip_through_a_gate_that_has_closed_meanwhile() -> None:
+    async def requests() -> None:
+        loop = asyncio.get_running_loop()
+        gate = Gate(60, at_once=20, clock=loop.time, rng=lambda: 0.0)
+        async with gate.passage(Rank.ANSWER):
+            late = asyncio.create_task(send(gate))
+            await asyncio.sleep(0.5)
+            assert not late.done(), "one a second is let through"
+            gate.close(RateLimitedError("slow down", retry_after=30.0))
+        await late
+        assert loop.time() == pytest.approx(30.5, abs=0.1)
+
+    run(requests())
+
+
+@pytest.mark.parametrize(
+    ("limit", "burst", "refill"),
+    [
+        (1, 1, 1),
+        (1.5, 1, 1.5),
+        (2, 1, 1),
+        (60, 1, 59),
+        (90, 1.5, 88.5),
+        (600, 10, 590),
+        (7200, 10, 7190),
+    ],
+)
+def test_what_may_pass_at_once_comes_off_what_passes_in_a_minute(limit: float, burst: float, refill: float) -> None:
+    limiter = _limiter(limit)
+    assert limiter.max_rate == pytest.approx(burst)
+    assert 60 * limiter.max_rate / limiter.time_period == pytest.approx(refill)
+
+
 def test_a_429_after_a_few_requests_is_the_work_of_others(gate: Gate, time: Time) -> None:
     async def requests() -> None:
         for _ in range(59):
@@ -144,8 +269,13 @@ def test_a_429_after_a_few_requests_is_the_work_of_others(gate: Gate, time: Time
 
 def test_a_limit_that_is_given_is_not_learned(time: Time) -> None:
     async def requests() -> None:
-        gate = Gate(600, at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
+        gate = Gate(60_000, at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
+        for _ in range(70):
+            await send(gate)
         await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute == 600
+        assert gate.requests_per_minute == 60_000
+        time.now += 120
+        await send(gate)
+        assert gate.requests_per_minute == 60_000
 
     asyncio.run(requests())
