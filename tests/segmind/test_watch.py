@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from typing import Any
 
+import pytest
 from timeless import T0, run
 
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
@@ -39,8 +41,8 @@ class Looks:
         return GenerationResult(poller.request_id, (Image("https://images.segmind.com/cat.png"),), model)
 
 
-def poller(name: str, *, submitted_at: float = T0) -> JobPoller:
-    return JobPoller(name, submitted_at=submitted_at, deadline=T0 + 900)
+def poller(name: str, *, submitted_at: float = T0, interval: float | None = None, **settings: Any) -> JobPoller:
+    return JobPoller(name, submitted_at=submitted_at, deadline=T0 + 900, poll_interval=interval, **settings)
 
 
 def watch(looks: Looks, lookers: int = 3) -> Watch:
@@ -56,6 +58,40 @@ def test_each_gets_its_own_result_or_error() -> None:
         kinds = [GenerationResult, JobFailedError, GenerationResult, ZeroDivisionError, GenerationResult]
         assert [type(each) for each in found] == kinds
         assert [each.model for each in found if isinstance(each, GenerationResult)] == ["done 3", "done 40", "done 0"]
+
+    run(crowd())
+
+
+def test_a_job_is_looked_at_when_its_poller_says(caplog: pytest.LogCaptureFixture) -> None:
+    async def one() -> None:
+        looks = Looks()
+        await asyncio.wait_for(watch(looks).follow(poller("done 10", interval=7.0), "m"), timeout=900)
+        assert [at for at, _ in looks.seen] == pytest.approx([7.0, 8.1, 9.2, 10.3], abs=1e-3)
+        assert asyncio.get_running_loop().time() == pytest.approx(10.4, abs=1e-3)
+
+    run(one())
+    assert caplog.records == [], "nothing broke behind the scenes"
+
+
+def test_a_job_that_may_be_finished_is_looked_at_at_once() -> None:
+    async def one() -> None:
+        looks = Looks()
+        await watch(looks).follow(poller("done 0", submitted_at=T0 - 600, rng=lambda: 0.0), None)
+        assert looks.seen == [(pytest.approx(0.0, abs=1e-3), "done 0")]
+
+    run(one())
+
+
+def test_jobs_that_are_due_at_one_time_are_looked_at_in_the_order_they_came() -> None:
+    """Some clocks are so coarse that many are."""
+
+    async def crowd() -> None:
+        looks, loop = Looks(), asyncio.get_running_loop()
+        watching = Watch(looks, lookers=3, clock=lambda: T0 + round(loop.time(), 1), sleep=asyncio.sleep)
+        names = ["done 20", "done 20.0", "done 20.00"]
+        waits = asyncio.gather(*(watching.follow(poller(name, interval=7.0), None) for name in names))
+        await asyncio.wait_for(waits, timeout=900)
+        assert [name for _, name in looks.seen[:9]] == names * 3
 
     run(crowd())
 
