@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from zones import in_zone
 
 from airflow_provider_kandinsky.segmind.calls import Api, Call, Rank, is_loopback
 from airflow_provider_kandinsky.segmind.errors import (
@@ -95,19 +95,6 @@ def test_a_lost_answer_to_a_purchase_is_an_unknown_outcome(call: Call[Any], kind
     assert (error.request_id, error.billing) == (call.request_id, "maybe" if call.request_id else "no")
 
 
-@pytest.fixture
-def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Move this machine into another time zone."""
-
-    def move(zone: str) -> None:
-        monkeypatch.setenv("TZ", zone)
-        time.tzset()
-
-    yield move
-    monkeypatch.undo()
-    time.tzset()
-
-
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
 @pytest.mark.parametrize(
     ("since", "from_date"),
@@ -115,10 +102,10 @@ def in_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     ids=["midnight", "before midnight", "end of the day"],
 )
 def test_the_history_is_asked_from_the_day_before_wherever_this_machine_is(
-    in_zone: Callable[[str], None], zone: str, since: float, from_date: str
+    zone: str, since: float, from_date: str
 ) -> None:
-    in_zone(zone)
-    assert (API.history("m", since, 1).params or {})["from_date"] == from_date
+    with in_zone(zone):
+        assert (API.history("m", since, 1).params or {})["from_date"] == from_date
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from zones import in_zone
 
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
@@ -56,6 +57,7 @@ KEYS = ("error", "error_description", "detail", "message", "html-message")
         ({"message": "it broke"}, "it broke"),
         ({"code": 7, "error": {"detail": "it broke"}}, "it broke"),
         (["it broke", "badly"], "it broke; badly"),
+        ([None, "it broke", ""], "it broke"),
         ([{"loc": ["body", "samples"], "msg": "it broke"}], "it broke"),
         (404, "404"),
     ],
@@ -327,6 +329,13 @@ RESET = "x-rate-limit-reset-at-utc"
 )
 def test_the_advised_wait_is_read_in_any_format(headers: dict[str, str], wait: float | None) -> None:
     assert advised_wait(headers, NOW) == wait
+
+
+@pytest.mark.parametrize("text", ["2023-11-14 22:13:50", "Tue, 14 Nov 2023 22:13:50 -0000"])
+@pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles"])
+def test_a_time_that_names_no_zone_is_utc_wherever_this_machine_is(zone: str, text: str) -> None:
+    with in_zone(zone):
+        assert advised_wait({RESET: text}, NOW) == 30.0
 
 
 @pytest.mark.parametrize(
