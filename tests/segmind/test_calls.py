@@ -143,6 +143,14 @@ def test_the_model_is_told_in_what_comes_of_it(answer: MakeAnswer, model: str | 
     assert API.read(API.result("r-1", model), done).request_id == "r-1"
 
 
+@pytest.mark.parametrize("call", [API.status("r-1"), API.result("r-1", "m")], ids=["status", "result"])
+def test_what_goes_wrong_with_a_look_is_told_of_its_job(answer: MakeAnswer, call: Call[Any]) -> None:
+    for refused in (answer({"error": "x"}, 500), answer({"status": "FAILED"}, 422), answer(b"<html>")):
+        with pytest.raises(KandinskyError) as caught:
+            API.read(call, refused)
+        assert caught.value.request_id == "r-1"
+
+
 def test_an_echo_of_the_key_is_taken_out_of_what_is_read(answer: MakeAnswer) -> None:
     result = API.read(API.result("r-1", None), answer({"output": "https://i/SG_x.png?key=SG_x"}))
     assert result.urls == ["https://i/***.png?key=***"]
