@@ -119,6 +119,7 @@ def test_the_history_is_asked_from_the_day_before_wherever_this_machine_is(
         (".", "%252E"),
         ("..", "%252E%252E"),
         ("..a", "..a"),
+        ("X.X", "X.X"),
     ],
 )
 def test_a_name_is_one_segment_of_a_path(name: str, segment: str) -> None:
@@ -206,6 +207,7 @@ def test_an_account_that_cannot_work_is_refused_in_words(
         (f" {HISTORY}/ ", HISTORY),
         ("history.test/past", HISTORY),
         ("https://history.test/v2", "https://history.test/v2"),
+        ("https://history.test/XX/", "https://history.test/XX"),
         ("http://localhost:8765/past", "http://localhost:8765/past"),
         (None, None),
     ],
