@@ -143,9 +143,11 @@ def _past_request(row: Mapping[str, Any]) -> PastRequest | None:
 
 
 def _same(told: Any, sent: Any) -> bool:
-    """Whether two values are one, though the history may have turned numbers into text."""
+    """Whether two values are one, though the history may have turned numbers and truth values into text."""
     if told == sent:
         return True
+    if isinstance(sent, bool):
+        return isinstance(told, str) and told.lower() == str(sent).lower()
     if isinstance(sent, int):
         return integer_in(told) == sent
     sent_number = number_in(sent)

@@ -184,13 +184,17 @@ def test_a_request_is_known_by_its_payload(answer: MakeAnswer, sent: dict[str, A
         (str(2**53), 2**53 + 1, False),
         (1, True, True),
         (0, True, False),
+        ("true", True, True),
+        ("False", False, True),
+        ("false", True, False),
+        (None, False, False),
         ("a cat", "a cat ", False),
         ("a dog", "a cat", False),
         (None, "a cat", False),
     ],
     ids=repr,
 )
-def test_a_value_is_known_again_as_number_or_as_text(answer: MakeAnswer, told: Any, sent: Any, same: bool) -> None:
+def test_a_value_is_known_again_as_it_was_or_as_text(answer: MakeAnswer, told: Any, sent: Any, same: bool) -> None:
     (past,) = read_history(answer([ROW | {"request_body": {"x": told}}]))
     assert past.asked_for({"x": sent}) == same
 
