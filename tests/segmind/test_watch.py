@@ -148,13 +148,14 @@ def test_who_gives_up_during_a_look_harms_nobody() -> None:
     run(crowd())
 
 
-def test_closing_ends_the_looks_and_the_waits() -> None:
+@pytest.mark.parametrize(("after", "at_once"), [(0.0, 0), (0.5, 0), (1.5, 2)], ids=["at once", "early", "meanwhile"])
+def test_closing_ends_the_looks_and_the_waits(after: float, at_once: int) -> None:
     async def crowd() -> None:
         looks = Looks(takes=2.0)
         watching = watch(looks, lookers=2)
         waits = [asyncio.create_task(watching.follow(poller("never 999"), None)) for _ in range(5)]
-        await asyncio.sleep(1.5)
-        assert looks.at_once == 2
+        await asyncio.sleep(after)
+        assert looks.at_once == at_once
         await watching.aclose()
         assert looks.at_once == 0
         done = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), timeout=1)
