@@ -124,7 +124,7 @@ class Watch:
         if isinstance(found, GenerationResult):
             due.outcome.set_result(found)
         else:
-            self._put(due._replace(at=self._clock() + found, number=next(self._numbers)))
+            self._put(due._replace(at=self._clock() + found))
 
     @staticmethod
     def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

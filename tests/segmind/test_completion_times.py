@@ -202,13 +202,11 @@ def test_the_wait_for_a_job_of_a_known_kind_is_until_the_next_planned_look(
 
 
 def test_a_job_is_taken_for_fresh_until_the_first_planned_look() -> None:
-    known = seen(*[5.0] * 10)
+    def start(age: float, *times: float) -> float:
+        job = JobPoller("r", submitted_at=T0, deadline=T0 + 99, completion_times=seen(*times), rng=lambda: 0.0)
+        return job.start(T0 + age)
 
-    def start(age: float) -> float:
-        return JobPoller("r", submitted_at=T0, deadline=T0 + 99, completion_times=known, rng=lambda: 0.0).start(
-            T0 + age
-        )
-
-    assert start(4.0) == pytest.approx(1.05)
-    assert start(5.0) == pytest.approx(0.44)
-    assert start(5.06) == 0.0, "it may be finished: at once, but for the dice"
+    assert start(4.0, *[5.0] * 10) == pytest.approx(1.05)
+    assert start(5.0, *[5.0] * 10) == pytest.approx(0.44)
+    assert start(5.06, *[5.0] * 10) == 0.0, "it may be finished: at once, but for the dice"
+    assert start(3.0, *[0.5] * 5, *[8.0] * 5) == 0.0, "half of its kind are finished by then"

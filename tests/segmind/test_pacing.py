@@ -160,6 +160,18 @@ def test_a_limit_that_looks_would_be_kept_to_anyway_is_none(gate: Gate, time: Ti
     asyncio.run(requests())
 
 
+def test_what_passed_two_minutes_ago_tells_nothing_of_the_limit(gate: Gate, time: Time) -> None:
+    async def requests() -> None:
+        for passed in (50, 30, 1):
+            for _ in range(passed):
+                await send(gate)
+            time.now += 60.4
+        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert gate.requests_per_minute is None
+
+    asyncio.run(requests())
+
+
 def test_what_was_refused_did_not_pass(gate: Gate) -> None:
     async def requests() -> None:
         for passed in (59, 60):

@@ -139,7 +139,7 @@ def test_a_timeout_says_what_the_last_look_met() -> None:
 def test_what_is_not_finished_is_waited_for(status: JobStatus) -> None:
     job = poller()
     assert job.on_status(status, T0) > 0
-    assert not job.completed
+    assert job.completed is False
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_a_job_that_is_taken_up_again_is_looked_at_within_a_share_of_its_age(age
 
 def test_the_looks_are_counted_those_that_failed_as_well() -> None:
     job = poller()
-    job.on_error(ServiceUnavailableError("502"), T0 + 1)
-    job.on_status(JobStatus.QUEUED, T0 + 2)
+    job.on_status(JobStatus.QUEUED, T0 + 1)
+    job.on_error(ServiceUnavailableError("502"), T0 + 2)
     job.on_status(JobStatus.COMPLETED, T0 + 3)
     result = GenerationResult("r-1", (Image("https://images.segmind.com/cat.png"),), seed=7)
     assert job.on_result(result) == replace(result, looks=3)
