@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import PIL.Image
@@ -70,6 +71,19 @@ def images(found: list[str | bytes]) -> tuple[Image, ...]:
 def test_every_shape_is_read_in_order(value: Any, found: list[str | bytes]) -> None:
     assert collect_images(None, value) == images(found)
     assert collect_images(value, None) == images(found)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda value: [value], lambda value: {"url": value}, lambda value: {"any": value}, json.dumps],
+    ids=["lists", "objects", "objects of unknown keys", "texts"],
+)
+def test_eight_levels_are_read_and_no_more(wrap: Callable[[Any], Any]) -> None:
+    value: Any = ONE
+    for _ in range(7):
+        value = wrap(value)
+    assert collect_images(value) == images([ONE])
+    assert collect_images(wrap(value)) == ()
 
 
 def test_images_come_before_output_and_repeats_are_dropped() -> None:
