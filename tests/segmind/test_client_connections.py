@@ -86,9 +86,7 @@ def test_a_request_under_way_does_not_keep_the_process_from_ending() -> None:
         client.get_status("r-1")
     assert threads
     assert all(each.daemon for each in threads)
-    assert not [
-        each for each in threading.enumerate() if isinstance(each, threading.Timer) and not each.finished.is_set()
-    ]
+    assert all(each.finished.is_set() for each in threads if isinstance(each, threading.Timer))
 
 
 def test_all_clients_share_one_ssl_context(
