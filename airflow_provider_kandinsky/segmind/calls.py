@@ -205,7 +205,9 @@ def _segment(name: str) -> str:
     try:
         quoted = quote(name, safe="")
     except UnicodeEncodeError:
-        raise BadRequestError(f"{name!r} cannot be a request id or a model") from None
+        quoted = ""
+    if not quoted:
+        raise BadRequestError(f"{name!r} cannot be a request id or a model")
     # Dots alone would lead out of the folder.
     return quoted if quoted.strip(".") else quoted.replace(".", "%252E")
 

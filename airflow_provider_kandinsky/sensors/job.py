@@ -10,9 +10,9 @@ from typing import Any
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
-from airflow_provider_kandinsky.arguments import BACKSTOP
+from airflow_provider_kandinsky.arguments import BACKSTOP, is_literal, refused
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
-from airflow_provider_kandinsky.failures import failures_of_sensor
+from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
@@ -40,7 +40,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         place of ``poke_interval``. Default: ``[operators] default_deferrable``.
     :param output_path: store the pictures there, and return their URIs; as for the operator.
     :param poke_interval: seconds between looks, in the modes poke and reschedule.
-    :raises AirflowFailException: the job failed or is not known.
+    :raises AirflowFailException: the job failed or is not known, or ``request_id`` is none.
     :raises AirflowSensorTimeout: it was not finished within the sensor's ``timeout``.
     """
 
@@ -64,9 +64,14 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.deferrable = deferrable
         self.output_path = output_path
         self._last_trouble: type[KandinskyError] | None = None
+        if is_literal(request_id):
+            with failures_for_airflow():
+                self._check_request_id()
 
     def execute(self, context: Context) -> Any:
         """Poke, or defer, as the arguments say."""
+        with failures_of_sensor(context):
+            self._check_request_id()
         if not self.deferrable:
             if not self.reschedule:  # where each look is a process of its own, that would be a line for each
                 self.log.info("Waiting for request %s here, for %.0f s at most", self.request_id, self.timeout)
@@ -110,6 +115,11 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         """
         with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             return self._deliver(result_in_event(event, hook), context, hook)
+
+    def _check_request_id(self) -> None:
+        # As text, None is what a template makes of an XCom that is not there.
+        if not isinstance(self.request_id, str) or self.request_id.strip() in ("", "None"):
+            raise refused("request_id", self.request_id, "the id of a job, as the task that submitted it returned it")
 
     def _deliver(self, result: GenerationResult, context: Context, hook: KandinskyHook) -> list[str]:
         self.lineage = Lineage.of_request(self.request_id)

@@ -130,10 +130,11 @@ def test_a_name_is_one_segment_of_a_path(name: str, segment: str) -> None:
 
 
 @pytest.mark.parametrize("ask", [API.status, API.past_request, lambda name: API.submit(A_CAT, name)])
-def test_a_name_that_no_path_can_hold_is_refused(ask: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize("name", ["r-\ud800", ""], ids=["no text", "empty"])
+def test_a_name_that_no_path_can_hold_is_refused(ask: Callable[[str], Any], name: str) -> None:
     with pytest.raises(BadRequestError) as caught:
-        ask("r-\ud800")
-    assert caught.value.message == r"'r-\ud800' cannot be a request id or a model"
+        ask(name)
+    assert caught.value.message == f"{name!r} cannot be a request id or a model"
 
 
 @pytest.mark.parametrize("model", ["m", None])

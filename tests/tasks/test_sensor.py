@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -43,6 +44,23 @@ def test_urls_reach_xcom(sandbox: Sandbox, ti: TaskInstance, submitted: str, way
     ]
     assert ti.pushed["generation"]["request_id"] == submitted
     assert len(sandbox.submissions) == 1
+
+
+@every_way
+@pytest.mark.parametrize("rendered", ["", " ", "None", None, 7])
+def test_what_is_no_id_is_not_waited_for(
+    sandbox: Sandbox, ti: TaskInstance, way: dict[str, Any], rendered: Any
+) -> None:
+    sensor = wait_for("{{ ti.xcom_pull('submit') }}", **way)
+    sensor.request_id = rendered
+    with pytest.raises(AirflowFailException, match=re.escape(f"request_id={rendered!r} is not allowed")):
+        ti.run(sensor)
+    assert sandbox.count_calls() == 0
+
+
+def test_a_literal_that_is_no_id_breaks_the_dag() -> None:
+    with pytest.raises(AirflowFailException, match="request_id='' is not allowed"):
+        wait_for("")
 
 
 @every_way
