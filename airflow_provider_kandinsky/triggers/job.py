@@ -16,6 +16,7 @@ from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_cl
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.stalls import stalls_of_this_loop
 
 #: How long after its start a trigger fires at the earliest, in seconds. The scheduler takes the end of the process
 #: that deferred for the end of the task if the task is queued again by the time it hears of it (upstream #66374). It
@@ -88,6 +89,7 @@ class KandinskyJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: end the task, or resume it."""
         started = asyncio.get_running_loop().time()
+        stalls = stalls_of_this_loop()
         self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, self.deadline - time.time())
         found: GenerationResult | KandinskyError
         try:
@@ -103,6 +105,8 @@ class KandinskyJobTrigger(BaseTrigger):
             found = error
         else:
             found = found.with_seed(self.seed)
+            # Another triggerer may have delivered it, and the user cleared the task since.
+            await stalls.be_told()
             if await self._deliver(found):
                 yield TaskSuccessEvent()
                 return

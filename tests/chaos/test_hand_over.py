@@ -51,8 +51,8 @@ def second_triggerer(chaos: Chaos) -> Iterator[str]:
 
 
 def test_a_triggerer_that_wakes_after_another_has_taken_over(chaos: Chaos) -> None:
-    """It finds jobs that the other has delivered, whose results it may deliver again before it is told that they are
-    not its own any more; and one that the other still waits for, which it lets go."""
+    """It finds jobs that the other has delivered, whose results it keeps to itself until it is told that they are not
+    its own any more; and one that the other still waits for, which it lets go."""
     log = chaos.airflow.log_file("triggerer")
     before = log.stat().st_size
     chaos.sandbox.configure(latency=30)
@@ -93,7 +93,9 @@ def test_a_triggerer_that_wakes_after_another_has_taken_over(chaos: Chaos) -> No
     assert {(state, tries) for state, tries, _ in ended.values()} == {("success", 1)}
 
     for dag_id, map_index in ends(chaos, runs):
-        assert ERROR.findall(chaos.logs(dag_id, runs[dag_id], map_index=map_index)) == []
+        logs = chaos.logs(dag_id, runs[dag_id], map_index=map_index)
+        assert ERROR.findall(logs) == []
+        assert logs.count(" gave 1 picture(s)") == 1, "delivered a second time"
     assert ERROR.findall(chaos.airflow.log_file(second).read_text()) == []
     # The one thing it has to say is Airflow's, of itself, and true.
     (stall,) = ERROR.findall(log.read_text()[before:])
