@@ -58,7 +58,8 @@ def many(dag_id: str, **arguments: Any) -> None:
 
 
 one("one_in_worker", deferrable=False, poll_interval=1)
-one("one_deferred", deferrable=True)
+# While the API server is away, each try ends within seconds: they have to last longer than that.
+one("one_deferred", deferrable=True, retries=6)
 one("one_deferred_random", deferrable=True, seed=-1)
 many("many_deferred", deferrable=True, retries=3)
 # While its queue is away, each attempt to send a task costs one of its tries: they have to last longer than that.
