@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +48,33 @@ class Chaos:
         """Until the sandbox has met the one fault that was ordered, and holds the answer back."""
         self.until(lambda: not self.sandbox.pending_faults, "the fault to strike")
 
+    def until_deferred(self, dag_id: str, run_id: str) -> None:
+        """Until the one task of a run is deferred, and its worker at rest.
+
+        For a moment after its deferral the worker stores the task's links and rendered fields. Clear a task just then,
+        and both wait in Airflow's API server for each other, as long as SQLite lets them (3.3.2).
+        """
+        self.until(lambda: self.states(dag_id, run_id) == ["deferred"], "the deferral")
+        self.until(lambda: not self._busy_workers(), "the worker to be done")
+
     def kill_worker(self) -> None:
         """Kill -9 of everything that runs a task: the executor's worker process and the task's own below it."""
-        processes = [psutil.Process(pid) for pid in self.airflow.pids("scheduler")]
-        titles = {process: " ".join(process.cmdline()) for process in processes}
-        # An idle one holds the lock of the executor's queue; killed, it would take the whole executor with it.
-        doomed = [process for process, title in titles.items() if "airflow worker" in title and "<idle>" not in title]
-        assert doomed, f"no busy worker among {titles}"
+        doomed = self._busy_workers()
+        assert doomed, "no worker is busy"
         for process in doomed:
             process.kill()
+
+    def _busy_workers(self) -> list[psutil.Process]:
+        """What runs a task. An idle worker is none: it holds the lock of the executor's queue, and killed it would
+        take the whole executor with it."""
+        busy = []
+        for pid in self.airflow.pids("scheduler"):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                title = " ".join(process.cmdline())
+                if "airflow worker" in title and "<idle>" not in title:
+                    busy.append(process)
+        return busy
 
     @contextmanager
     def stalled(self, component: str) -> Iterator[None]:
