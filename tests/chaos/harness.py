@@ -48,14 +48,13 @@ class Chaos:
         """Until the sandbox has met the one fault that was ordered, and holds the answer back."""
         self.until(lambda: not self.sandbox.pending_faults, "the fault to strike")
 
-    def until_deferred(self, dag_id: str, run_id: str) -> None:
-        """Until the one task of a run is deferred, and its worker at rest.
+    def until_workers_rest(self) -> None:
+        """Until no worker has anything to do.
 
-        For a moment after its deferral the worker stores the task's links and rendered fields. Clear a task just then,
-        and both wait in Airflow's API server for each other, as long as SQLite lets them (3.3.2).
+        For a moment after its deferral or its end a task's worker stores links and rendered fields. Who changes the
+        task just then waits in Airflow's API server for the worker and it for him, as long as SQLite lets them (3.3.2).
         """
-        self.until(lambda: self.states(dag_id, run_id) == ["deferred"], "the deferral")
-        self.until(lambda: not self._busy_workers(), "the worker to be done")
+        self.until(lambda: not self._busy_workers(), "the workers to be done")
 
     def kill_worker(self) -> None:
         """Kill -9 of everything that runs a task: the executor's worker process and the task's own below it."""

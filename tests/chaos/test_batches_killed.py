@@ -48,7 +48,8 @@ def test_the_triggerer_while_it_watches_a_wave(chaos: Chaos, waves: int) -> None
 def test_a_batch_that_is_cleared_while_deferred(chaos: Chaos) -> None:
     chaos.sandbox.configure(latency=15)
     run_id = chaos.airflow.trigger_dag("batch_deferred")
-    chaos.until_deferred("batch_deferred", run_id)
+    chaos.until(lambda: chaos.states("batch_deferred", run_id) == ["deferred"], "the deferral")
+    chaos.until_workers_rest()
     chaos.airflow.clear("batch_deferred", run_id, ["paint"])
     chaos.finish_batch("batch cleared while deferred", "batch_deferred", run_id)
 

@@ -10,13 +10,15 @@ def deferred(chaos: Chaos, dag_id: str) -> str:
     """A run whose task waits in the triggerer for a job of some seconds."""
     chaos.sandbox.configure(latency=15)
     run_id = chaos.airflow.trigger_dag(dag_id)
-    chaos.until_deferred(dag_id, run_id)
+    chaos.until(lambda: chaos.states(dag_id, run_id) == ["deferred"], "the deferral")
+    chaos.until_workers_rest()
     return run_id
 
 
 def succeeded(chaos: Chaos, dag_id: str) -> str:
     run_id = chaos.airflow.trigger_dag(dag_id)
     assert chaos.airflow.wait_for_run(dag_id, run_id) == "success"
+    chaos.until_workers_rest()
     return run_id
 
 
