@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextvars import Context
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -74,4 +75,5 @@ def stalls_of_this_loop() -> Stalls:
 
 def _go_on_beating(stalls: Stalls) -> None:
     stalls.beat()
-    asyncio.get_running_loop().call_later(1.0, _go_on_beating, stalls)
+    # In a context of its own: it outlives the trigger that happened to ask first.
+    asyncio.get_running_loop().call_later(1.0, _go_on_beating, stalls, context=Context())
