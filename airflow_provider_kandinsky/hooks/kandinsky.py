@@ -115,17 +115,18 @@ class KandinskyHook(BaseHook):
         """Whether this is the hook's async client."""
         return self._async_client is client
 
-    def submit(self, request: Request, model: str = DEFAULT_MODEL) -> Job:
-        """Buy a generation; see :meth:`~.segmind.client.SegmindClient.submit` for the errors.
+    def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
+        """Submit a generation; see :meth:`~.segmind.client.SegmindClient.submit` for the errors.
 
         :param model: the model's slug.
+        :param sending: ``send_by`` and ``on_send``; see there.
         :return: the accepted job; it will be billed unless it fails.
         """
-        return self.get_conn().submit(_checked(request), model)
+        return self.get_conn().submit(_checked(request), model, **sending)
 
-    async def asubmit(self, request: Request, model: str = DEFAULT_MODEL) -> Job:
+    async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """The async twin of :meth:`submit`."""
-        return await (await self.aget_conn()).submit(_checked(request), model)
+        return await (await self.aget_conn()).submit(_checked(request), model, **sending)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Look once at where a job stands; see :meth:`~.segmind.client.SegmindClient.get_status` for the errors."""

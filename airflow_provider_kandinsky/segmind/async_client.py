@@ -81,9 +81,16 @@ class AsyncSegmindClient(Shell):
         await self._watch.aclose()
         await self._http.aclose()
 
-    async def submit(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> Job:
+    async def submit(
+        self,
+        request: TextToImageRequest,
+        model: str = DEFAULT_MODEL,
+        *,
+        send_by: float | None = None,
+        on_send: Callable[[float], None] | None = None,
+    ) -> Job:
         """See :meth:`~.client.SegmindClient.submit`."""
-        return await self._perform_patiently(self._api.submit(request, model))
+        return await self._perform_patiently(self._api.submit(request, model, self._before_send(send_by, on_send)))
 
     async def get_status(self, request_id: str) -> JobStatus:
         """See :meth:`~.client.SegmindClient.get_status`."""
@@ -144,6 +151,8 @@ class AsyncSegmindClient(Shell):
 
     async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
         async with self._gate.passage(call.rank):
+            if call.before_send is not None:
+                call.before_send()
             try:
                 answer = await self._exchange(call, timeout or self._request_timeout)
             except httpx.HTTPError as error:

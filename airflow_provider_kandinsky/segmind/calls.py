@@ -67,6 +67,7 @@ class Call(Generic[T]):
     :param read: the reader of the answer; raises if the answer is not what was asked for.
     :param buys: whether an accepted request costs money, so that a lost answer is an unknown outcome.
     :param rank: who goes before whom, where requests have to wait.
+    :param before_send: called each time just before the request leaves; what it raises keeps the request back.
     """
 
     method: str
@@ -77,6 +78,7 @@ class Call(Generic[T]):
     params: Mapping[str, Any] | None = None
     buys: bool = False
     rank: Rank = Rank.ANSWER
+    before_send: Callable[[], None] | None = None
 
     def lost(self, error: httpx.HTTPError) -> KandinskyError:
         """Say what it means that no answer came.
@@ -129,9 +131,19 @@ class Api:
         if self.history_url is not None:
             object.__setattr__(self, "history_url", self._checked_url(self.history_url))
 
-    def submit(self, request: TextToImageRequest, model: str) -> Call[Job]:
+    def submit(
+        self, request: TextToImageRequest, model: str, before_send: Callable[[], None] | None = None
+    ) -> Call[Job]:
         url = f"{self.base_url}/v2/{_segment(model)}"
-        return Call("POST", url, wire.read_submission, json=request.payload(), buys=True, rank=Rank.PURCHASE)
+        return Call(
+            "POST",
+            url,
+            wire.read_submission,
+            json=request.payload(),
+            buys=True,
+            rank=Rank.PURCHASE,
+            before_send=before_send,
+        )
 
     def generate(self, request: TextToImageRequest, model: str) -> Call[GenerationResult]:
         url = f"{self.base_url}/v1/{_segment(model)}"

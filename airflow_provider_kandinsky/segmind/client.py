@@ -80,15 +80,25 @@ class SegmindClient(Shell):
         """Close the connections."""
         self._http.close()
 
-    def submit(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> Job:
-        """Buy a generation.
+    def submit(
+        self,
+        request: TextToImageRequest,
+        model: str = DEFAULT_MODEL,
+        *,
+        send_by: float | None = None,
+        on_send: Callable[[float], None] | None = None,
+    ) -> Job:
+        """Submit a generation.
 
+        :param send_by: wall clock, seconds since the epoch; a POST that could not leave by then is not sent.
+        :param on_send: called with the time each time the POST is about to leave, in the thread or event loop that
+            sends it; what it raises keeps the POST back.
         :raises SubmissionUnknownError: the request was sent and its answer lost; it may have been accepted.
         :raises RateLimitedError: limited for longer than :data:`~.shell.SUBMIT_PATIENCE`; nothing was accepted.
         :raises ServiceUnavailableError: not reached in that time; nothing was sent.
         :raises KandinskyError: refused; nothing was accepted.
         """
-        return self._perform_patiently(self._api.submit(request, model))
+        return self._perform_patiently(self._api.submit(request, model, self._before_send(send_by, on_send)))
 
     def get_status(self, request_id: str) -> JobStatus:
         """Look once at where a job stands.
@@ -191,6 +201,8 @@ class SegmindClient(Shell):
         return answer
 
     def _perform(self, call: Call[T], timeout: float | None = None) -> T:
+        if call.before_send is not None:
+            call.before_send()
         try:
             answer = self._exchange(call, timeout or self._request_timeout)
         except httpx.HTTPError as error:

@@ -20,6 +20,7 @@
         │   ├── JobRejectedError    because of its parameters
         │   └── ContentBlockedError because of its content
         ├── EmptyResultError        it is finished, but there is no picture in its result
+        ├── IncompleteResultError   fewer of its images are known than were paid for
         ├── ImageUnavailableError   its picture could not be fetched
         ├── ImageRefusedError       its picture may not be fetched, or is none
         ├── ImageNotStoredError     its picture could not be written to the user's storage
@@ -213,6 +214,13 @@ class JobExpiredError(JobError):
 class EmptyResultError(JobError):
     """The job is COMPLETED and billed, and its result holds no picture that this package can find."""
 
+    billing = Billing.YES
+
+
+class IncompleteResultError(JobError):
+    """The job is billed, and the request history tells of fewer images than were asked for. Asking again is free."""
+
+    retryable = True
     billing = Billing.YES
 
 

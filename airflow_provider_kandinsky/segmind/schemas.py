@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -24,6 +25,8 @@ DEFAULT_MODEL: Final = "kandinsky2.1-txt2im"
 RECORD_LIFETIME: Final = 3600.0
 #: How long it keeps the pictures, in seconds; reported, not documented.
 IMAGE_LIFETIME: Final = 7 * 24 * 3600.0
+
+_REQUEST_ID: Final = re.compile(r"[!-~]{1,200}")
 
 SCHEDULERS: Final = ("DDIM", "P-Sampler")
 IMAGE_SIDES: Final = (512, 1024)
@@ -150,6 +153,17 @@ class TextToImageRequest(BaseModel):
     def payload(self) -> dict[str, Any]:
         """The JSON body: what was set, under the service's own names."""
         return self.model_dump(exclude_none=True)
+
+
+def parse_request_id(value: object) -> str | None:
+    """Read a request id, which others have made and which becomes part of URLs and file names.
+
+    :param value: as it came.
+    :return: 1 to 200 printable ASCII characters without blanks, less the blanks around them; ``None`` if it is
+        anything else.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    return text if _REQUEST_ID.fullmatch(text) else None
 
 
 class JobStatus(StrEnum):

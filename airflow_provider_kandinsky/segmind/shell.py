@@ -103,6 +103,19 @@ class Shell:
             completion_times=None if model is None else completion_times(self.base_url, model),
         )
 
+    def _before_send(self, send_by: float | None, on_send: Callable[[float], None] | None) -> Callable[[], None] | None:
+        if send_by is None and on_send is None:
+            return None
+
+        def check() -> None:
+            now = self._clock()
+            if send_by is not None and now > send_by:
+                raise RateLimitedError("The submission had to wait for too long and was not sent")
+            if on_send is not None:
+                on_send(now)
+
+        return check
+
     def _http_options(self) -> dict[str, Any]:
         return {
             "headers": {

@@ -30,12 +30,13 @@ TREE = [error_type for error_type in family(KandinskyError) if error_type.__modu
 #: The types after which the same call, made again without any change, can succeed.
 RETRYABLE = {
     "RateLimitedError", "ServiceUnavailableError", "InvalidResponseError", "JobFailedError", "JobTimeoutError",
-    "JobExpiredError", "ImageUnavailableError", "ImageNotStoredError",
+    "JobExpiredError", "ImageUnavailableError", "ImageNotStoredError", "IncompleteResultError",
 }  # fmt: skip
 #: The types that tell of money which was, or may have been, spent.
 BILLED = {
     "SubmissionUnknownError": "maybe", "JobExpiredError": "maybe", "JobTimeoutError": "maybe",
-    "EmptyResultError": "yes", "ImageUnavailableError": "yes", "ImageRefusedError": "yes", "ImageNotStoredError": "yes",
+    "EmptyResultError": "yes", "IncompleteResultError": "yes", "ImageUnavailableError": "yes",
+    "ImageRefusedError": "yes", "ImageNotStoredError": "yes",
 }  # fmt: skip
 
 
