@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.delivery import bytes_without_a_place
+from airflow_provider_kandinsky.durable.policy import Step, after_not_found
+from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
+from airflow_provider_kandinsky.durable.verdicts import expired_error
 from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.past_purchases import PastPurchases
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.storage import OutputPath, store
@@ -30,8 +33,9 @@ class Outcomes:
     :param purchases: what is wanted, and how far it has come.
     :param hook: the service.
     :param runner: the event loop that the hook's async client lives in.
-    :param past_purchases: the request history.
+    :param history: the request history.
     :param model: the slug.
+    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
@@ -39,14 +43,17 @@ class Outcomes:
         purchases: Purchases,
         hook: KandinskyHook,
         runner: TaskRunner,
-        past_purchases: PastPurchases,
+        history: HistoryReconciler,
         model: str,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._purchases = purchases
         self._hook = hook
         self._runner = runner
-        self._past_purchases = past_purchases
+        self._history = history
         self._model = model
+        self._clock = clock
         self._as_bytes: list[Item] = []
 
     def take(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -54,7 +61,7 @@ class Outcomes:
 
         :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
         """
-        for item, entry in self._purchases.in_flight():
+        for item, entry in (*self._purchases.in_flight(), *self._purchases.orphans()):
             outcome = outcomes.get(entry.request_id or "")
             if outcome is None:
                 continue
@@ -132,21 +139,25 @@ class Outcomes:
         return list(zip(items, self._runner.run(fetch_all()), strict=True))
 
     def _take_error(self, item: Item, entry: BatchEntry, error: KandinskyError) -> None:
+        step = Step.FAIL
         if isinstance(error, JobExpiredError):
-            try:
-                result = self._past_purchases.find_expired(
-                    entry.request_id or "", entry.submitted_at, item.request.samples or 1
-                )
-            except KandinskyError as history_error:
-                self._purchases.note_failure(item, history_error)
+            request_id, samples = entry.request_id or "", item.request.samples or 1
+            finding = self._history.find_job(request_id, entry.submitted_at, samples)
+            age = self._clock() - entry.submitted_at
+            step = after_not_found(finding.history, age, self._history.on_unknown_submit, has_waited=True)
+            if step is Step.DELIVER and finding.row is not None:
+                self._purchases.note_result(item, finding.row.result())
                 return
-            if result is not None:
-                self._purchases.note_result(item, result)
-                return
-        is_cured_by_buying = isinstance(error, (JobExpiredError, JobFailedError)) and error.retryable
-        if is_cured_by_buying and self._purchases.is_of_earlier_try(entry):
+            if step is Step.REATTACH:
+                log.info("The service does not know request %s, and its history says: %s", request_id, finding.history)
+                return  # it is still in flight
+            if step is not Step.SUBMIT:
+                error = expired_error(step, finding, request_id, samples)
+        elif isinstance(error, JobFailedError) and error.retryable:
+            step = Step.SUBMIT
+        if step is Step.SUBMIT and self._purchases.is_of_earlier_try(entry):
             # This try is the retry that the error asks for.
             log.info("Request %s of an earlier try came to nothing (%s); submitting anew", entry.request_id, error)
-            self._purchases.strike_out(item)
+            self._purchases.reset(item)
         else:
             self._purchases.note_failure(item, error)

@@ -32,6 +32,7 @@ from airflow_provider_kandinsky.capabilities import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -39,7 +40,6 @@ from airflow_provider_kandinsky.ledger import seed_of, store_of
 from airflow_provider_kandinsky.lineage import LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     RateLimitedError,
