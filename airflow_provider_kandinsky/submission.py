@@ -111,8 +111,8 @@ class Submission:
         Submits nothing: that is for the next try.
 
         :return: the job with its result, or without, if it is to be waited for again.
-        :raises JobExpiredError: it is not to be found; ``error``, that is.
-        :raises KandinskyError: the history cannot be asked, or not all images are to be had.
+        :raises JobExpiredError: it is not to be found, or the history cannot tell; ``error``, that is.
+        :raises KandinskyError: not all images are to be had, or it is not finished within the hour.
         """
         self._ledger.write_not_found()
         finding = self._history.find_job(purchase.request_id, purchase.submitted_at, self._samples)
@@ -122,7 +122,7 @@ class Submission:
             return replace(purchase, result=finding.row.result())
         if step is Step.REATTACH:
             return purchase
-        if step is Step.SUBMIT:
+        if step in (Step.SUBMIT, Step.FAIL):
             raise error
         raise expired_error(step, finding, purchase.request_id, self._samples)
 

@@ -139,7 +139,7 @@ class Outcomes:
         return list(zip(items, self._runner.run(fetch_all()), strict=True))
 
     def _take_error(self, item: Item, entry: BatchEntry, error: KandinskyError) -> None:
-        step = Step.FAIL
+        step, is_of_earlier_try = Step.FAIL, self._purchases.is_of_earlier_try(entry)
         if isinstance(error, JobExpiredError):
             request_id, samples = entry.request_id or "", item.request.samples or 1
             finding = self._history.find_job(request_id, entry.submitted_at, samples)
@@ -151,11 +151,11 @@ class Outcomes:
             if step is Step.REATTACH:
                 log.info("The service does not know request %s, and its history says: %s", request_id, finding.history)
                 return  # it is still in flight
-            if step is not Step.SUBMIT:
+            if step in (Step.WAIT, Step.INCOMPLETE) or (step is Step.FAIL and is_of_earlier_try):
                 error = expired_error(step, finding, request_id, samples)
         elif isinstance(error, JobFailedError) and error.retryable:
             step = Step.SUBMIT
-        if step is Step.SUBMIT and self._purchases.is_of_earlier_try(entry):
+        if step is Step.SUBMIT and is_of_earlier_try:
             # This try is the retry that the error asks for.
             log.info("Request %s of an earlier try came to nothing (%s); submitting anew", entry.request_id, error)
             self._purchases.reset(item)
