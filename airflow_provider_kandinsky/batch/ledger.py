@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.ledger import (
     TaskStateStore,
     add_earlier_id,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: The progress, for people: the task state store has a tab in Airflow's UI.
 _PROGRESS_KEY: Final = "kandinsky_batch"
+#: Which requests the try has begun with.
+_PIN_KEY: Final = "kandinsky_batch_requests"
 #: Entries in one value of the store: some 25 kB once their results are known.
 _CHUNK: Final = 40
 #: What a value may have in bytes; Airflow warns of more than 65 535.
@@ -208,6 +211,23 @@ class BatchLedger:
             self._write_chunk(store, number)
             return
         store.set(_chunk_key(number), records)
+
+    def read_pin(self) -> Pin | None:
+        """Which requests this try has begun with, as far as that is kept.
+
+        :raises LedgerError: the store cannot be read.
+        """
+        if self._store is None:
+            return None
+        with reading():
+            pinned = self._store.get(_PIN_KEY)
+            pin = None if pinned is None else Pin.from_dict(pinned)
+        return pin if pin and pin.try_number == self.try_number else None
+
+    def write_pin(self, pin: Pin) -> None:
+        """Keep which requests this try begins with."""
+        if self._store is not None:
+            self._store.set(_PIN_KEY, pin.to_dict())
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Tell people how far it has come; nothing else reads it."""

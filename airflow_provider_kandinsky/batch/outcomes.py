@@ -61,7 +61,7 @@ class Outcomes:
 
         :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
         """
-        for item, entry in (*self._purchases.in_flight(), *self._purchases.orphans()):
+        for item, entry in self._purchases.in_flight():
             outcome = outcomes.get(entry.request_id or "")
             if outcome is None:
                 continue

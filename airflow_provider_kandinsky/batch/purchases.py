@@ -30,6 +30,7 @@ class Purchases:
 
     def __init__(self, items: Sequence[Item], ledger: BatchLedger, metrics: JobMetrics) -> None:
         self.items = items
+        self._wanted_keys = {item.key for item in items}
         self._ledger = ledger
         self._metrics = metrics
         self._uncounted: list[Callable[[], None]] = []
@@ -44,8 +45,8 @@ class Purchases:
         return self._ledger.get(item.key, is_random=item.request.seed == -1)
 
     def entries(self) -> list[tuple[Item, BatchEntry]]:
-        """All that were begun, with how far they have come."""
-        return [(item, entry) for item in self.items if (entry := self.entry(item))]
+        """All that were begun, with how far they have come, :meth:`orphans` last."""
+        return [*((item, entry) for item in self.items if (entry := self.entry(item))), *self.orphans()]
 
     def in_flight(self) -> list[tuple[Item, BatchEntry]]:
         """What was bought and is to be waited for."""
@@ -56,12 +57,11 @@ class Purchases:
         return entry.try_number != self._ledger.try_number
 
     def orphans(self) -> list[tuple[Item, BatchEntry]]:
-        """What this try has submitted and is in flight, though its arguments are not among the items any more."""
-        keys = {item.key for item in self.items}
+        """What this try has submitted, though its arguments are not among the items any more."""
         return [
             (Item(entry.key, UNKNOWN_REQUEST, ()), entry)
             for entry in self._ledger
-            if entry.is_in_flight and not self.is_of_earlier_try(entry) and entry.key not in keys
+            if entry.request_id and not self.is_of_earlier_try(entry) and entry.key not in self._wanted_keys
         ]
 
     def known_ids(self) -> set[str]:

@@ -116,6 +116,13 @@ class BatchRun:
 
         self.take(self._runner.run(watch(jobs, follow)))
 
+    def wait_for_in_flight(self, poll_interval: float | None) -> None:
+        """Wait in this process for what is in flight, each to its own deadline.
+
+        :param poll_interval: seconds between polls; adaptive if ``None``.
+        """
+        self.wait([self._watched(entry) for _, entry in self.purchases.in_flight()], poll_interval)
+
     def look_once(self) -> None:
         """Give what is in flight a last look, and up if it is not finished."""
         jobs = [self._watched(entry) for _, entry in self.purchases.in_flight()]

@@ -274,7 +274,8 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             ) from error
 
     def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float) -> GenerationResult:
-        self.log.info("Waiting for request %s here, for %.0f s at most", purchase.request_id, deadline - time.time())
+        seconds = max(0.0, deadline - time.time())
+        self.log.info("Waiting for request %s here, for %.0f s at most", purchase.request_id, seconds)
         try:
             return hook.get_conn().follow(
                 purchase.request_id,

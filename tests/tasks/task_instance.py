@@ -90,7 +90,9 @@ class TaskInstance:
 
     def age(self, seconds: float) -> None:
         """Let so much time have passed since what the store tells of."""
-        records = [each for value in self.store.values.values() for each in (value if isinstance(value, list) else [value])]
+        records = [
+            each for value in self.store.values.values() for each in (value if isinstance(value, list) else [value])
+        ]
         for record in records:
             for name in ("intended_at", "send_by", "sent_at", "submitted_at"):
                 if record.get(name):

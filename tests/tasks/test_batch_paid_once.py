@@ -24,7 +24,7 @@ def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def records(ti: TaskInstance) -> list[dict[str, Any]]:
-    chunks = [value for key, value in sorted(ti.store.values.items()) if key != "kandinsky_batch"]
+    chunks = [value for _, value in sorted(ti.store.values.items()) if isinstance(value, list)]
     return [record for chunk in chunks for record in chunk]
 
 

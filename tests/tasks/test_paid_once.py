@@ -121,6 +121,7 @@ def test_an_expired_job_waits_for_a_history_that_is_away(
 
 
 def test_an_expired_id_is_no_use_to_a_sensor(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.configure(latency=0)
     first = ti.run(paint(wait_for_completion=False, deferrable=deferrable))
     assert ti.run(paint(wait_for_completion=False, deferrable=deferrable)) == first
     sandbox.configure(expiry=0)
