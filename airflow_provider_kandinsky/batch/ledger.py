@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.ledger import (
     TaskStateStore,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _PROGRESS_KEY: Final = "kandinsky_batch"
 #: Which requests the try has begun with.
 _PIN_KEY: Final = "kandinsky_batch_requests"
+#: Which of its chunks are done.
+_CLOSED_KEY: Final = "kandinsky_batch_closed"
 #: Entries in one value of the store: some 25 kB once their results are known.
 _CHUNK: Final = 40
 #: What a value may have in bytes; Airflow warns of more than 65 535.
@@ -118,21 +121,59 @@ class BatchLedger:
         self._unwritten: set[int] = set()
         self.try_number = try_number
         self.max_tries = max_tries
+        #: What is not read until :meth:`read_all`.
+        self.closed = Closed(try_number)
         for record in carried:
             self.put(from_record(BatchEntry, record))
 
     @classmethod
-    def read(cls, context: Context, *, durable: bool, carried: Iterable[Mapping[str, Any]] = ()) -> Self:
+    def read(
+        cls,
+        context: Context,
+        *,
+        durable: bool,
+        carried: Iterable[Mapping[str, Any]] = (),
+        is_resumed: bool = False,
+    ) -> Self:
         """Open the books of the running task instance.
 
+        :param is_resumed: whether an earlier process of this try has read them, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
         ti, store = context["ti"], store_of(context, durable=durable)
         ledger = cls(store, ti.try_number, ti.max_tries, carried)
         if store is not None:
             with reading():
-                ledger._read_from(store)
+                closed = store.get(_CLOSED_KEY) if is_resumed else None
+                if closed is not None and closed["try_number"] == ti.try_number:
+                    ledger.closed = Closed.from_dict(closed)
+                ledger._read_from(store, ledger.closed.chunks)
         return ledger
+
+    def read_all(self) -> None:
+        """Read what is closed.
+
+        :raises LedgerError: the store cannot be read.
+        """
+        if self._store is not None and self.closed.chunks:
+            with reading():
+                self._read_from(self._store, 0, self.closed.chunks)
+        self.closed = Closed(self.try_number)
+
+    def close(self, closed: Closed) -> None:
+        """Leave chunks that are done, from now on. They were written, and are not written again."""
+        for number in range(self.closed.chunks, closed.chunks):
+            for key in self._chunks[number]:
+                del self._chunk_of[key]
+            self._chunks[number] = {}
+        self.closed = closed
+        if self._store is not None:
+            self._store.set(_CLOSED_KEY, closed.to_dict())
+
+    @property
+    def chunks(self) -> Sequence[Mapping[str, BatchEntry]]:
+        """All chunks; those that are closed are empty here."""
+        return self._chunks
 
     @property
     def is_kept(self) -> bool:
@@ -175,8 +216,8 @@ class BatchLedger:
 
     def put(self, entry: BatchEntry) -> None:
         """Note a purchase, in place of what was known of it; :meth:`write` keeps it."""
-        number = self._chunk_of.get(entry.key, max(0, len(self._chunks) - 1))
-        if entry.key not in self._chunk_of and self._chunks and len(self._chunks[number]) >= _CHUNK:
+        number = self._chunk_of.get(entry.key, max(self.closed.chunks, len(self._chunks) - 1))
+        if entry.key not in self._chunk_of and number < len(self._chunks) and len(self._chunks[number]) >= _CHUNK:
             number += 1
         self._place(entry, number)
         self._unwritten.add(number)
@@ -238,8 +279,8 @@ class BatchLedger:
         """What the next process of this try has to be given; ``None`` if it can read it."""
         return None if self.is_kept else [to_record(entry) for entry in self]
 
-    def _read_from(self, store: TaskStateStore) -> None:
-        for number in count():
+    def _read_from(self, store: TaskStateStore, first: int, end: int | None = None) -> None:
+        for number in count(first) if end is None else range(first, end):
             chunk = store.get(_chunk_key(number))
             if chunk is None:
                 return

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from airflow_provider_kandinsky.batch.closed import MIN_CHUNKS
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.metrics import JobMetrics
@@ -30,8 +31,10 @@ class Purchases:
 
     def __init__(self, items: Sequence[Item], ledger: BatchLedger, metrics: JobMetrics) -> None:
         self.items = items
-        self._wanted_keys = {item.key for item in items}
+        self._places = {item.key: place for place, item in enumerate(items)}
+        self._open_items = items
         self._ledger = ledger
+        self._leave_closed()
         self._metrics = metrics
         self._uncounted: list[Callable[[], None]] = []
 
@@ -44,9 +47,14 @@ class Purchases:
         """How far an item has come; ``None`` if it is still to be bought."""
         return self._ledger.get(item.key, is_random=item.request.seed == -1)
 
+    @property
+    def wanted(self) -> Iterator[Item]:
+        """The items that are still to be submitted."""
+        return (item for item in self._open_items if self.entry(item) is None)
+
     def entries(self) -> list[tuple[Item, BatchEntry]]:
         """All that were begun, with how far they have come, :meth:`orphans` last."""
-        return [*((item, entry) for item in self.items if (entry := self.entry(item))), *self.orphans()]
+        return [*((item, entry) for item in self._open_items if (entry := self.entry(item))), *self.orphans()]
 
     def in_flight(self) -> list[tuple[Item, BatchEntry]]:
         """What was bought and is to be waited for."""
@@ -61,11 +69,12 @@ class Purchases:
         return [
             (Item(entry.key, UNKNOWN_REQUEST, ()), entry)
             for entry in self._ledger
-            if entry.request_id and not self.is_of_earlier_try(entry) and entry.key not in self._wanted_keys
+            if entry.request_id and not self.is_of_earlier_try(entry) and entry.key not in self._places
         ]
 
     def known_ids(self) -> set[str]:
         """The ids of all jobs that this task instance knows to be its own, whether it still wants them or not."""
+        self.reopen()
         return {
             request_id
             for entry in self._ledger
@@ -76,8 +85,7 @@ class Purchases:
     def cost(self) -> float:
         """Dollars, as far as the service has told them, for all that the ledger knows: also for what is not among the
         items any more."""
-        costs = (number_in((entry.result or {}).get("cost")) for entry in self._ledger)
-        return round(sum(cost for cost in costs if cost), 6)
+        return round(self._ledger.closed.cost + _cost(self._ledger), 6)
 
     def note_intent(self, item: Item, now: float, send_by: float) -> None:
         """It is about to be submitted.
@@ -179,10 +187,11 @@ class Purchases:
     def progress(self) -> dict[str, Any]:
         """How far the batch has come, in rows of what was asked for, and its cost in dollars."""
         rows = [(len(item.positions), entry) for item, entry in self.entries()]
+        closed = self._ledger.closed
         return {
             "items": sum(len(item.positions) for item in self.items),
-            "succeeded": sum(count for count, entry in rows if entry.result and not entry.error),
-            "failed": sum(count for count, entry in rows if entry.error),
+            "succeeded": closed.succeeded + sum(count for count, entry in rows if entry.result and not entry.error),
+            "failed": closed.failed + sum(count for count, entry in rows if entry.error),
             "in_flight": sum(count for count, entry in rows if entry.is_in_flight),
             "cost": self.cost(),
         }
@@ -197,7 +206,55 @@ class Purchases:
             self.progress()
         )
 
+    def close_done(self, is_done: Callable[[BatchEntry], bool]) -> None:
+        """Leave what is done and written, until :meth:`reopen`, where there is much of it.
+
+        :param is_done: whether nothing more is to be done about what has a result.
+        """
+        closed, chunks = self._ledger.closed, self._ledger.chunks
+        if len(chunks) - closed.chunks < MIN_CHUNKS or not self._ledger.is_kept:
+            return
+        done: list[tuple[int, BatchEntry]] = []
+        end = closed.chunks
+        for chunk in chunks[closed.chunks : -1]:
+            # What is not among the items stays as it is.
+            items = [self.items[place] for key in chunk if (place := self._places.get(key)) is not None]
+            entries = [self.entry(item) for item in items]
+            if not all(entry and (entry.error or (entry.result and is_done(entry))) for entry in entries):
+                break
+            done += [(self._places[entry.key], entry) for entry in entries if entry]
+            end += 1
+        ranges = closed.ranges_with(place for place, _ in done)
+        if end == closed.chunks or ranges is None:
+            return
+        rows = [(len(self.items[place].positions), entry) for place, entry in done]
+        self._ledger.close(
+            replace(
+                closed,
+                chunks=end,
+                ranges=ranges,
+                cost=closed.cost + _cost(entry for chunk in chunks[closed.chunks : end] for entry in chunk.values()),
+                succeeded=closed.succeeded + sum(count for count, entry in rows if not entry.error),
+                failed=closed.failed + sum(count for count, entry in rows if entry.error),
+            )
+        )
+        self._leave_closed()
+
+    def reopen(self) -> None:
+        """Read all that was left as done."""
+        self._ledger.read_all()
+        self._open_items = self.items
+
+    def _leave_closed(self) -> None:
+        places = self._ledger.closed.places
+        if places:
+            self._open_items = [item for place, item in enumerate(self.items) if place not in places]
+
     def _begun(self, item: Item) -> BatchEntry:
         """An item's entry, as one of this try."""
         entry = self.entry(item) or BatchEntry(item.key, 0, 0, earlier_ids=self._ledger.known_ids(item.key))
         return replace(entry, try_number=self._ledger.try_number, max_tries=self._ledger.max_tries)
+
+
+def _cost(entries: Iterable[BatchEntry]) -> float:
+    return sum(number_in((entry.result or {}).get("cost")) or 0.0 for entry in entries)

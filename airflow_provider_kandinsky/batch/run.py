@@ -102,6 +102,8 @@ class BatchRun:
         """
         self._outcomes.take(outcomes)
         self._store()
+        template = self._output_path and self._output_path.template
+        self.purchases.close_done(lambda entry: template is None or entry.output_path == template)
         self.purchases.tell_progress()
         log.info("%d jobs are over. %s", len(outcomes), self.purchases.in_words())
 

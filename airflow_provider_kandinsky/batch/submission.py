@@ -110,7 +110,7 @@ class BatchSubmission:
             self.stopped = CostLimitError(
                 f"It was left out, because the costs so far, ${cost:g}, have reached max_cost={self._max_cost!r}"
             )
-        wanted = iter([item for item in self._purchases.items if self._purchases.entry(item) is None])
+        wanted = iter(list(self._purchases.wanted))
         flying = len(self._purchases.in_flight())
         until = self._clock() + _LONGEST_SUBMISSION
         refusal: KandinskyError | None = None
@@ -162,9 +162,11 @@ class BatchSubmission:
         sent_at: list[float] = []
         try:
             job = await self._hook.asubmit(item.request, self._model, send_by=send_by, on_send=sent_at.append)
-        except SubmissionUnknownError as error:
+        except (SubmissionUnknownError, asyncio.CancelledError) as error:
             if sent_at:
                 self._purchases.note_sent(item, sent_at[-1])
+            if isinstance(error, asyncio.CancelledError):
+                raise
             return error
         except KandinskyError as error:
             return error

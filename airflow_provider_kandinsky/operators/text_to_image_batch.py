@@ -221,7 +221,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         :param pinned: which requests the try has begun with, where there is no store.
         :param resets: how often in a row the submission has waited for the rate limit to reset.
         """
-        ledger = BatchLedger.read(context, durable=self.durable, carried=entries or ())
+        ledger = BatchLedger.read(context, durable=self.durable, carried=entries or (), is_resumed=is_resumed)
         if outcomes is not None and entries is None and not ledger.is_kept:
             raise AirflowFailException(
                 "What the task had bought was lost on the way through its deferral (as in dag.test()), and with "
@@ -273,14 +273,17 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
             now = Pin.of(items, ledger.try_number)
             self._pinned = (before or now).to_dict()
             if before is None:
+                ledger.read_all()
                 ledger.write_pin(now)
             else:
                 before.check(now)
         except RequestsChangedError as changed:
+            ledger.read_all()
             return output_path, items, changed
         except BadRequestError as refused_now:
             if before is None:
                 raise
+            ledger.read_all()
             return None, [], refused_now
         return output_path, items, None
 
@@ -330,6 +333,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         self._flying = 0
 
     def _deliver(self, run: BatchRun, context: Context, output_path: OutputPath | None) -> list[dict[str, Any]] | None:
+        run.purchases.reopen()
         delivery = BatchDelivery(run.purchases, run.stopped, with_uris=output_path is not None)
         rows = delivery.push(context, output_path, self.max_xcom_items)
         self.lineage = delivery.lineage(self.model, with_rows=rows is not None)

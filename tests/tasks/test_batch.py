@@ -366,6 +366,7 @@ def test_an_execution_timeout_during_the_submission_says_so(sandbox: Sandbox, ti
     # What was accepted beside the one that hangs is known.
     assert sum("request_id" in record for record in ti.store.values["kandinsky_batch_0001"]) == 19
     ti.retry()
+    ti.age(20)
     assert len(ti.run(paint_all(cats(20)))) == len(sandbox.submissions) == 20
 
 
