@@ -75,7 +75,7 @@ def failures_of_sensor(context: Context) -> Iterator[None]:
 
 @contextmanager
 def skips_of_sensor(sensor: BaseSensorOperator) -> Iterator[None]:
-    """Do around all of a sensor what Airflow does around its ``poke`` alone: skip the task in place of failing it, where
+    """Do around all of a sensor what Airflow does around its ``poke`` alone: skip the task instead of failing it, where
     ``soft_fail`` or ``never_fail`` asks for that.
 
     :raises AirflowSkipException: with ``soft_fail`` for what is final, with ``never_fail`` for any error.

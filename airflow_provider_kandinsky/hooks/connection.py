@@ -43,7 +43,7 @@ def _split(value: Any) -> Any:
 def _checked_hosts(hosts: list[str]) -> list[str]:
     for host in hosts:
         place = _origin(f"https://{host}")
-        if place is None or host not in (place.bracketed_host, str(place)):
+        if place is None or "*" in host or host not in (place.bracketed_host, str(place)):
             raise ValueError(host)
     return hosts
 

@@ -27,7 +27,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest, read_history, read_past_request
-from airflow_provider_kandinsky.segmind.network import is_loopback, origin, reason_of
+from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     Credits,
@@ -87,15 +87,16 @@ class Call(Generic[T]):
 
         The failure's own text is not repeated: httpx puts header values into some.
         """
-        kind = type(error).__name__
+        failure = describe_failure(error)
         if isinstance(error, _NEVER_SENT):
-            place, reason = origin(self.url), ": ".join(filter(None, (kind, reason_of(error))))
-            return self._unavailable(f"The service could not be reached at {place} ({reason}); nothing was sent")
+            return self._unavailable(
+                f"The service could not be reached at {origin(self.url)} ({failure}); nothing was sent"
+            )
         if self.buys:
             return SubmissionUnknownError(
-                f"The request was sent but its answer was lost ({kind}); it may have been accepted"
+                f"The request was sent but its answer was lost ({failure}); it may have been accepted"
             )
-        return self._unavailable(f"The connection was lost ({kind})")
+        return self._unavailable(f"The connection was lost ({failure})")
 
     def _unavailable(self, message: str) -> ServiceUnavailableError:
         billing = Billing.MAYBE if self.request_id else Billing.NO

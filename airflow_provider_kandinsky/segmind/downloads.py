@@ -16,7 +16,7 @@ from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.images import image_extension, is_whole
-from airflow_provider_kandinsky.segmind.network import is_loopback, origin, without_proxy
+from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin, without_proxy
 from airflow_provider_kandinsky.segmind.shell import CONNECT_TIMEOUT, REQUEST_TIMEOUT, next_wait, ssl_context
 
 IMAGE_HOST: Final = "images.segmind.com"
@@ -38,14 +38,14 @@ def check_image_url(url: str, hosts: Collection[str], request_id: str | None = N
         place = origin(url)
     except httpx.InvalidURL:
         raise ImageRefusedError(f"The picture's URL is none: {url:.200}", request_id=request_id) from None
+    if place.scheme != "https" and not (place.scheme == "http" and is_loopback(place.host)):
+        raise ImageRefusedError(f"The picture is not served over https: {url:.200}", request_id=request_id)
     if (place.host, place.port) not in {_host_and_port(host) for host in hosts}:
         raise ImageRefusedError(
             f"The picture is at {str(place)!r}, which is not among the hosts that pictures may come from "
             f"({', '.join(sorted(hosts))}); add it to image_hosts in the connection if you trust it",
             request_id=request_id,
         )
-    if place.scheme != "https" and not (place.scheme == "http" and is_loopback(place.host)):
-        raise ImageRefusedError(f"The picture is not served over https: {url:.200}", request_id=request_id)
 
 
 def _host_and_port(host: str) -> tuple[str, int | None]:
@@ -117,7 +117,7 @@ class ImageDownloader:
                         )
         except (httpx.HTTPError, TimeoutError) as error:
             raise ImageUnavailableError(
-                f"The picture could not be fetched from {url:.200} ({type(error).__name__})", request_id=request_id
+                f"The picture could not be fetched from {url:.200} ({describe_failure(error)})", request_id=request_id
             ) from error
         into.seek(0)
         extension = image_extension(into.read(_ENOUGH_TO_TELL))

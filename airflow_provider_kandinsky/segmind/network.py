@@ -1,4 +1,4 @@
-"""What the network is asked to do: which host is this machine, where no proxy may be, why a host was not reached."""
+"""What the network is asked to do: which host is this machine, where no proxy may be, why a connection failed."""
 
 from __future__ import annotations
 
@@ -64,12 +64,11 @@ def without_proxy(urls: Iterable[str]) -> dict[str, None]:
     return {f"all://{each.bracketed_host}": None for each in map(origin, urls) if is_loopback(each.host)}
 
 
-def reason_of(error: BaseException) -> str | None:
-    """Say why a connection failed, in the words of the operating system, the resolver or TLS.
+def describe_failure(error: BaseException) -> str:
+    """Say what went wrong with a connection: the kind, and what the operating system, the resolver or TLS calls the
+    reason.
 
     httpx's own text is left out, because it puts header values into some; so is what asyncio adds.
-
-    :return: ``None`` if none of them has said anything.
     """
     found: BaseException | None = error
     while found is not None and not isinstance(found, OSError):
@@ -78,7 +77,9 @@ def reason_of(error: BaseException) -> str | None:
         cause = found.__cause__
         # One for each address that was tried.
         found = cause.exceptions[-1] if isinstance(cause, BaseExceptionGroup) else cause
+    kind = type(error).__name__
     if not isinstance(found, OSError) or found.errno is None:
-        return None
+        return kind
     # Both number their errors on their own.
-    return found.strerror if isinstance(found, (socket.gaierror, ssl.SSLError)) else os.strerror(found.errno)
+    has_own_words = isinstance(found, (socket.gaierror, ssl.SSLError))
+    return f"{kind}: {found.strerror if has_own_words else os.strerror(found.errno)}"

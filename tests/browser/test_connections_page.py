@@ -223,7 +223,7 @@ def test_the_button_tells_of_an_unreachable_host(page: Page, airflow: LocalAirfl
     press_test(page, "nobody")
     expect(told(page, "Test Connection Failed")).to_contain_text(
         f"The service is out of reach at http://127.0.0.1:{port}: "
-        "The service could not be reached (ConnectError); nothing was sent"
+        f"The service could not be reached at 127.0.0.1:{port} (ConnectError: Connection refused); nothing was sent"
     )
 
 
