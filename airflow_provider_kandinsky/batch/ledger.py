@@ -6,12 +6,21 @@ so that no write grows with the batch, and what changes together is written toge
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import count
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from airflow_provider_kandinsky.ledger import TaskStateStore, reading, store_of
+from airflow_provider_kandinsky.batch.pin import Pin
+from airflow_provider_kandinsky.ledger import (
+    TaskStateStore,
+    add_earlier_id,
+    from_record,
+    reading,
+    store_of,
+    to_record,
+)
 from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
@@ -20,8 +29,12 @@ if TYPE_CHECKING:
 
 #: The progress, for people: the task state store has a tab in Airflow's UI.
 _PROGRESS_KEY: Final = "kandinsky_batch"
+#: Which requests the try has begun with.
+_PIN_KEY: Final = "kandinsky_batch_requests"
 #: Entries in one value of the store: some 25 kB once their results are known.
 _CHUNK: Final = 40
+#: What a value may have in bytes; Airflow warns of more than 65 535.
+_MAX_CHUNK_BYTES: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,9 @@ class BatchEntry:
     :param uris: where its pictures were stored.
     :param output_path: the template that they were stored by.
     :param error: why there is nothing more of it; see :meth:`~.segmind.errors.KandinskyError.to_dict`.
+    :param send_by: by when its POST had left, or never will, seconds since the epoch.
+    :param sent_at: when its POST had last left, if its answer was lost.
+    :param earlier_ids: jobs that were submitted for it before, and which are not to be taken for this one.
     """
 
     key: str
@@ -50,6 +66,14 @@ class BatchEntry:
     uris: list[str] | None = None
     output_path: str | None = None
     error: Mapping[str, Any] | None = None
+    send_by: float | None = None
+    sent_at: float | None = None
+    earlier_ids: Sequence[str] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be submitted: only its earlier ids are worth keeping."""
+        return self.intended_at == 0.0 and self.error is None and self.request_id is None
 
     @property
     def is_unsettled(self) -> bool:
@@ -95,7 +119,7 @@ class BatchLedger:
         self.try_number = try_number
         self.max_tries = max_tries
         for record in carried:
-            self.put(BatchEntry(**record))
+            self.put(from_record(BatchEntry, record))
 
     @classmethod
     def read(cls, context: Context, *, durable: bool, carried: Iterable[Mapping[str, Any]] = ()) -> Self:
@@ -125,12 +149,12 @@ class BatchLedger:
 
         :param is_random: whether its seed is ``-1``, so that a clear asks for another picture.
         """
-        if (number := self._chunk_of.get(key)) is None:
+        entry = self._raw(key)
+        if entry is None or entry.is_open:
             return None
-        entry = self._chunks[number][key]
         if entry.try_number == self.try_number:
             return entry
-        is_cleared = entry.max_tries != self.max_tries
+        is_cleared = self.is_cleared(entry)
         if is_cleared and is_random:
             return None
         failure = entry.failure
@@ -138,7 +162,16 @@ class BatchLedger:
             return entry
         if entry.intended_at == 0.0 or (isinstance(failure, JobFailedError) and failure.retryable):
             return None  # never accepted, or not billed
-        return BatchEntry(**asdict(entry) | {"error": None})
+        return replace(entry, error=None)
+
+    def is_cleared(self, entry: BatchEntry) -> bool:
+        """Whether a user has cleared the task since."""
+        return entry.max_tries != self.max_tries
+
+    def known_ids(self, key: str) -> Sequence[str]:
+        """All jobs that were ever submitted for a purchase."""
+        entry = self._raw(key)
+        return add_earlier_id(entry.earlier_ids, entry.request_id) if entry else ()
 
     def put(self, entry: BatchEntry) -> None:
         """Note a purchase, in place of what was known of it; :meth:`write` keeps it."""
@@ -148,19 +181,53 @@ class BatchLedger:
         self._place(entry, number)
         self._unwritten.add(number)
 
-    def strike_out(self, key: str) -> None:
-        """Forget a purchase that was not made."""
-        number = self._chunk_of.pop(key)
-        del self._chunks[number][key]
-        self._unwritten.add(number)
+    def reset(self, key: str) -> None:
+        """Have a purchase made, or made again. The ids of its jobs stay known."""
+        if ids := self.known_ids(key):
+            self.put(BatchEntry(key, self.try_number, self.max_tries, earlier_ids=ids))
+        elif (number := self._chunk_of.pop(key, None)) is not None:
+            del self._chunks[number][key]
+            self._unwritten.add(number)
 
     def write(self) -> None:
         """Keep what was noted."""
         if self._store is None:
             return
         for number in sorted(self._unwritten):
-            self._store.set(_chunk_key(number), [_record(entry) for entry in self._chunks[number].values()])
+            self._write_chunk(self._store, number)
             self._unwritten.discard(number)
+
+    def _write_chunk(self, store: TaskStateStore, number: int) -> None:
+        """Keep a chunk; what is too large for one goes into two."""
+        chunk = self._chunks[number]
+        records = [to_record(entry) for entry in chunk.values()]
+        if len(chunk) > 1 and len(json.dumps(records)) > _MAX_CHUNK_BYTES:
+            moved = list(islice(chunk.values(), len(chunk) // 2, None))
+            last = len(self._chunks)
+            for entry in moved:
+                self._place(entry, last)
+            # First, so that a crash leaves them in both and not in neither.
+            self._write_chunk(store, last)
+            self._write_chunk(store, number)
+            return
+        store.set(_chunk_key(number), records)
+
+    def read_pin(self) -> Pin | None:
+        """Which requests this try has begun with, as far as that is kept.
+
+        :raises LedgerError: the store cannot be read.
+        """
+        if self._store is None:
+            return None
+        with reading():
+            pinned = self._store.get(_PIN_KEY)
+            pin = None if pinned is None else Pin.from_dict(pinned)
+        return pin if pin and pin.try_number == self.try_number else None
+
+    def write_pin(self, pin: Pin) -> None:
+        """Keep which requests this try begins with."""
+        if self._store is not None:
+            self._store.set(_PIN_KEY, pin.to_dict())
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Tell people how far it has come; nothing else reads it."""
@@ -169,7 +236,7 @@ class BatchLedger:
 
     def carry(self) -> list[dict[str, Any]] | None:
         """What the next process of this try has to be given; ``None`` if it can read it."""
-        return None if self.is_kept else [_record(entry) for entry in self]
+        return None if self.is_kept else [to_record(entry) for entry in self]
 
     def _read_from(self, store: TaskStateStore) -> None:
         for number in count():
@@ -177,18 +244,20 @@ class BatchLedger:
             if chunk is None:
                 return
             for record in chunk:
-                self._place(BatchEntry(**record), number)
+                self._place(from_record(BatchEntry, record), number)
+
+    def _raw(self, key: str) -> BatchEntry | None:
+        number = self._chunk_of.get(key)
+        return None if number is None else self._chunks[number].get(key)
 
     def _place(self, entry: BatchEntry, number: int) -> None:
         while len(self._chunks) <= number:
             self._chunks.append({})
+        if (before := self._chunk_of.get(entry.key, number)) != number:
+            del self._chunks[before][entry.key]
         self._chunks[number][entry.key] = entry
         self._chunk_of[entry.key] = number
 
 
 def _chunk_key(number: int) -> str:
     return f"{_PROGRESS_KEY}_{number + 1:04}"
-
-
-def _record(entry: BatchEntry) -> dict[str, Any]:
-    return {name: value for name, value in asdict(entry).items() if value is not None}

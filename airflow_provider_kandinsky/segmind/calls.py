@@ -42,6 +42,8 @@ T = TypeVar("T")
 DEFAULT_BASE_URL: Final = "https://api.segmind.com"
 #: Where the vendor's own client asks for past requests, with the same key. It belongs to the base URL above alone.
 DEFAULT_HISTORY_URL: Final = "https://api.spotprod.segmind.com/inference-request/request-history"
+#: The history can be asked for so many days at a time.
+_LONGEST_WINDOW: Final = timedelta(days=31)
 
 #: Failures that come before the first byte of a request has left.
 _NEVER_SENT: Final = (
@@ -174,10 +176,13 @@ class Api:
     def credits(self) -> Call[Credits]:
         return Call("GET", f"{self.base_url}/v1/get-user-credits", wire.read_credits)
 
-    def history(self, model: str, since: float, page: int) -> Call[list[PastRequest]]:
+    def history(self, model: str, since: float, page: int, until: float | None = None) -> Call[list[PastRequest]]:
         # Days are all that can be asked for; one more, because it is not known in which time zone they begin.
         first = datetime.fromtimestamp(since, UTC) - timedelta(days=1)
         params = {"page": page, "per_page": PAGE_SIZE, "model_name": model, "from_date": first.date().isoformat()}
+        if until is not None:
+            last = datetime.fromtimestamp(until, UTC) + timedelta(days=1)
+            params["to_date"] = min(last, first + _LONGEST_WINDOW).date().isoformat()
         return Call("GET", self._history_url(), read_history, params=params)
 
     def past_request(self, request_id: str) -> Call[PastRequest | None]:

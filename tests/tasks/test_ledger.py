@@ -63,15 +63,18 @@ def test_an_entry_of_an_earlier_release_is_read(store: MemoryStore) -> None:
 def test_what_was_not_made_is_struck_out(store: MemoryStore) -> None:
     ledger = JobLedger(store)
     ledger.write(MEANT)
-    ledger.forget()
+    ledger.delete(before=None)
     assert ledger.read() is None
     assert store.values == {}
+    ledger.write(MADE)
+    ledger.delete(before=MEANT)
+    assert ledger.read() == MEANT
 
 
 def test_without_a_store_nothing_is_kept() -> None:
     ledger = JobLedger(None)
     ledger.write(MADE)
-    ledger.forget()
+    ledger.delete(before=None)
     assert ledger.read() is None
     assert not ledger.is_kept
 
