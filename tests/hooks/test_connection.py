@@ -160,7 +160,7 @@ def test_extras_are_read(name: str, value: Any, setting: Any) -> None:
 
 
 #: An empty history URL turns it off; all else that is empty was left empty.
-LEFT_EMPTY = dict.fromkeys(DEFAULTS.keys() - {"history_url"}, "")
+LEFT_EMPTY = {name: "" for name in DEFAULTS if name != "history_url"}
 
 
 @pytest.mark.parametrize("extra", [{}, dict.fromkeys(DEFAULTS), LEFT_EMPTY, {"colour": "blue"}], ids=str)
