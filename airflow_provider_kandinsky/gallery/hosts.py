@@ -8,7 +8,7 @@ from collections.abc import Collection
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # it comes from the SDK since
 from airflow.models.connection import Connection
 
-from airflow_provider_kandinsky.hooks.connection import API_KEY_VARIABLE, ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -35,7 +35,7 @@ def find_hosts(conn_id: str | None) -> Collection[str]:
         return {IMAGE_HOST}
     try:
         # The key is not needed, and may be known to the workers only.
-        settings = ConnectionSettings.read(connection, connection.extra_dejson, {API_KEY_VARIABLE: "not needed"})
+        settings = ConnectionSettings.read(connection, connection.extra_dejson, api_key="not needed")
     except KandinskyError as error:
         log.warning("Only pictures at %s are shown: %s", IMAGE_HOST, error)
         return {IMAGE_HOST}

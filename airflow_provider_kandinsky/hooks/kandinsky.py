@@ -8,7 +8,7 @@ from typing import Any, Self
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, amask_secret
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, connection_errors, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
@@ -34,8 +34,8 @@ class KandinskyHook(BaseHook):
 
     Use as a (async) context manager, which closes the connections at the end. One hook belongs to one event loop.
 
-    :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else
-        ``SEGMIND_API_KEY`` from the environment; host = base URL.
+    :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else ``SEGMIND_API_KEY`` from
+        the environment, which is for the vendor's own host only; host = base URL.
     """
 
     conn_name_attr = "kandinsky_conn_id"
@@ -81,10 +81,11 @@ class KandinskyHook(BaseHook):
         """The connection, read once.
 
         :raises AuthenticationError: there is no API key, neither in the connection nor in the environment.
-        :raises ConfigurationError: a field of the connection cannot be used.
+        :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
         """
         if self._settings is None:
-            connection = self.get_connection(self.kandinsky_conn_id)
+            with connection_errors(self.kandinsky_conn_id):
+                connection = self.get_connection(self.kandinsky_conn_id)
             self._settings = ConnectionSettings.read(connection, connection.extra_dejson)
             mask_secret(self._settings.api_key)
         return self._settings
@@ -92,7 +93,9 @@ class KandinskyHook(BaseHook):
     async def aget_settings(self) -> ConnectionSettings:
         """The async twin of :attr:`settings`."""
         if self._settings is None:
-            self._settings = ConnectionSettings.read(*await aget_connection(self.kandinsky_conn_id))
+            with connection_errors(self.kandinsky_conn_id):
+                connection, extra = await aget_connection(self.kandinsky_conn_id)
+            self._settings = ConnectionSettings.read(connection, extra)
             await amask_secret(self._settings.api_key)
         return self._settings
 
@@ -122,11 +125,17 @@ class KandinskyHook(BaseHook):
         :param sending: ``send_by`` and ``on_send``; see there.
         :return: the accepted job; it will be billed unless it fails.
         """
-        return self.get_conn().submit(_checked(request), model, **sending)
+        client = self.get_conn()
+        if not client.has_history:
+            warn_of_no_history(self.kandinsky_conn_id)
+        return client.submit(_checked(request), model, **sending)
 
     async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """The async twin of :meth:`submit`."""
-        return await (await self.aget_conn()).submit(_checked(request), model, **sending)
+        client = await self.aget_conn()
+        if not client.has_history:
+            warn_of_no_history(self.kandinsky_conn_id)
+        return await client.submit(_checked(request), model, **sending)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Look once at where a job stands; see :meth:`~.segmind.client.SegmindClient.get_status` for the errors."""

@@ -90,7 +90,9 @@ class KandinskyJobTrigger(BaseTrigger):
         """Wait, and fire once: end the task, or resume it."""
         started = asyncio.get_running_loop().time()
         stalls = stalls_of_this_loop()
-        self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, self.deadline - time.time())
+        # A trigger that starts late, or again, may find its deadline past.
+        time_left = max(0.0, self.deadline - time.time())
+        self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, time_left)
         found: GenerationResult | KandinskyError
         try:
             found = await follow_with_shared_client(

@@ -27,7 +27,7 @@ def record(state: str | None = "success", *, age: timedelta = timedelta(), task_
 
 def hung(
     *records: TaskRecord,
-    hosts: Sequence[str] = ("images.segmind.com", "127.0.0.1"),
+    hosts: Sequence[str] = ("images.segmind.com", "127.0.0.1:8765"),
     manifest: Sequence[Mapping[str, Any]] | str = "Nobody has a manifest here.",
 ) -> list[Card]:
     return hang(records, NOW, lambda _: hosts, lambda *_: manifest)

@@ -69,6 +69,18 @@ def test_a_bad_key_ends_the_wait(sandbox: Sandbox, ti: TaskInstance, deferrable:
     assert ti.pushed["error"]["type"] == "AuthenticationError"
 
 
+@both_ways
+@pytest.mark.parametrize("asked", [{"soft_fail": True}, {"never_fail": True}], ids=["soft_fail", "never_fail"])
+def test_a_bad_key_skips_where_that_is_asked_for(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, asked: dict[str, Any]
+) -> None:
+    sandbox.fault("credits", status=401, body={"error": "Invalid API key"})
+    with pytest.raises(AirflowSkipException):
+        ti.run(wait_for(1, deferrable=deferrable, **asked))
+    assert ti.deferrals == 0
+    assert ti.pushed["error"]["type"] == "AuthenticationError"
+
+
 @pytest.mark.parametrize("minimum", [-1, float("nan"), True, "many"])
 def test_a_bad_minimum_is_refused_before_anything_is_asked(sandbox: Sandbox, ti: TaskInstance, minimum: Any) -> None:
     with pytest.raises(AirflowFailException, match=f"minimum_credits={minimum!r} is not allowed.*0 or more"):
