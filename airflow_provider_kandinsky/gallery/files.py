@@ -13,11 +13,12 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
 from airflow_provider_kandinsky.gallery.records import TaskRecord
-from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, parse
+from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, mapping, parse, texts
 from airflow_provider_kandinsky.segmind.downloads import LARGEST_IMAGE
 from airflow_provider_kandinsky.segmind.images import image_extension
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 #: Of a manifest so many bytes are read, and rows that are longer than this are left out.
 _LARGEST_MANIFEST: Final = 32 * 2**20
 _LONGEST_ROW: Final = 2**16
+#: More fields than a row has.
+_MOST_FIELDS: Final = 50
 _ENOUGH_TO_TELL: Final = 16
 _CHUNK: Final = 2**18
 #: What storages tell of a file that changes with its content.
@@ -140,13 +143,26 @@ def _rows(file: StoredFile, uri: str, written_at: object) -> tuple[Mapping[str, 
 
 
 def _row(line: bytes) -> Mapping[str, Any] | None:
+    """A row, with nothing in it but what may be shown: what else there is would be kept in memory."""
     if len(line) > _LONGEST_ROW:
         return None
     try:
         row = parse(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return None
+    return {
+        **_scalars(row),
+        "urls": texts(row.get("urls")),
+        "error": _scalars(mapping(row.get("error"))),
+        "arguments": _scalars(mapping(row.get("arguments"))),
+    }
+
+
+def _scalars(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    first = islice(values.items(), _MOST_FIELDS)
+    return {name: value for name, value in first if isinstance(value, (str, int, float))}
 
 
 def _stat(fs: AbstractFileSystem, path: str) -> StoredFile:
