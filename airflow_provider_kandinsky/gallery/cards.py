@@ -16,7 +16,7 @@ import httpx
 from airflow_provider_kandinsky.gallery.items import Item, State, has_ended
 from airflow_provider_kandinsky.gallery.records import TaskRecord
 from airflow_provider_kandinsky.gallery.shapes import mapping, number, shown, text, whole
-from airflow_provider_kandinsky.segmind.downloads import check_image_url
+from airflow_provider_kandinsky.segmind.downloads import browser_url
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME
 
@@ -151,10 +151,8 @@ def _picture(address: str, record: TaskRecord, now: datetime, find_hosts: FindHo
     if not address.lower().startswith(("http:", "https:")):
         return Picture(address, is_stored=True, problem=_NOT_SERVED if record.place is None else None)
     try:
-        check_image_url(address, find_hosts(record.conn_id))
+        understood = browser_url(address, find_hosts(record.conn_id))
     except ImageRefusedError:
         return Picture(address, is_stored=False, problem=_REFUSED)
-    # As it was understood here, so that no browser can understand it in another way.
-    understood = str(httpx.URL(address).copy_with(userinfo=b"", fragment=None))
     is_expired = record.written_at is not None and (now - record.written_at).total_seconds() > IMAGE_LIFETIME
     return Picture(understood, is_stored=False, problem=_EXPIRED if is_expired else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
@@ -74,15 +74,31 @@ class ConnectionSettings(BaseModel):
         # The form sends empty text for what was left empty.
         given = {name: extra[name] for name in cls.model_fields if extra.get(name) not in (None, "")}
         try:
-            return cls(**given | {"api_key": api_key, "base_url": _base_url(connection)})
+            settings = cls(**given | {"api_key": api_key, "base_url": _base_url(connection)})
         except ValidationError as error:
             reason = refusals(cls, error)
+        else:
+            _known_image_hosts[connection.conn_id] = frozenset(settings.all_image_hosts)
+            return settings
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
 
     @property
     def all_image_hosts(self) -> set[str]:
         """The hosts that pictures may come from."""
         return {IMAGE_HOST, urlsplit(self.base_url).hostname or "", *self.image_hosts}
+
+
+#: The hosts that images may come from, by the id of each connection that was read in this process.
+_known_image_hosts: dict[str, frozenset[str]] = {}
+
+
+def known_image_hosts(conn_id: str) -> Collection[str]:
+    """The hosts that images may come from, without a call to Airflow.
+
+    :param conn_id: the connection.
+    :return: what it said when this process last read it; the service's own host alone if it has not.
+    """
+    return _known_image_hosts.get(conn_id, {IMAGE_HOST})
 
 
 def _base_url(connection: Connection) -> str:

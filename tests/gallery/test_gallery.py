@@ -255,9 +255,7 @@ def pushed(airflow: LocalAirflow, conn_id: str = "kandinsky_default", output_pat
 def overwrite(admin: Visitor, run_id: str, key: str, value: Any) -> None:
     """Change an XCom over REST, as whoever may write XComs can."""
     path = f"/api/v2/dags/any_xcoms/dagRuns/{run_id}/taskInstances/push/xcomEntries/{key}"
-    # As ASCII, which can hold what UTF-8 cannot.
-    body, headers = json.dumps({"value": value, "map_index": -1}), {"Content-Type": "application/json"}
-    admin.http.patch(path, content=body, headers=headers).raise_for_status()
+    admin.http.patch(path, json={"value": value, "map_index": -1}).raise_for_status()
 
 
 def answers(admin: Visitor, run_id: str) -> list[httpx.Response]:
@@ -330,7 +328,7 @@ def test_who_may_write_xcoms_sees_no_files_but_those_of_the_task(
             f"local://{output_folder}/mine/../secret.png",
             f"file://trusting@{output_folder}/mine/1.png",
             f"simplecache::file://{output_folder}/secret.png",
-            "file://\ud800/1.png",
+            f"{mine}/\u200b/../../secret.png",
         ],
     )
     refused = answers(admin, run_id)
@@ -390,6 +388,7 @@ def test_the_administrator_can_switch_it_off(airflow_without_files: LocalAirflow
     assert len(sources(guest.task(DAG, run_id, "two"))) == 2
 
 
+# As JSON in JSON, which Airflow's REST API leaves for others to read; more of it is in the tests of the cards.
 @pytest.mark.parametrize(
     ("key", "value"),
     [("arguments", "[" * 100_000 + "]" * 100_000), ("return_value", ["x" * 1000] * 5000)],
@@ -398,8 +397,7 @@ def test_the_administrator_can_switch_it_off(airflow_without_files: LocalAirflow
 def test_an_xcom_that_cannot_be_read_breaks_no_page(
     key: str, value: Any, admin: Visitor, airflow: LocalAirflow
 ) -> None:
-    run_id = pushed(airflow, arguments={"prompt": "a cat"}, generation=GENERATION, return_value=[])
-    overwrite(admin, run_id, key, value)
+    run_id = pushed(airflow, **{"generation": GENERATION, key: value})
     page = admin.get("any_xcoms", run_id)
     assert page.status_code == 200
     assert f"This cannot be shown: XCom {key} is too long, or nested too deeply." in page.text
@@ -407,10 +405,12 @@ def test_an_xcom_that_cannot_be_read_breaks_no_page(
 
 def test_half_a_surrogate_pair_breaks_no_page(admin: Visitor, airflow: LocalAirflow) -> None:
     half = "\ud800"
-    run_id = pushed(airflow, arguments={"prompt": "a cat"}, generation=GENERATION, return_value=["x"])
-    overwrite(admin, run_id, "arguments", {"prompt": half, half: half})
-    overwrite(admin, run_id, "generation", GENERATION | {"request_id": half})
-    overwrite(admin, run_id, "return_value", ["http://127.0.0.1:1/" + half])
+    run_id = pushed(
+        airflow,
+        arguments=json.dumps({"prompt": half, half: half}),
+        generation=json.dumps(GENERATION | {"request_id": half}),
+        return_value=json.dumps(["http://127.0.0.1:1/" + half]),
+    )
     for path in ([], ["tasks", "push", -1], ["tasks", "push", -1, 0, 0]):
         assert admin.get("any_xcoms", run_id, *path).status_code == 200
 
