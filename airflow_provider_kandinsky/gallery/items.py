@@ -19,7 +19,9 @@ from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 #: Gives the first rows of a task's manifest by its URI, ``None`` for a row that cannot be read; ``None`` if none can.
 ReadManifest: TypeAlias = Callable[[TaskRecord, str], Sequence[Mapping[str, Any] | None] | None]
 
-#: The keys of what a task of ours tells.
+#: The XComs that tell a task of ours.
+_OURS: Final = frozenset({"arguments", "generation", "counts", "error"})
+#: The keys of what is in them.
 _ARGUMENTS: Final = {*TextToImageRequest.model_fields, "model"}
 _GENERATION: Final = {"request_id", "model", "seed", "cost"}
 _COUNTS: Final = {"items", "succeeded", "failed", "cost"}
@@ -99,11 +101,11 @@ def list_items(records: Sequence[TaskRecord], read_manifest: ReadManifest) -> li
     items: list[Item] = []
     room = MOST_ITEMS
     for record in records:
+        if not (_is_ours(record.xcoms) or _OURS.intersection(record.unreadable)):
+            continue
         if record.unreadable:
             keys = ", ".join(record.unreadable)
             items.append(Item(record, note=f"This cannot be shown: XCom {keys} is too long, or nested too deeply."))
-        elif not _is_ours(record.xcoms):
-            continue
         elif not _is_batch(record.xcoms):
             items.append(Item(record, 0, mapping(record.xcoms.get("arguments")), _row(record.xcoms)))
         else:

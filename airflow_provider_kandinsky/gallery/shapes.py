@@ -14,8 +14,8 @@ from typing import Any, Final
 MOST_ITEMS: Final = 10_000
 #: Of the images of one generation so many are shown: the service makes 8 at most.
 _MOST_IMAGES: Final = 16
-#: Of an argument so many characters are shown.
-_LONGEST_ARGUMENT: Final = 10_000
+#: Of a text so many characters are shown; an address has fewer.
+_LONGEST_TEXT: Final = 10_000
 
 
 class NestedTooDeeplyError(ValueError):
@@ -36,7 +36,7 @@ def parse(text: str | bytes) -> Any:
 
 def text(value: Any) -> str | None:
     """A string that can be sent: half of a surrogate pair, which JSON can hold, becomes a question mark."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) and value else None
+    return value[:_LONGEST_TEXT].encode(errors="replace").decode() if isinstance(value, str) and value else None
 
 
 def texts(value: Any) -> list[str]:
@@ -49,7 +49,7 @@ def texts(value: Any) -> list[str]:
 def shown(value: Any) -> str:
     """Anything as text."""
     try:
-        return text(str(value)[:_LONGEST_ARGUMENT]) or ""
+        return text(str(value)) or ""
     except RecursionError:
         return "…"
 

@@ -273,6 +273,15 @@ def test_xcoms_that_cannot_be_read_are_one_card() -> None:
     assert card.note == "This cannot be shown: XCom arguments, return_value is too long, or nested too deeply."
 
 
+def test_xcoms_of_other_tasks_that_cannot_be_read_are_none_of_ours() -> None:
+    assert hung(replace(record(request_id="abc"), unreadable=("return_value",))) == []
+
+
+def test_of_a_text_no_more_is_shown_than_a_page_can_bear() -> None:
+    (card,) = hung(record(arguments={"prompt": "x" * 100_000, "negative_prompt": "y" * 100_000}))
+    assert (len(card.prompt or ""), len(card.arguments["negative_prompt"])) == (10_000, 10_000)
+
+
 @pytest.mark.parametrize("depth", [10_000, 1_000_000])
 def test_json_that_is_nested_too_deeply_is_a_value_error(depth: int) -> None:
     with pytest.raises(ValueError):
