@@ -110,7 +110,7 @@ def list_items(records: Sequence[TaskRecord], read_manifest: ReadManifest) -> li
             items.append(Item(record, 0, mapping(record.xcoms.get("arguments")), _row(record.xcoms)))
         else:
             listed = list(_batch(record, read_manifest, room))
-            room -= len(listed)
+            room = max(0, room - len(listed))
             items += listed
     return items
 

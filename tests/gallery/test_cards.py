@@ -301,7 +301,7 @@ def test_of_a_very_large_batch_the_first_items_are_listed_and_all_are_counted() 
     failed = [row(each, urls=[], cost=None, error=ERROR) for each in range(3)]
     rows = failed + [row(each) for each in range(3, MOST_ITEMS)]
     large = record(counts=counts, manifest="s3://bucket/manifest.jsonl")
-    later = record(task_id="later", counts=COUNTS, return_value=[row(1), row(2)])
+    later = record(task_id="later", counts=COUNTS, manifest="s3://bucket/later.jsonl")
     read: list[str] = []
     all_items = list_items([large, later], lambda record, _: read.append(record.task_id) or rows)
     assert read == ["paint"]
@@ -317,7 +317,7 @@ def test_of_a_very_large_batch_the_first_items_are_listed_and_all_are_counted() 
         "And 500 more items of this batch, which are not listed. Each of them is in the manifest "
         "s3://bucket/manifest.jsonl."
     )
-    assert other.note == "A batch of 2 items."
+    assert other.note == "A batch of 2 items. Each of them is in the manifest s3://bucket/later.jsonl."
 
 
 def test_pages() -> None:
