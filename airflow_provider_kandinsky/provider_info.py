@@ -86,7 +86,7 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "connection-types": [CONNECTION_TYPE],
     "config": {
         "kandinsky": {
-            "description": "What the Kandinsky provider tells of its tasks.",
+            "description": "What the Kandinsky provider shows and tells of its tasks.",
             "options": {
                 "lineage_includes_prompt": {
                     "description": "Whether OpenLineage events hold the prompts. They leave Airflow with them.",
@@ -94,7 +94,17 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
                     "type": "boolean",
                     "example": None,
                     "default": "False",
-                }
+                },
+                "gallery_serves_files": {
+                    "description": (
+                        "Whether the gallery sends stored images and reads manifests, with the API server's rights: "
+                        "those below the output_path of the task instance, and no others."
+                    ),
+                    "version_added": "0.1.0",
+                    "type": "boolean",
+                    "example": None,
+                    "default": "True",
+                },
             },
         }
     },

@@ -53,6 +53,18 @@ def _host_and_port(host: str) -> tuple[str, int | None]:
     return name, port
 
 
+def browser_url(url: str, hosts: Collection[str]) -> str:
+    """The URL of an image for a browser to open.
+
+    :param hosts: the hosts that pictures may come from.
+    :return: the URL as it was understood here, so that no browser can understand it in another way; without a user name
+        and a fragment.
+    :raises ImageRefusedError: see :func:`check_image_url`.
+    """
+    check_image_url(url, hosts)
+    return str(httpx.URL(url).copy_with(userinfo=b"", fragment=None))
+
+
 class ImageDownloader:
     """A client for pictures, of which it may fetch many at a time. Use as an async context manager.
 

@@ -123,7 +123,7 @@ class KandinskyJobTrigger(BaseTrigger):
         if self.delivery is None or result.has_image_data or ti is None:
             return False
         try:
-            await TriggererDelivery.from_dict(self.delivery).deliver(result, ti)
+            await TriggererDelivery.from_dict(self.delivery).deliver(result, ti, self.kandinsky_conn_id)
         except Exception:
             # Whatever an XCom backend may raise: the result is in hand, and there is another way to deliver it.
             self.log.exception("The result of request %s could not be written here; a worker will", self.request_id)
