@@ -1,11 +1,16 @@
-"""One gate for all requests of one account in one event loop.
+"""The rate limiter of one client: all requests of one account pass it.
 
 A limit is counted per account, so a 429 to one job is news for all of them: the gate closes until the limit
 resets, instead of every job finding out by itself, and then lets no more pass in a minute than had passed before.
 Where the plan's limit is known, the gate keeps to it and there are no 429s to begin with.
 
-Who waits for the gate waits in one queue: submissions first, then results that are ready, then looks, each in the
-order they came, so that nobody is starved.
+An account has other users: workers that submit, other triggerers. So that polls do not starve beside submissions,
+whoever waits for jobs comes back right after a reset and may send two thirds of the limit at once, and whoever
+submits comes back some seconds later: a job that nobody polls was paid for in vain, and one that is submitted later
+costs nothing. Two thirds, because each job costs one submission and at least a poll and a result.
+
+In one client the same holds for the queue before the gate: of three requests one is a submission, if both kinds
+wait. Results that are ready go before polls.
 """
 
 from __future__ import annotations
@@ -39,8 +44,20 @@ _RAISE: Final = 1.5
 #: How long the gate stays closed after a 429 that does not say, in seconds: less than the job that was told waits by
 #: itself, so that it is not held up twice.
 _UNTOLD_WAIT: Final = 0.8
-#: Over how many seconds at most the return of several processes, that were told one moment, is spread.
-_COMEBACK: Final = 5.0
+#: Over how many seconds at most after a reset the polls of several processes are spread.
+POLL_RESUME_SPREAD: Final = 2.0
+#: How many seconds after a reset submissions come back at the earliest, and over how many more they are spread.
+SUBMIT_RESUME_DELAY: Final = 5.0
+SUBMIT_RESUME_SPREAD: Final = 10.0
+#: The share of a minute's limit that may be sent at once after a reset, before others use it up.
+_SHARE_AFTER_RESET: Final = 2 / 3
+#: How many polls and results go before the next submission, where both wait.
+_POLLS_PER_SUBMIT: Final = 2
+
+
+def sent_too_late(retry_after: float | None = None) -> RateLimitedError:
+    """The error of a submission that could not leave in time."""
+    return RateLimitedError("The submission had to wait for too long and was not sent", retry_after=retry_after)
 
 
 class Gate:
@@ -66,7 +83,7 @@ class Gate:
         self._clock = clock
         self._rng = rng
         self._sleep = sleep
-        self._opens_at = 0.0
+        self._reset_at = self._polls_at = self._submits_at = 0.0
         self._queue = _Queue()
         self._places = asyncio.Semaphore(at_once)
         self._is_told = requests_per_minute is not None
@@ -75,18 +92,18 @@ class Gate:
         self._keep_to(requests_per_minute)
 
     @asynccontextmanager
-    async def passage(self, rank: Rank) -> AsyncIterator[None]:
+    async def passage(self, rank: Rank, until: float | None = None) -> AsyncIterator[None]:
         """Wait until a request may be sent, and hold its place until it is answered.
 
         :param rank: who goes before whom.
+        :param until: how long to wait, wall clock, seconds since the epoch.
+        :raises RateLimitedError: it could not be sent by then.
         """
-        async with self._queue.turn(rank):
-            await self._places.acquire()
-            try:
-                await self._until_allowed(rank)
-            except BaseException:
-                self._places.release()
-                raise
+        try:
+            async with asyncio.timeout(None if until is None else until - self._clock()):
+                await self._enter(rank)
+        except TimeoutError:
+            raise sent_too_late(max(0.0, self._opens_at(rank) - self._clock()) or None) from None
         try:
             yield
         finally:
@@ -99,57 +116,97 @@ class Gate:
         :param error: what a request was refused with; to be told while it still holds its place.
         """
         now = self._clock()
-        wait = _UNTOLD_WAIT if error.retry_after is None else min(error.retry_after, LONGEST_ADVISED_WAIT)
-        if not self._is_told and now >= self._opens_at:
+        wait = _UNTOLD_WAIT if error.retry_after is None else min(max(error.retry_after, 0.0), LONGEST_ADVISED_WAIT)
+        if now >= self._reset_at:
             # Of all that were under way, the first to come back tells how many had passed.
-            if (passed := self._answered + self._answered_before) >= _LEAST_LEARNED:
-                self._keep_to(passed)
+            self._keep_to(self._limit_after_429(now), _SHARE_AFTER_RESET)
             self._count_anew(now + wait)
         self._answered -= 1  # this one, which is counted when it gives up its place
-        self._opens_at = max(self._opens_at, now + wait)
+        if now + wait > self._reset_at:
+            self._reset_at = now + wait
+            self._polls_at = self._reset_at + min(wait, POLL_RESUME_SPREAD) * self._rng()
+            self._submits_at = (
+                self._reset_at + min(wait, SUBMIT_RESUME_DELAY) + min(wait, SUBMIT_RESUME_SPREAD) * self._rng()
+            )
+
+    async def _enter(self, rank: Rank) -> None:
+        number = self._queue.number()
+        while True:
+            # Before the queue: a submission, which waits longer, must not keep polls out.
+            await self._until_open(rank)
+            async with self._queue.turn(rank, number):
+                await self._places.acquire()
+                try:
+                    await self._until_allowed(rank)
+                    if self._opens_at(rank) <= self._clock():  # it may have closed while this request waited
+                        return
+                except BaseException:
+                    self._places.release()
+                    raise
+                self._places.release()
 
     async def _until_allowed(self, rank: Rank) -> None:
-        await self._until_open()
-        if not self._is_told and (now := self._clock()) > self._minute_ends:
-            self._raise_limit()
+        if (now := self._clock()) > self._minute_ends:
+            self._ease()
             self._count_anew(now, self._answered)
         if rank is Rank.LOOK or self.requests_per_minute is not None:
             await self._limiter.acquire()
-            # It may have closed while this request waited.
-            await self._until_open()
 
-    def _raise_limit(self) -> None:
-        if self.requests_per_minute is not None:
-            raised = self.requests_per_minute * _RAISE
-            self._keep_to(raised if raised < MOST_LOOKS_PER_MINUTE else None)
+    def _limit_after_429(self, now: float) -> float | None:
+        if self._is_told:
+            return self.requests_per_minute
+        passed = max(self._answered + self._answered_before, _LEAST_LEARNED)
+        # What comes after others have come back to submit may be their work, and says nothing against a higher limit.
+        return passed if now < self._submits_at else max(passed, self.requests_per_minute or 0)
+
+    def _ease(self) -> None:
+        """A minute has passed without a 429: others may have left off, and the limit may be higher than it seemed."""
+        if self.requests_per_minute is None:
+            return
+        if self._is_told:
+            if self._limiter_share is not None:
+                self._keep_to(self.requests_per_minute)
+            return
+        raised = self.requests_per_minute * _RAISE
+        self._keep_to(raised if raised < MOST_LOOKS_PER_MINUTE else None)
 
     def _count_anew(self, since: float, before: int = 0) -> None:
         # The service's minutes may begin at other times, so that of this one and the last both count.
         self._minute_ends = since + 60
         self._answered, self._answered_before = 0, before
 
-    def _keep_to(self, requests_per_minute: float | None) -> None:
+    def _keep_to(self, requests_per_minute: float | None, at_once: float | None = None) -> None:
         self.requests_per_minute = requests_per_minute
-        self._limiter = _limiter(requests_per_minute or MOST_LOOKS_PER_MINUTE)
+        self._limiter_share = at_once
+        self._limiter = _limiter(requests_per_minute or MOST_LOOKS_PER_MINUTE, at_once)
 
-    async def _until_open(self) -> None:
-        while (closed_for := self._opens_at - self._clock()) > 0:
-            await self._sleep(closed_for + min(closed_for, _COMEBACK) * self._rng())
+    def _opens_at(self, rank: Rank) -> float:
+        return self._submits_at if rank is Rank.PURCHASE else self._polls_at
+
+    async def _until_open(self, rank: Rank) -> None:
+        while (closed_for := self._opens_at(rank) - self._clock()) > 0:
+            await self._sleep(closed_for)
 
 
 class _Queue:
-    """A lock that goes to the lowest rank first, and in a rank to the first who came."""
+    """A lock for one request after another: a submission after every two of the others, results before polls, and
+    else the first who came."""
 
     def __init__(self) -> None:
         self._taken = False
-        self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
+        self._waiting: dict[Rank, list[tuple[int, asyncio.Future[None]]]] = {rank: [] for rank in Rank}
         self._numbers = count()
+        self._since_submit = _POLLS_PER_SUBMIT
+
+    def number(self) -> int:
+        """Draw a number; who has the lowest of a rank goes first."""
+        return next(self._numbers)
 
     @asynccontextmanager
-    async def turn(self, rank: Rank) -> AsyncIterator[None]:
+    async def turn(self, rank: Rank, number: int) -> AsyncIterator[None]:
         if self._taken:
             turn = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
+            heapq.heappush(self._waiting[rank], (number, turn))
             try:
                 await turn
             except asyncio.CancelledError:
@@ -157,24 +214,36 @@ class _Queue:
                     self._next()
                 raise
         self._taken = True
+        self._since_submit = 0 if rank is Rank.PURCHASE else self._since_submit + 1
         try:
             yield
         finally:
             self._next()
 
     def _next(self) -> None:
-        while self._waiting:
-            turn = heapq.heappop(self._waiting)[2]
+        while ranks := [rank for rank in self._order() if self._waiting[rank]]:
+            turn = heapq.heappop(self._waiting[ranks[0]])[1]
             if not turn.done():
                 turn.set_result(None)  # it stays taken, so that nobody slips in before the next one runs
                 return
         self._taken = False
 
+    def _order(self) -> tuple[Rank, ...]:
+        if self._since_submit >= _POLLS_PER_SUBMIT:
+            return Rank.PURCHASE, Rank.ANSWER, Rank.LOOK
+        return Rank.ANSWER, Rank.LOOK, Rank.PURCHASE
 
-def _limiter(requests_per_minute: float) -> AsyncLimiter:
+
+def _limiter(requests_per_minute: float, at_once: float | None = None) -> AsyncLimiter:
     """A bucket that never lets more than the limit pass in any minute: what it may let out at once comes off what
-    it refills with."""
-    burst = min(max(1.0, requests_per_minute / 60), requests_per_minute / 2, _LARGEST_BURST)
+    it refills with.
+
+    :param at_once: the share of the limit that may pass at once; ``None`` for a second's.
+    """
+    if at_once is None:
+        burst = min(max(1.0, requests_per_minute / 60), requests_per_minute / 2, _LARGEST_BURST)
+    else:
+        burst = requests_per_minute * at_once
     if burst < 1:
         return AsyncLimiter(1, 60 / requests_per_minute)
     return AsyncLimiter(burst, 60 * burst / (requests_per_minute - burst))

@@ -63,6 +63,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.kandinsky_conn_id = kandinsky_conn_id
         self.deferrable = deferrable
         self.output_path = output_path
+        self._poller: JobPoller | None = None
         self._last_trouble: type[KandinskyError] | None = None
         if is_literal(request_id):
             with failures_for_airflow():
@@ -92,7 +93,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        poller = JobPoller(self.request_id, submitted_at=self._waiting_since(context), deadline=math.inf)
+        poller = self._poller = self._poller or self._new_poller(context)
         JobMetrics.of_task(context["ti"]).polled()
         with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             try:
@@ -127,9 +128,14 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.lineage = Lineage.of(result, uris)
         return uris
 
-    @staticmethod
-    def _waiting_since(context: Context) -> float:
-        """When this sensor first looked, which is the only age it can tell of a job that others have submitted."""
+    def _new_poller(self, context: Context) -> JobPoller:
+        """When this sensor first polled is the only age that it knows of a job that others have submitted.
+
+        In mode reschedule each poll is a process of its own, which does not know what the last one met: there a 404
+        counts from the first poll on.
+        """
         ti = context["ti"]
-        since: datetime = ti.get_first_reschedule_date(context) or ti.start_date
-        return since.timestamp()
+        first_reschedule: datetime | None = ti.get_first_reschedule_date(context)
+        since = (first_reschedule or ti.start_date).timestamp()
+        not_found_since = since if first_reschedule else None
+        return JobPoller(self.request_id, submitted_at=since, deadline=math.inf, not_found_since=not_found_since)
