@@ -5,23 +5,18 @@ resets, instead of every job finding out by itself, and then lets no more pass i
 Where the plan's limit is known, the gate keeps to it and there are no 429s to begin with.
 
 An account has other users: workers that submit, other triggerers. So that polls do not starve beside submissions,
-whoever waits for jobs comes back right after a reset and may send two thirds of the limit at once, and whoever
+whoever waits for jobs comes back right after a reset and may send three quarters of the limit at once, and whoever
 submits comes back some seconds later: a job that nobody polls was paid for in vain, and one that is submitted later
-costs nothing. Two thirds, because each job costs one submission and at least a poll and a result.
-
-In one client the same holds for the queue before the gate: of three requests one is a submission, if both kinds
-wait. Results that are ready go before polls.
+costs nothing. Three quarters, because each job costs one submission, one result and about two polls.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Final
 
 from aiolimiter import AsyncLimiter
@@ -29,6 +24,7 @@ from aiolimiter import AsyncLimiter
 from airflow_provider_kandinsky.segmind.calls import Rank
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.request_queue import RequestQueue
 
 #: How often a job is looked at in all, where the plan's limit is not known: many times what any plan allows, and no
 #: more than leaves an event loop the time for other work. With a thousand jobs in flight this sets how often each is
@@ -49,10 +45,8 @@ POLL_RESUME_SPREAD: Final = 2.0
 #: How many seconds after a reset submissions come back at the earliest, and over how many more they are spread.
 SUBMIT_RESUME_DELAY: Final = 5.0
 SUBMIT_RESUME_SPREAD: Final = 10.0
-#: The share of a minute's limit that may be sent at once after a reset, before others use it up.
-_SHARE_AFTER_RESET: Final = 2 / 3
-#: How many polls and results go before the next submission, where both wait.
-_POLLS_PER_SUBMIT: Final = 2
+#: The share of a minute's limit that may be sent at once where others use it, too, before they use it up.
+_SHARE_AFTER_RESET: Final = 0.75
 
 
 def sent_too_late(retry_after: float | None = None) -> RateLimitedError:
@@ -84,12 +78,12 @@ class Gate:
         self._rng = rng
         self._sleep = sleep
         self._reset_at = self._polls_at = self._submits_at = 0.0
-        self._queue = _Queue()
+        self._queue = RequestQueue()
         self._places = asyncio.Semaphore(at_once)
         self._is_told = requests_per_minute is not None
         self._minute_ends = clock() + 60
         self._answered = self._answered_before = 0
-        self._keep_to(requests_per_minute)
+        self._keep_to(requests_per_minute, requests_per_minute or MOST_LOOKS_PER_MINUTE)
 
     @asynccontextmanager
     async def passage(self, rank: Rank, until: float | None = None) -> AsyncIterator[None]:
@@ -119,7 +113,9 @@ class Gate:
         wait = _UNTOLD_WAIT if error.retry_after is None else min(max(error.retry_after, 0.0), LONGEST_ADVISED_WAIT)
         if now >= self._reset_at:
             # Of all that were under way, the first to come back tells how many had passed.
-            self._keep_to(self._limit_after_429(now), _SHARE_AFTER_RESET)
+            limit = self._limit_after_429(now)
+            rate = limit or float(_LEAST_LEARNED)
+            self._keep_to(limit, rate, rate * _SHARE_AFTER_RESET)
             self._count_anew(now + wait)
         self._answered -= 1  # this one, which is counted when it gives up its place
         if now + wait > self._reset_at:
@@ -137,8 +133,10 @@ class Gate:
             async with self._queue.turn(rank, number):
                 await self._places.acquire()
                 try:
-                    await self._until_allowed(rank)
-                    if self._opens_at(rank) <= self._clock():  # it may have closed while this request waited
+                    # It may have closed while this request waited for its turn, or for the limit.
+                    if self._is_open(rank):
+                        await self._until_allowed(rank)
+                    if self._is_open(rank):
                         return
                 except BaseException:
                     self._places.release()
@@ -148,102 +146,63 @@ class Gate:
     async def _until_allowed(self, rank: Rank) -> None:
         if (now := self._clock()) > self._minute_ends:
             self._ease()
-            self._count_anew(now, self._answered)
+            # In step with the service's minutes, as long as there is something to keep step with.
+            self._count_anew(max(self._minute_ends, now - 60), self._answered)
         if rank is Rank.LOOK or self.requests_per_minute is not None:
             await self._limiter.acquire()
 
     def _limit_after_429(self, now: float) -> float | None:
-        if self._is_told:
-            return self.requests_per_minute
-        passed = max(self._answered + self._answered_before, _LEAST_LEARNED)
-        # What comes after others have come back to submit may be their work, and says nothing against a higher limit.
-        return passed if now < self._submits_at else max(passed, self.requests_per_minute or 0)
+        passed, known = self._answered + self._answered_before, self.requests_per_minute
+        if self._is_told or passed < _LEAST_LEARNED:
+            return known
+        # What comes when others are back to submit may be their work, and says nothing against a higher limit.
+        return passed if now < self._submits_at else max(passed, known or 0)
 
     def _ease(self) -> None:
-        """A minute has passed without a 429: others may have left off, and the limit may be higher than it seemed."""
-        if self.requests_per_minute is None:
+        """Begin a minute after one without a 429: others may have left off, and the limit may be higher than known."""
+        if self._at_once is None:
             return
-        if self._is_told:
-            if self._limiter_share is not None:
-                self._keep_to(self.requests_per_minute)
-            return
-        raised = self.requests_per_minute * _RAISE
-        self._keep_to(raised if raised < MOST_LOOKS_PER_MINUTE else None)
+        rate = self._rate if self._is_told else self._rate * _RAISE
+        if not self._is_told and rate >= MOST_LOOKS_PER_MINUTE:
+            self._keep_to(None, MOST_LOOKS_PER_MINUTE)
+        else:
+            self._keep_to(None if self.requests_per_minute is None else rate, rate, self._at_once)
 
     def _count_anew(self, since: float, before: int = 0) -> None:
         # The service's minutes may begin at other times, so that of this one and the last both count.
         self._minute_ends = since + 60
         self._answered, self._answered_before = 0, before
 
-    def _keep_to(self, requests_per_minute: float | None, at_once: float | None = None) -> None:
+    def _keep_to(self, requests_per_minute: float | None, rate: float, at_once: float | None = None) -> None:
+        """From now on.
+
+        :param requests_per_minute: the limit for all requests, where it is known.
+        :param rate: that limit, or else the one that polls alone are kept to.
+        :param at_once: how many may pass at once, where the service's minutes have other users.
+        """
         self.requests_per_minute = requests_per_minute
-        self._limiter_share = at_once
-        self._limiter = _limiter(requests_per_minute or MOST_LOOKS_PER_MINUTE, at_once)
+        self._rate, self._at_once = rate, at_once
+        self._limiter = _limiter(rate, at_once)
 
     def _opens_at(self, rank: Rank) -> float:
         return self._submits_at if rank is Rank.PURCHASE else self._polls_at
+
+    def _is_open(self, rank: Rank) -> bool:
+        return self._opens_at(rank) <= self._clock()
 
     async def _until_open(self, rank: Rank) -> None:
         while (closed_for := self._opens_at(rank) - self._clock()) > 0:
             await self._sleep(closed_for)
 
 
-class _Queue:
-    """A lock for one request after another: a submission after every two of the others, results before polls, and
-    else the first who came."""
-
-    def __init__(self) -> None:
-        self._taken = False
-        self._waiting: dict[Rank, list[tuple[int, asyncio.Future[None]]]] = {rank: [] for rank in Rank}
-        self._numbers = count()
-        self._since_submit = _POLLS_PER_SUBMIT
-
-    def number(self) -> int:
-        """Draw a number; who has the lowest of a rank goes first."""
-        return next(self._numbers)
-
-    @asynccontextmanager
-    async def turn(self, rank: Rank, number: int) -> AsyncIterator[None]:
-        if self._taken:
-            turn = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting[rank], (number, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._next()
-                raise
-        self._taken = True
-        self._since_submit = 0 if rank is Rank.PURCHASE else self._since_submit + 1
-        try:
-            yield
-        finally:
-            self._next()
-
-    def _next(self) -> None:
-        while ranks := [rank for rank in self._order() if self._waiting[rank]]:
-            turn = heapq.heappop(self._waiting[ranks[0]])[1]
-            if not turn.done():
-                turn.set_result(None)  # it stays taken, so that nobody slips in before the next one runs
-                return
-        self._taken = False
-
-    def _order(self) -> tuple[Rank, ...]:
-        if self._since_submit >= _POLLS_PER_SUBMIT:
-            return Rank.PURCHASE, Rank.ANSWER, Rank.LOOK
-        return Rank.ANSWER, Rank.LOOK, Rank.PURCHASE
-
-
 def _limiter(requests_per_minute: float, at_once: float | None = None) -> AsyncLimiter:
-    """A bucket that never lets more than the limit pass in any minute: what it may let out at once comes off what
-    it refills with.
+    """A bucket that never lets more than the limit pass in its first minute, nor in any other if it is let alone: what
+    it may let out at once comes off what it refills with.
 
-    :param at_once: the share of the limit that may pass at once; ``None`` for a second's.
+    :param at_once: how many may pass at once; by default about as many as in a second.
     """
     if at_once is None:
-        burst = min(max(1.0, requests_per_minute / 60), requests_per_minute / 2, _LARGEST_BURST)
-    else:
-        burst = requests_per_minute * at_once
-    if burst < 1:
+        at_once = min(max(1.0, requests_per_minute / 60), requests_per_minute / 2, _LARGEST_BURST)
+    if at_once < 1:
         return AsyncLimiter(1, 60 / requests_per_minute)
-    return AsyncLimiter(burst, 60 * burst / (requests_per_minute - burst))
+    return AsyncLimiter(at_once, 60 * at_once / (requests_per_minute - at_once))
