@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
@@ -42,7 +41,8 @@ class SegmindClient:
     """
 
     def __init__(self, api_key: str, base_url: str = DEFAULT_BASE_URL, **settings: Any) -> None:
-        self._create = partial(AsyncSegmindClient, api_key, base_url, **settings)
+        # Not a partial, whose repr holds the key.
+        self._create: Callable[[], AsyncSegmindClient] = lambda: AsyncSegmindClient(api_key, base_url, **settings)
         self._client = self._create()
         self._starting = threading.Lock()
         self._loop: LoopThread | None = None

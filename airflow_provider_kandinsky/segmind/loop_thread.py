@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -35,6 +36,8 @@ class LoopThread:
         """Run a coroutine to its end, for a caller in another thread.
 
         If the wait is interrupted by an exception (a signal handler's), the coroutine is cancelled.
+
+        :raises RuntimeError: this was closed meanwhile, or is called from within its own loop.
         """
         if threading.current_thread() is self._thread:
             work.close()
@@ -46,6 +49,10 @@ class LoopThread:
             # Not future.result(), whose lock is not safe against an exception that is raised by a signal handler.
             ended.get()
             return future.result()
+        except CancelledError:
+            raise RuntimeError(
+                "The client was closed during the call; what it had sent may have been accepted"
+            ) from None
         except BaseException:
             future.cancel()
             raise

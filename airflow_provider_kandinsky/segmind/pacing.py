@@ -120,10 +120,12 @@ class Gate:
         self._answered -= 1  # this one, which is counted when it gives up its place
         if now + wait > self._reset_at:
             self._reset_at = now + wait
-            self._polls_at = self._reset_at + min(wait, POLL_RESUME_SPREAD) * self._rng()
-            self._submits_at = (
-                self._reset_at + min(wait, SUBMIT_RESUME_DELAY) + min(wait, SUBMIT_RESUME_SPREAD) * self._rng()
-            )
+            spread = (
+                0.0 if error.retry_after is None else min(wait, POLL_RESUME_SPREAD)
+            )  # only what was told is one time
+            self._polls_at = self._reset_at + spread * self._rng()
+            delay, spread = min(wait, SUBMIT_RESUME_DELAY), min(wait, SUBMIT_RESUME_SPREAD)
+            self._submits_at = self._reset_at + delay + spread * self._rng()
 
     async def _enter(self, rank: Rank) -> None:
         number = self._queue.number()

@@ -113,10 +113,10 @@ def test_a_restart_with_thousands_does_not_ask_for_all_of_them_at_once() -> None
 
 def test_who_buys_goes_before_those_who_look() -> None:
     async def queue() -> None:
-        service = Service(requests_per_minute=60, latency=5.0)
+        service = Service(requests_per_minute=60, latency=300.0)
         async with service.client(requests_per_minute=60) as client:
             first = [asyncio.create_task(generate(client, service, number)) for number in range(30)]
-            await asyncio.sleep(40)  # all are submitted, and wait to be looked at
+            await asyncio.sleep(150)  # all are submitted, and wait to be polled
             before = service.clock()
             await client.submit(TextToImageRequest(prompt="in a hurry"))
             assert service.clock() - before < 3
