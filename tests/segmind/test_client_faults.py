@@ -119,6 +119,17 @@ def test_a_last_poll_without_an_answer_does_not_lose_a_job_that_is_finished(
     assert sandbox.count_calls("status", job.request_id) == 4
 
 
+def test_a_small_job_outlasts_six_errors_although_it_is_first_polled_late(
+    connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
+) -> None:
+    """A busy triggerer starts the trigger of a job of 2 s after half a minute."""
+    client = connect(sandbox.url)
+    job, now = client.submit(a_cat), fake_time.now
+    sandbox.fault("status", status=500, times=6)
+    client.follow(job.request_id, submitted_at=now - 30, deadline=now + 30)
+    assert fake_time.now - now < 25
+
+
 class Keys:
     """Keys as a connection has them, one after another; the last one stays."""
 
