@@ -129,7 +129,8 @@ def test_each_poke_reads_the_key_again(
     sandbox.configure(api_keys=["SG_new"])
     assert not sensor.poke(ti.context).is_done
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", "SG_new"))
-    assert sensor.poke(ti.context).is_done
+    sensor.poke(ti.context)
+    assert [each["status"] for each in sandbox.calls("status")] == [401, 200]
 
 
 @every_way
