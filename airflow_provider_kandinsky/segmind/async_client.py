@@ -61,6 +61,8 @@ class AsyncSegmindClient(Shell):
     It may serve thousands of jobs in one event loop. Use as an async context manager, or :meth:`aclose` it.
     Create it by :meth:`create` inside an event loop, which keeps the building of the SSL context off the loop.
 
+    The settings are those of :class:`~.shell.Shell` and these.
+
     :param transport: an httpx transport, in place of the network.
     :param sleep: how to wait.
     :param requests_per_minute: the plan's limit; ``None`` to be slowed down by the service's 429s alone.

@@ -36,6 +36,8 @@ class SegmindClient:
     It may be used by several threads at once. Its own thread starts with the first call; a client that is used again
     in a forked process starts over there, with connections of its own.
 
+    :param api_key: the account's key.
+    :param base_url: where the requests go.
     :param settings: those of :class:`~.async_client.AsyncSegmindClient`; ``transport``, ``sleep`` and ``read_key``
         are async here, too.
     """

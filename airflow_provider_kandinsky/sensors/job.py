@@ -31,8 +31,9 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
     ``wait_for_completion=False``. It never submits anything, so it costs nothing and may be retried at will. XCom
     ``generation`` is pushed with the result.
 
-    A job that failed, and an id that the service does not know or no longer (records are kept for one hour after
-    submission), fail the task at once, or skip it with ``soft_fail``. Outages and rate limits are waited out.
+    A job that failed fails the task at once, or skips it with ``soft_fail``. So does an id of which the service says
+    nothing but 404 for a minute (records are kept for one hour after submission); in mode ``reschedule`` that minute
+    counts from the first poke. Outages, rate limits and refusals of the key are waited out.
 
     :param request_id: the job; templated.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
