@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from airflow.sdk.log import mask_secret
 
@@ -11,7 +13,12 @@ from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, a
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, connection_errors, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    KandinskyError,
+    ServiceUnavailableError,
+)
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -24,6 +31,9 @@ from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 
 Request = TextToImageRequest | Mapping[str, Any]
 
+#: Held while a hook makes its client. Not a hook's own, because a hook has to remain something that can be copied.
+_making_client: Final = threading.Lock()
+
 
 class KandinskyHook(BaseHook):
     """Talk to Segmind with the key of an Airflow connection.
@@ -32,7 +42,8 @@ class KandinskyHook(BaseHook):
     :meth:`wait` is :meth:`await_`, because ``await`` is a word of the language. A request may be given as a
     :class:`~.segmind.schemas.TextToImageRequest` or as a mapping of its parameters.
 
-    Use as a (async) context manager, which closes the connections at the end. One hook belongs to one event loop.
+    Use as a (async) context manager, which closes the connections at the end. The blocking methods may be called from
+    several threads at once, the async ones in one event loop.
 
     :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else ``SEGMIND_API_KEY`` from
         the environment, which is for the vendor's own host only; host = base URL.
@@ -49,6 +60,7 @@ class KandinskyHook(BaseHook):
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
         self._async_client: AsyncSegmindClient | None = None
+        self._opening = asyncio.Lock()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -75,6 +87,7 @@ class KandinskyHook(BaseHook):
         if self._async_client is not None:
             await self._async_client.aclose()
             self._async_client = None
+            self._opening = asyncio.Lock()  # the next client may be for another event loop
 
     @property
     def settings(self) -> ConnectionSettings:
@@ -84,39 +97,57 @@ class KandinskyHook(BaseHook):
         :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
         """
         if self._settings is None:
-            with connection_errors(self.kandinsky_conn_id):
-                connection = self.get_connection(self.kandinsky_conn_id)
-            self._settings = ConnectionSettings.read(connection, connection.extra_dejson)
-            mask_secret(self._settings.api_key)
+            self._settings = self._read_settings()
         return self._settings
 
     async def aget_settings(self) -> ConnectionSettings:
         """The async twin of :attr:`settings`."""
         if self._settings is None:
-            with connection_errors(self.kandinsky_conn_id):
-                connection, extra = await aget_connection(self.kandinsky_conn_id)
-            self._settings = ConnectionSettings.read(connection, extra)
-            await amask_secret(self._settings.api_key)
+            self._settings = await self._aread_settings()
         return self._settings
+
+    def _read_settings(self) -> ConnectionSettings:
+        with connection_errors(self.kandinsky_conn_id):
+            connection = self.get_connection(self.kandinsky_conn_id)
+        settings = ConnectionSettings.read(connection, connection.extra_dejson)
+        mask_secret(settings.api_key)
+        return settings
+
+    async def _aread_settings(self) -> ConnectionSettings:
+        with connection_errors(self.kandinsky_conn_id):
+            connection, extra = await aget_connection(self.kandinsky_conn_id)
+        settings = ConnectionSettings.read(connection, extra)
+        await amask_secret(settings.api_key)
+        return settings
 
     def get_conn(self) -> SegmindClient:
         """The blocking client, made on first use."""
-        if self._client is None:
-            self._client = SegmindClient(**_client_options(self.settings))
-        return self._client
+        with _making_client:
+            if self._client is None:
+                self._client = SegmindClient(**_client_options(self.settings), read_key=self._read_key)
+            return self._client
 
     async def aget_conn(self) -> AsyncSegmindClient:
-        """The async client, made on first use."""
-        if self._async_client is None:
-            settings = await self.aget_settings()
-            self._async_client = await AsyncSegmindClient.create(
-                **_client_options(settings), requests_per_minute=settings.requests_per_minute
-            )
-        return self._async_client
+        """The async client, made on first use, however many ask for it at once."""
+        async with self._opening:
+            if self._async_client is None:
+                options = _client_options(await self.aget_settings())
+                self._async_client = await AsyncSegmindClient.create(**options, read_key=self._aread_key)
+            return self._async_client
 
-    def uses(self, client: AsyncSegmindClient) -> bool:
-        """Whether this is the hook's async client."""
-        return self._async_client is client
+    async def _read_key(self) -> str:
+        """Read the key again for the blocking client, whose event loop Airflow knows nothing of."""
+        return self._take_key(await asyncio.to_thread(self._read_settings))
+
+    async def _aread_key(self) -> str:
+        return self._take_key(await self._aread_settings())
+
+    def _take_key(self, settings: ConnectionSettings) -> str:
+        before = self._settings
+        if before is not None and (settings.base_url, settings.history_url) != (before.base_url, before.history_url):
+            raise ConfigurationError("The connection leads to another host by now, and its key is for that one")
+        self._settings = settings
+        return settings.api_key
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """Submit a generation; see :meth:`~.segmind.client.SegmindClient.submit` for the errors.
@@ -206,7 +237,9 @@ def _checked(request: Request) -> TextToImageRequest:
 
 
 def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
-    return settings.model_dump(include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url"})
+    return settings.model_dump(
+        include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
+    )
 
 
 def _welcome(credits_left: Credits) -> str:

@@ -31,8 +31,9 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
     ``wait_for_completion=False``. It never submits anything, so it costs nothing and may be retried at will. XCom
     ``generation`` is pushed with the result.
 
-    A job that failed, and an id that the service does not know or no longer (records are kept for one hour after
-    submission), fail the task at once, or skip it with ``soft_fail``. Outages and rate limits are waited out.
+    A job that failed fails the task at once, or skips it with ``soft_fail``. So does an id of which the service says
+    nothing but 404 for a minute (records are kept for one hour after submission); in mode ``reschedule`` that minute
+    counts from the first poke. Outages, rate limits and refusals of the key are waited out.
 
     :param request_id: the job; templated.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
@@ -63,6 +64,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.kandinsky_conn_id = kandinsky_conn_id
         self.deferrable = deferrable
         self.output_path = output_path
+        self._poller: JobPoller | None = None
         self._last_trouble: type[KandinskyError] | None = None
         if is_literal(request_id):
             with failures_for_airflow():
@@ -92,7 +94,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        poller = JobPoller(self.request_id, submitted_at=self._waiting_since(context), deadline=math.inf)
+        poller = self._poller = self._poller or self._new_poller(context)
         JobMetrics.of_task(context["ti"]).polled()
         with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             try:
@@ -131,9 +133,14 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.lineage = Lineage.of(result, uris)
         return uris
 
-    @staticmethod
-    def _waiting_since(context: Context) -> float:
-        """When this sensor first looked, which is the only age it can tell of a job that others have submitted."""
+    def _new_poller(self, context: Context) -> JobPoller:
+        """When this sensor first polled is the only age that it knows of a job that others have submitted.
+
+        In mode reschedule each poll is a process of its own, which does not know what the last one met: there a 404
+        counts from the first poll on.
+        """
         ti = context["ti"]
-        since: datetime = ti.get_first_reschedule_date(context) or ti.start_date
-        return since.timestamp()
+        first_reschedule: datetime | None = ti.get_first_reschedule_date(context)
+        since = (first_reschedule or ti.start_date).timestamp()
+        not_found_since = since if first_reschedule else None
+        return JobPoller(self.request_id, submitted_at=since, deadline=math.inf, not_found_since=not_found_since)
