@@ -148,9 +148,10 @@ def test_the_last_poll_is_rate_limited(chaos: Chaos) -> None:
 
 
 def test_polls_beside_submissions_on_a_small_plan(chaos: Chaos) -> None:
-    """Submissions and polls share 60 calls a minute, which are used up long before the jobs' deadlines."""
-    pictures = 40
-    chaos.sandbox.configure(latency=5, requests_per_minute=60)
+    """Submissions and polls share a plan of 60 calls a minute, here 20 in 20 s, which the workers alone would use up
+    until long after the first jobs' deadlines."""
+    pictures = 60
+    chaos.sandbox.configure(latency=5, requests_per_minute=20, rate_window=20)
     run_id = chaos.airflow.trigger_dag("many_impatient", {"pictures": pictures})
     row = chaos.finish("polls beside submissions, 60 calls a minute", "many_impatient", run_id, timeout=580)
     assert (row.tasks, row.accepted, row.lost) == (pictures, pictures, 0)
