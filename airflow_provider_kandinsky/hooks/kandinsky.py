@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Self
 
-from airflow.sdk.log import mask_secret
-
-from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, amask_secret
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, connection_errors, warn_of_no_history
+from airflow_provider_kandinsky.capabilities import BaseHook
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_kandinsky.hooks.connection_reader import aread_key, aread_settings, read_key, read_settings
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
-    ConfigurationError,
     KandinskyError,
     ServiceUnavailableError,
 )
@@ -97,57 +96,31 @@ class KandinskyHook(BaseHook):
         :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
         """
         if self._settings is None:
-            self._settings = self._read_settings()
+            self._settings = read_settings(self.kandinsky_conn_id)
         return self._settings
 
     async def aget_settings(self) -> ConnectionSettings:
         """The async twin of :attr:`settings`."""
         if self._settings is None:
-            self._settings = await self._aread_settings()
+            self._settings = await aread_settings(self.kandinsky_conn_id)
         return self._settings
-
-    def _read_settings(self) -> ConnectionSettings:
-        with connection_errors(self.kandinsky_conn_id):
-            connection = self.get_connection(self.kandinsky_conn_id)
-        settings = ConnectionSettings.read(connection, connection.extra_dejson)
-        mask_secret(settings.api_key)
-        return settings
-
-    async def _aread_settings(self) -> ConnectionSettings:
-        with connection_errors(self.kandinsky_conn_id):
-            connection, extra = await aget_connection(self.kandinsky_conn_id)
-        settings = ConnectionSettings.read(connection, extra)
-        await amask_secret(settings.api_key)
-        return settings
 
     def get_conn(self) -> SegmindClient:
         """The blocking client, made on first use."""
         with _making_client:
             if self._client is None:
-                self._client = SegmindClient(**_client_options(self.settings), read_key=self._read_key)
+                again = partial(read_key, self.kandinsky_conn_id, self.settings)
+                self._client = SegmindClient(**_client_options(self.settings), read_key=again)
             return self._client
 
     async def aget_conn(self) -> AsyncSegmindClient:
         """The async client, made on first use, however many ask for it at once."""
         async with self._opening:
             if self._async_client is None:
-                options = _client_options(await self.aget_settings())
-                self._async_client = await AsyncSegmindClient.create(**options, read_key=self._aread_key)
+                settings = await self.aget_settings()
+                again = partial(aread_key, self.kandinsky_conn_id, settings)
+                self._async_client = await AsyncSegmindClient.create(**_client_options(settings), read_key=again)
             return self._async_client
-
-    async def _read_key(self) -> str:
-        """Read the key again for the blocking client, whose event loop Airflow knows nothing of."""
-        return self._take_key(await asyncio.to_thread(self._read_settings))
-
-    async def _aread_key(self) -> str:
-        return self._take_key(await self._aread_settings())
-
-    def _take_key(self, settings: ConnectionSettings) -> str:
-        before = self._settings
-        if before is not None and (settings.base_url, settings.history_url) != (before.base_url, before.history_url):
-            raise ConfigurationError("The connection leads to another host by now, and its key is for that one")
-        self._settings = settings
-        return settings.api_key
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """Submit a generation; see :meth:`~.segmind.client.SegmindClient.submit` for the errors.

@@ -156,7 +156,7 @@ class AsyncSegmindClient(Shell):
         return poller.on_result(result)
 
     async def refresh_key(self) -> bool:
-        """Read the account's key again, at most once in :data:`KEY_REFRESH_INTERVAL` seconds.
+        """Read the account's key again, at most once in 30 seconds.
 
         :return: whether there is another key now, with which all of this client's calls go on.
         """

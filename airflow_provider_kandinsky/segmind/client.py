@@ -7,6 +7,7 @@ reason about: one rate limiter, one retry loop, one poll loop.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -61,11 +62,8 @@ class SegmindClient:
         with self._starting:
             self._is_closed = True
             loop, self._loop = self._loop, None
-        if loop is not None and loop.is_alive:
-            try:
-                loop.run(self._client.aclose())
-            finally:
-                loop.close()
+        if loop is not None:
+            loop.close()
 
     @property
     def base_url(self) -> str:
@@ -191,9 +189,11 @@ class SegmindClient:
         with self._starting:
             if self._is_closed:
                 raise RuntimeError("The client has been closed")
+            if self._loop is not None and not self._loop.is_alive:  # this is the child of a fork
+                self._client, self._loop = self._create(), None
             if self._loop is None:
-                self._loop = LoopThread()
-            elif not self._loop.is_alive:  # this is the child of a fork
-                self._client, self._loop = self._create(), LoopThread()
+                self._loop = LoopThread(self._client.aclose)
+                # For whoever forgets to close it, as those who press the connection form's test button do.
+                weakref.finalize(self, self._loop.stop).atexit = False
             loop = self._loop
         return loop.run(method(self._client, *given, **named))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -17,9 +17,13 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines for the threads of a process, until it is closed."""
+    """Runs coroutines for the threads of a process, until it is closed.
 
-    def __init__(self) -> None:
+    :param cleanup: what its loop does last.
+    """
+
+    def __init__(self, cleanup: Callable[[], Awaitable[None]]) -> None:
+        self._cleanup = cleanup
         # Of asyncio's own kind, whatever others have made the default.
         self._loop = asyncio.SelectorEventLoop()
         self._closed = asyncio.Event()
@@ -60,11 +64,19 @@ class LoopThread:
             del future  # it holds the exception, whose traceback holds this frame
 
     def close(self) -> None:
-        """Cancel what still runs, and wait until the thread has ended."""
+        """Cancel what still runs, clean up, and wait until the thread has ended."""
+        self.stop()
+        self._thread.join()
+
+    def stop(self) -> None:
+        """As :meth:`close`, without waiting."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closed.set)
-            self._thread.join()
 
     def _serve(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._closed.wait())
+            runner.run(self._until_closed())
+
+    async def _until_closed(self) -> None:
+        await self._closed.wait()
+        await self._cleanup()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import inspect
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -229,8 +231,8 @@ def test_a_key_that_was_changed_is_read_again_and_masked(
     async def amask(secret: str) -> None:
         masked.append(secret)
 
-    monkeypatch.setattr("airflow_provider_kandinsky.hooks.kandinsky.mask_secret", masked.append)
-    monkeypatch.setattr("airflow_provider_kandinsky.hooks.kandinsky.amask_secret", amask)
+    monkeypatch.setattr("airflow_provider_kandinsky.hooks.connection_reader.mask_secret", masked.append)
+    monkeypatch.setattr("airflow_provider_kandinsky.hooks.connection_reader.amask_secret", amask)
 
     def change_key() -> None:
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", "SG_new"))
@@ -266,3 +268,18 @@ def test_the_key_of_another_host_is_not_sent_to_the_first(
             hook.wait(job.request_id, timeout=2)
     assert "leads to another host" in caplog.text
     assert {each["status"] for each in sandbox.calls("status")} == {401}
+
+
+@pytest.mark.parametrize("method", ["test_connection", "get_credits"])
+def test_a_hook_that_nobody_closes_takes_its_thread_with_it(sandbox: Sandbox, method: str) -> None:
+    """Airflow's API server makes one for each press of the test button."""
+    already_there = set(threading.enumerate())
+    hook = KandinskyHook()
+    assert getattr(hook, method)()
+    own = set(threading.enumerate()) - already_there
+    assert own
+    del hook
+    gc.collect()
+    for thread in own:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
