@@ -9,7 +9,8 @@ from typing import Any, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
+from airflow_provider_kandinsky.segmind.bodies import UnreadBodyError, read_body
+from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.http_logs import own_request
@@ -155,10 +156,10 @@ class AsyncSegmindClient(Shell):
                 call.before_send()
             try:
                 answer = await self._exchange(call, timeout or self._request_timeout)
-            except httpx.HTTPError as error:
-                lost = call.lost(error)
             except TimeoutError:
                 lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
+            except TRANSPORT_ERRORS as error:
+                lost = call.lost(error)
             else:
                 return self._read(call, answer)
         raise lost
@@ -171,10 +172,17 @@ class AsyncSegmindClient(Shell):
             raise
 
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:
-        limits = self._limits(timeout)
+        unread, content = "", b""
         with own_request(self._api.api_key):
             async with asyncio.timeout(timeout):
-                response = await self._http.request(
-                    call.method, call.url, json=call.json, params=call.params, timeout=limits
+                request = self._http.build_request(
+                    call.method, call.url, json=call.json, params=call.params, timeout=self._limits(timeout)
                 )
-                return self._answer(response)
+                response = await self._http.send(request, stream=True)
+                try:
+                    content = await read_body(response, call.max_bytes)
+                except UnreadBodyError as error:
+                    unread = str(error)
+                finally:
+                    await response.aclose()
+        return Answer(response.status_code, response.headers, content, self._clock(), unread)

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
+from airflow_provider_kandinsky.segmind.redaction import MARK
 
 DEFAULT_MODEL: Final = "kandinsky2.1-txt2im"
 
@@ -26,7 +27,8 @@ RECORD_LIFETIME: Final = 3600.0
 #: How long it keeps the pictures, in seconds; reported, not documented.
 IMAGE_LIFETIME: Final = 7 * 24 * 3600.0
 
-_REQUEST_ID: Final = re.compile(r"[!-~]{1,200}")
+#: What the key was struck out of is not the id any more.
+_REQUEST_ID: Final = re.compile(rf"(?!.*{re.escape(MARK)})[!-~]{{1,200}}")
 
 SCHEDULERS: Final = ("DDIM", "P-Sampler")
 IMAGE_SIDES: Final = (512, 1024)

@@ -122,6 +122,8 @@ class Shell:
                 "x-api-key": self._api.api_key,
                 "user-agent": f"airflow-provider-kandinsky/{__version__}",
                 "accept": "application/json, image/*",
+                # What is packed would have to be unpacked before its size is known.
+                "accept-encoding": "identity",
             },
             "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             "follow_redirects": False,

@@ -21,7 +21,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.history import read_history, read_past_request
 from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.refusals import Answer, advised_wait
+from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     IMAGE_SIDES,
     SCHEDULERS,
@@ -31,6 +31,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.values import advised_wait
 
 KEYS = (
     "status", "request_id", "error", "detail", "message", "html-message", "output", "images", "url", "b64_json",
