@@ -12,6 +12,9 @@ from airflow_provider_kandinsky.segmind.redaction import clean
 
 MEGABYTE: Final = 2**20
 
+#: What a piece of a body counts at least, in bytes: millions of them, of a byte each, take minutes to read.
+_LEAST_CHUNK: Final = 1024
+
 #: Signs that part or open the values of JSON, texts included; a page of the history has some thousands.
 _MAX_SIGNS: Final = 250_000
 #: How deep objects and lists are read. Whatever is nested further is left out.
@@ -37,9 +40,9 @@ async def raw_chunks(response: httpx.Response, limit: int) -> AsyncIterator[byte
     size = 0
     # Not aiter_raw(), which does not know the responses of a MockTransport.
     async for chunk in response.stream:  # type: ignore[union-attr]  # that of an AsyncClient is an AsyncByteStream
-        size += len(chunk)
+        size += max(len(chunk), _LEAST_CHUNK)
         if size > limit:
-            raise UnreadBodyError(f"it is larger than {limit // MEGABYTE} MB")
+            raise UnreadBodyError(f"it is larger than {limit // MEGABYTE} MB, or came in too many pieces")
         yield chunk
 
 
