@@ -107,12 +107,13 @@ class Call(Generic[T]):
 
     def unreadable(self, answer: Answer) -> KandinskyError:
         """Say what it means that the body of an answer, which was a 2xx, was not read."""
-        message = f"The answer cannot be read: {answer.unread}"
         if self.buys:
             return SubmissionUnknownError(
-                f"{message}; the request was accepted, and is probably billed", http_status=answer.status
+                f"The service accepted the request but its answer cannot be read: {answer.unread}; the job is probably "
+                "running, and will then be billed",
+                http_status=answer.status,
             )
-        return about_job(InvalidResponseError, message, answer, self.request_id)
+        return about_job(InvalidResponseError, f"The answer cannot be read: {answer.unread}", answer, self.request_id)
 
     def _unavailable(self, message: str) -> ServiceUnavailableError:
         billing = Billing.MAYBE if self.request_id else Billing.NO
