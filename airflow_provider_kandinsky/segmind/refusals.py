@@ -6,6 +6,7 @@ answer to a POST that cannot be understood means that the POST may have been acc
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from airflow_provider_kandinsky.segmind.values import advised_wait
 #: Characters of an error page that are looked at, and of an error that are told.
 _PAGE_BEGINNING: Final = 4096
 _LONGEST_TEXT: Final = 500
+_ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _ERROR_KEYS: Final = ("error", "error_description", "detail", "message", "html-message", "msg")
 _CREDIT_WORDS: Final = re.compile(r"credit|balance|spending|quota|payment|insufficient", re.IGNORECASE)
 _BLOCKED_WORDS: Final = re.compile(
@@ -92,7 +94,10 @@ class Answer:
     def beginning(self) -> str:
         """The first 4096 characters of the body as text. More of an error page is never looked at."""
         # Twice as much is searched for the secret, so that none of it is left at the end.
-        return clean(self.content[: 2 * _PAGE_BEGINNING].decode(errors="replace"), self.secret)[:_PAGE_BEGINNING]
+        text = self.content[: 2 * _PAGE_BEGINNING].decode(errors="replace")
+        # Broken JSON is text, and may tell the secret in its own way.
+        text = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), html.unescape(text))
+        return clean(text, self.secret)[:_PAGE_BEGINNING]
 
 
 _BY_STATUS: Final[Mapping[int, tuple[type[KandinskyError], str]]] = {

@@ -308,6 +308,24 @@ def test_the_key_is_struck_out_of_what_was_read(disguise: Callable[[Any], bytes]
     assert KEY not in told
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        escaped(KEY),
+        "\\u0053" + KEY[1:],
+        "\\" + escaped(KEY),
+        f"<h1>&#83;{KEY[1:]}</h1>",
+        f"<title>&#x53;{KEY[1:]}</title>",
+    ],
+)
+def test_the_key_is_struck_out_of_what_could_not_be_parsed(broken: str) -> None:
+    api = Api(KEY)
+    with pytest.raises(KandinskyError) as caught:
+        api.read(api.credits(), Answer(401, {}, f"{broken} is bad".encode(), 0.0))
+    assert KEY[1:] not in caught.value.message
+    assert "***" in caught.value.message
+
+
 def test_a_key_in_a_url_is_struck_out_as_urls_write_it() -> None:
     api = Api("SG_a+b/c=")
     answer = Answer(200, {}, json.dumps({"output": f"{URL}?key=SG_a%2Bb%2Fc%3D"}).encode(), 0.0)
