@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx
 
 from airflow_provider_kandinsky.segmind.redaction import clean
+from airflow_provider_kandinsky.segmind.schemas import INTEGERS
 
 MEGABYTE: Final = 2**20
 
@@ -19,8 +20,6 @@ _LEAST_CHUNK: Final = 1024
 _MAX_SIGNS: Final = 250_000
 #: How deep objects and lists are read. Whatever is nested further is left out.
 _MAX_DEPTH: Final = 32
-#: Larger integers are left out: Python will not print those of thousands of digits.
-MAX_BITS: Final = 1024
 
 
 class UnreadBodyError(Exception):
@@ -71,7 +70,7 @@ def parse_json(text: bytes | str, secret: str = "") -> Any:
 def _cleaned(value: Any, secret: str, depth: int) -> Any:
     if isinstance(value, str):
         return clean(value, secret)
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+    if isinstance(value, int) and value not in INTEGERS:
         return None
     if not isinstance(value, (dict, list)):
         return value

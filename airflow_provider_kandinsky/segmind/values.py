@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
-from airflow_provider_kandinsky.segmind.bodies import MAX_BITS
+from airflow_provider_kandinsky.segmind.schemas import INTEGERS
 
 #: No number and no time is longer than this, in characters.
 _MAX_LENGTH: Final = 400
@@ -41,7 +41,7 @@ def amount_in(value: Any) -> float | None:
 
 
 def integer_in(value: Any) -> int | None:
-    """An integer, also out of a string, and exactly: through a float the large ones would be rounded."""
+    """An integer that fits into an XCom, also out of a string, and exactly: a float would round the large ones."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     if isinstance(value, str) and len(value) > _MAX_LENGTH:
@@ -50,7 +50,7 @@ def integer_in(value: Any) -> int | None:
         number = int(value)
     except ValueError:
         return None
-    return number if number.bit_length() <= MAX_BITS else None
+    return number if number in INTEGERS else None
 
 
 class Moment(NamedTuple):

@@ -34,7 +34,8 @@ GOOD: dict[str, Any] = {
 }
 WORDS = (
     "COMPLETED", "FAILED", "QUEUED", "PENDING", "status", "request_id", "error", "detail", "html-message", "output",
-    "url", "b64_json", "metrics", "cost", "credits", "data", "model_created", "request_body", "generation_url", "data:,x",
+    "url", "b64_json", "metrics", "cost", "credits", "data", "model_created", "request_body", "generation_url",
+    "data:,x",
     "http://",
     "https://[", "2023-11-14", "2023-11-14 22:13:20", "9999-12-31T23:59:59-23:59", "Mon, 01 Jan 0001 00:00:00 +2359",
     "1e308", "-1", "NaN", "Infinity", "9" * 400, "9" * 5000,

@@ -240,8 +240,8 @@ def test_a_cost_that_can_be_none_is_not_known(answer: MakeAnswer, cost: Any) -> 
     assert past.cost is None
 
 
-@pytest.mark.parametrize("seed", [10**400, -(10**400), 10**4000, "9" * 399, "9" * 5000], ids=range(5))
-def test_a_seed_of_hundreds_of_digits_is_not_known(answer: MakeAnswer, seed: Any) -> None:
+@pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, str(2**64), 10**4000, "9" * 399, "9" * 5000], ids=range(6))
+def test_a_seed_that_no_xcom_carries_is_not_known(answer: MakeAnswer, seed: Any) -> None:
     assert integer_in(seed) is None
     assert wire.read_result(answer({"output": URL, "seed": seed}), "r").seed is None
 

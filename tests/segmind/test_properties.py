@@ -144,15 +144,16 @@ def or_none(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | values
 
 
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 REQUESTS = st.fixed_dictionaries(
-    {"prompt": st.text(min_size=1).filter(str.strip)},
+    {"prompt": TEXT.filter(str.strip)},
     optional={
-        "negative_prompt": or_none(st.text()),
+        "negative_prompt": or_none(TEXT),
         "scheduler": or_none(st.sampled_from(SCHEDULERS)),
         "samples": or_none(st.integers(1, 8)),
         "num_inference_steps": or_none(st.integers(10, 40)),
         "guidance_scale": or_none(st.floats(allow_nan=False, allow_infinity=False)),
-        "seed": or_none(st.integers(-1, 2**64)),
+        "seed": or_none(st.integers(-1, 2**64 - 1)),
         "img_width": or_none(st.sampled_from(IMAGE_SIDES)),
         "img_height": or_none(st.sampled_from(IMAGE_SIDES)),
         "base64": or_none(st.booleans()),

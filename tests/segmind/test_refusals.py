@@ -263,7 +263,9 @@ def test_a_mishap_of_the_worker_is_no_fault_of_the_parameters(answer: MakeAnswer
         (7.5, 7.5, None),
         ("7.5", 7.5, None),
         (str(2**53 + 1), float(2**53), 2**53 + 1),
-        (10**300, 1e300, 10**300),
+        (10**300, 1e300, None),
+        (2**64 - 1, float(2**64), 2**64 - 1),
+        (-(2**63), -float(2**63), -(2**63)),
         *(
             (value, None, None)
             for value in (True, False, None, "", "much", "nan", "inf", "1e999", 10**400, [7], {"a": 7}, b"7")
