@@ -19,7 +19,7 @@ from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
@@ -124,7 +124,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
     def _check_request_id(self) -> None:
         # As text, None is what a template makes of an XCom that is not there.
-        if not isinstance(self.request_id, str) or self.request_id.strip() in ("", "None"):
+        if parse_request_id(self.request_id) in (None, "None"):
             raise refused("request_id", self.request_id, "the id of a job, as the task that submitted it returned it")
 
     def _deliver(self, result: GenerationResult, context: Context, hook: KandinskyHook) -> list[str]:

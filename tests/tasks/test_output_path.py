@@ -132,7 +132,7 @@ def test_a_picture_too_large_is_dropped(
     sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads.LARGEST_IMAGE", 1000)
-    with pytest.raises(AirflowFailException, match="is larger than"):
+    with pytest.raises(AirflowFailException, match="it is larger than"):
         ti.run(paint(output_path=f"file://{tmp_path}"))
 
 
