@@ -199,6 +199,7 @@ class AsyncSegmindClient(Shell):
         async with self._gate.passage(call.rank, send_by):
             if call.before_send is not None:
                 call.before_send()
+                await asyncio.sleep(0)  # who was cancelled meanwhile, by an execution timeout, is not sent
             api = self._api  # a key that is changed meanwhile is not the one that this answer may repeat
             try:
                 answer = await self._exchange(call, timeout or self._request_timeout)
