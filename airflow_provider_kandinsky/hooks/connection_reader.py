@@ -10,7 +10,7 @@ import asyncio
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, amask_secret
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, connection_errors
 from airflow_provider_kandinsky.segmind.errors import ConfigurationError
 
 
@@ -19,7 +19,8 @@ def read_settings(conn_id: str) -> ConnectionSettings:
 
     :raises KandinskyError: see :meth:`~.connection.ConnectionSettings.read`.
     """
-    connection = BaseHook.get_connection(conn_id)
+    with connection_errors(conn_id):
+        connection = BaseHook.get_connection(conn_id)
     settings = ConnectionSettings.read(connection, connection.extra_dejson)
     mask_secret(settings.api_key)
     return settings
@@ -27,7 +28,9 @@ def read_settings(conn_id: str) -> ConnectionSettings:
 
 async def aread_settings(conn_id: str) -> ConnectionSettings:
     """The async twin of :func:`read_settings`."""
-    settings = ConnectionSettings.read(*await aget_connection(conn_id))
+    with connection_errors(conn_id):
+        connection, extra = await aget_connection(conn_id)
+    settings = ConnectionSettings.read(connection, extra)
     await amask_secret(settings.api_key)
     return settings
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, Self
 
 from airflow_provider_kandinsky.capabilities import BaseHook
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.hooks.connection_reader import aread_key, aread_settings, read_key, read_settings
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
@@ -44,8 +44,8 @@ class KandinskyHook(BaseHook):
     Use as a (async) context manager, which closes the connections at the end. The blocking methods may be called from
     several threads at once, the async ones in one event loop.
 
-    :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else
-        ``SEGMIND_API_KEY`` from the environment; host = base URL.
+    :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else ``SEGMIND_API_KEY`` from
+        the environment, which is for the vendor's own host only; host = base URL.
     """
 
     conn_name_attr = "kandinsky_conn_id"
@@ -93,7 +93,7 @@ class KandinskyHook(BaseHook):
         """The connection, read once.
 
         :raises AuthenticationError: there is no API key, neither in the connection nor in the environment.
-        :raises ConfigurationError: a field of the connection cannot be used.
+        :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
         """
         if self._settings is None:
             self._settings = read_settings(self.kandinsky_conn_id)
@@ -129,11 +129,17 @@ class KandinskyHook(BaseHook):
         :param sending: ``send_by`` and ``on_send``; see there.
         :return: the accepted job; it will be billed unless it fails.
         """
-        return self.get_conn().submit(_checked(request), model, **sending)
+        client = self.get_conn()
+        if not client.has_history:
+            warn_of_no_history(self.kandinsky_conn_id)
+        return client.submit(_checked(request), model, **sending)
 
     async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """The async twin of :meth:`submit`."""
-        return await (await self.aget_conn()).submit(_checked(request), model, **sending)
+        client = await self.aget_conn()
+        if not client.has_history:
+            warn_of_no_history(self.kandinsky_conn_id)
+        return await client.submit(_checked(request), model, **sending)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Look once at where a job stands; see :meth:`~.segmind.client.SegmindClient.get_status` for the errors."""

@@ -182,9 +182,11 @@ class AsyncSegmindClient(Shell):
         """See :meth:`~.client.SegmindClient.get_credits`."""
         return await self._perform(self._api.credits())
 
-    async def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
+    async def get_history(
+        self, model: str, since: float, page: int = 1, *, until: float | None = None
+    ) -> list[PastRequest]:
         """See :meth:`~.client.SegmindClient.get_history`."""
-        return await self._perform_patiently(self._api.history(model, since, page))
+        return await self._perform_patiently(self._api.history(model, since, page, until))
 
     async def get_past_request(self, request_id: str) -> PastRequest | None:
         """See :meth:`~.client.SegmindClient.get_past_request`."""

@@ -161,14 +161,15 @@ class SegmindClient:
         """Ask what is left on the account. Free of charge."""
         return self._run(AsyncSegmindClient.get_credits)
 
-    def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
+    def get_history(self, model: str, since: float, page: int = 1, *, until: float | None = None) -> list[PastRequest]:
         """Ask for the requests that were made of a model, newest first, 100 rows a page. Free of charge.
 
         :param since: seconds since the epoch; whole days are asked for, so there may be older ones, too.
+        :param until: seconds since the epoch; the same. Now, if it is not given.
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the asking failed.
         """
-        return self._run(AsyncSegmindClient.get_history, model, since, page)
+        return self._run(AsyncSegmindClient.get_history, model, since, page, until=until)
 
     def get_past_request(self, request_id: str) -> PastRequest | None:
         """Ask the history for one request, of any age. Free of charge.

@@ -39,6 +39,7 @@ class PastRequest:
     :param images: what it gave; as many as the history tells of.
     :param created_at: seconds since the epoch; ``None`` if the history does not tell.
     :param cost: in US dollars; ``None`` is unknown.
+    :param created_at_doubt: by how many seconds the real time may differ, where the history gives no zone or no hour.
     """
 
     request_id: str
@@ -48,6 +49,7 @@ class PastRequest:
     images: tuple[Image, ...]
     created_at: float | None
     cost: float | None
+    created_at_doubt: float = 0.0
 
     def asked_for(self, payload: Mapping[str, Any]) -> bool:
         """Whether it was made with this payload; what the service may have added to it does not count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import ssl
 import time
@@ -16,9 +17,12 @@ from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Api
 from airflow_provider_kandinsky.segmind.completion_times import completion_times
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.network import without_proxy
 from airflow_provider_kandinsky.segmind.pacing import sent_too_late
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT: Final = 5.0
 REQUEST_TIMEOUT: Final = 30.0
@@ -51,6 +55,13 @@ def _out_of_patience(attempt: tenacity.RetryCallState) -> bool:
     return spent + attempt.upcoming_sleep > SUBMIT_PATIENCE
 
 
+def _log_retry(attempt: tenacity.RetryCallState) -> None:
+    # Unlike above, tenacity has added the sleep to the idle time by now.
+    spent = max(attempt.idle_for, (attempt.seconds_since_start or 0.0) + attempt.upcoming_sleep)
+    error = attempt.outcome.exception() if attempt.outcome else None
+    log.info("Trying again in %.1f s, and then for %.0f s: %s", attempt.upcoming_sleep, SUBMIT_PATIENCE - spent, error)
+
+
 def patience(clock: Callable[[], float], send_by: float | None = None) -> dict[str, Any]:
     """How often a call is tried, as arguments of tenacity.
 
@@ -68,6 +79,7 @@ def patience(clock: Callable[[], float], send_by: float | None = None) -> dict[s
         "retry": tenacity.retry_if_exception_type((RateLimitedError, ServiceUnavailableError)),
         "wait": next_wait,
         "stop": is_over,
+        "before_sleep": _log_retry,
         "reraise": True,
     }
 
@@ -138,6 +150,7 @@ class Shell:
             },
             "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             "follow_redirects": False,
+            "mounts": without_proxy(filter(None, (self._api.base_url, self._api.history_url))),
         }
 
     @staticmethod

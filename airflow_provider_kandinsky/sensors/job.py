@@ -12,7 +12,7 @@ from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
 from airflow_provider_kandinsky.arguments import BACKSTOP, is_literal, refused
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
-from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor
+from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor, skips_of_sensor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
@@ -72,7 +72,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Poke, or defer, as the arguments say."""
-        with failures_of_sensor(context):
+        with skips_of_sensor(self), failures_of_sensor(context):
             self._check_request_id()
         if not self.deferrable:
             if not self.reschedule:  # where each look is a process of its own, that would be a line for each
@@ -115,7 +115,11 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
-        with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with (
+            skips_of_sensor(self),
+            failures_of_sensor(context),
+            KandinskyHook(self.kandinsky_conn_id) as hook,
+        ):
             return self._deliver(result_in_event(event, hook), context, hook)
 
     def _check_request_id(self) -> None:

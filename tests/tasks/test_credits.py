@@ -70,6 +70,18 @@ def test_a_bad_key_ends_the_wait(sandbox: Sandbox, ti: TaskInstance, deferrable:
     assert ti.pushed["error"]["type"] == "AuthenticationError"
 
 
+@both_ways
+@pytest.mark.parametrize("asked", [{"soft_fail": True}, {"never_fail": True}], ids=["soft_fail", "never_fail"])
+def test_a_bad_key_skips_where_that_is_asked_for(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, asked: dict[str, Any]
+) -> None:
+    sandbox.fault("credits", status=401, body={"error": "Invalid API key"})
+    with pytest.raises(AirflowSkipException):
+        ti.run(wait_for(1, deferrable=deferrable, **asked))
+    assert ti.deferrals == 0
+    assert ti.pushed["error"]["type"] == "AuthenticationError"
+
+
 def test_a_key_that_was_changed_while_others_hold_the_shared_client_is_read_again(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

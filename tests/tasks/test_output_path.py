@@ -105,7 +105,9 @@ def test_what_cannot_be_stored_leaves_no_file(
 
 def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
     sandbox.configure(public_url=sandbox.url.replace("127.0.0.1", "localhost"))
-    with pytest.raises(AirflowFailException, match=r"'localhost', which is not among the hosts.*add it to image_hosts"):
+    with pytest.raises(
+        AirflowFailException, match=r"'localhost:\d+', which is not among the hosts.*add it to image_hosts"
+    ):
         ti.run(paint(output_path=f"file://{tmp_path}"))
     assert sandbox.count_calls("image") == 0
 
@@ -119,8 +121,10 @@ def test_what_is_no_url_is_refused_in_words(sandbox: Sandbox, ti: TaskInstance, 
 def test_a_host_of_the_connection_is_known(
     sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.configure(public_url=sandbox.url.replace("127.0.0.1", "localhost"))
-    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(image_hosts="example.com, localhost"))
+    url = sandbox.url.replace("127.0.0.1", "localhost")
+    sandbox.configure(public_url=url)
+    hosts = f"example.com, {url.removeprefix('http://')}"
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(image_hosts=hosts))
     assert len(ti.run(paint(output_path=f"file://{tmp_path}"))) == 1
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from task_instance import TaskInstance, paint
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 every_way = pytest.mark.parametrize(
@@ -145,6 +147,49 @@ def test_soft_fail_skips_instead(sandbox: Sandbox, ti: TaskInstance, way: dict[s
     request_id = ti.run(paint(prompt="[fail]", wait_for_completion=False))
     with pytest.raises(AirflowSkipException):
         wait_out(ti, wait_for(request_id, soft_fail=True, **way))
+
+
+skipping = pytest.mark.parametrize(
+    "asked", [{"soft_fail": True}, {"never_fail": True}], ids=["soft_fail", "never_fail"]
+)
+
+
+@every_way
+@skipping
+def test_what_is_no_id_skips_where_that_is_asked_for(
+    sandbox: Sandbox, ti: TaskInstance, way: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    sensor = wait_for("{{ ti.xcom_pull('submit') }}", **way, **asked)
+    sensor.request_id = "None"
+    with pytest.raises(AirflowSkipException, match="request_id='None' is not allowed"):
+        ti.run(sensor)
+    assert ti.pushed["error"]["type"] == "BadRequestError"
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("asked", "outcome"),
+    [
+        ({}, ImageUnavailableError),
+        ({"soft_fail": True}, ImageUnavailableError),
+        ({"never_fail": True}, AirflowSkipException),
+    ],
+    ids=["neither", "soft_fail", "never_fail"],
+)
+def test_what_a_retry_may_cure_is_skipped_by_never_fail_alone(
+    sandbox: Sandbox,
+    ti: TaskInstance,
+    submitted: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: dict[str, Any],
+    asked: dict[str, Any],
+    outcome: type[Exception],
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    sandbox.fault("image", status=503, times=2)
+    with pytest.raises(outcome):
+        wait_out(ti, wait_for(submitted, output_path=f"file://{tmp_path}/{{index}}.{{extension}}", **way, **asked))
 
 
 @pytest.mark.parametrize("way", [{"mode": "poke"}, {"deferrable": True}], ids=["poke", "deferrable"])
