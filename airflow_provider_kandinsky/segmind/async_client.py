@@ -168,7 +168,9 @@ class AsyncSegmindClient(Shell):
         try:
             self._api = replace(before, api_key=await self._read_key())
         except Exception as error:  # noqa: BLE001  a secrets backend may raise anything; jobs are waited for anyway
-            log.warning("The API key was refused and could not be read again; the old one is used on: %s", error)
+            # What a backend says may hold the key.
+            reason = str(error) if isinstance(error, KandinskyError) else type(error).__name__
+            log.warning("The API key was refused and could not be read again; the old one is used on: %s", reason)
             return False
         self._http.headers["x-api-key"] = self._api.api_key
         if is_another := self._api.api_key != before.api_key:
@@ -202,6 +204,7 @@ class AsyncSegmindClient(Shell):
         async with self._gate.passage(call.rank, send_by):
             if call.before_send is not None:
                 call.before_send()
+                await asyncio.sleep(0)  # who was cancelled meanwhile, by an execution timeout, is not sent
             api = self._api  # a key that is changed meanwhile is not the one that this answer may repeat
             try:
                 answer = await self._exchange(call, timeout or self._request_timeout)
