@@ -48,7 +48,9 @@ def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_length(body: bytes, length: int | None = None) -> bytes:
-    return OK + f"Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+    # The server hangs up after each answer: who is not told may send the next request into a line that is closing.
+    length = len(body) if length is None else length
+    return OK + f"Connection: close\r\nContent-Length: {length}\r\n\r\n".encode() + body
 
 
 def to_the_end(body: bytes) -> bytes:
@@ -57,7 +59,7 @@ def to_the_end(body: bytes) -> bytes:
 
 
 def nothing_with(status: str) -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    return f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
 
 
 def test_a_good_picture(raw_server: Callable[..., Any], fetch: Fetch) -> None:
