@@ -9,11 +9,46 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import CancelledError
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+
+#: How often a caller sees to it that the thread is still there, in seconds.
+_CHECK_INTERVAL: Final = 5.0
+
+
+class _Call(Generic[T]):
+    """A coroutine on its way through the loop. It is started and cancelled by the loop's thread alone, so that there is
+    no moment in which an exception in the caller's leaves it running."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+        self._is_cancelled = False
+        # Its get() can be interrupted by what a signal handler raises, and is none the worse for it; locks are.
+        self._ended: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
+
+    def start(self) -> None:
+        if self._is_cancelled:
+            self._work.close()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._work)
+        self._task.add_done_callback(self._ended.put)
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def ended(self, within: float) -> asyncio.Task[T] | None:
+        """Wait for its end, for so many seconds."""
+        try:
+            return self._ended.get(timeout=within)
+        except Empty:
+            return None
 
 
 class LoopThread:
@@ -46,22 +81,24 @@ class LoopThread:
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("A blocking call cannot be made from within the client's own event loop")
-        ended: SimpleQueue[object] = SimpleQueue()
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        call, task, is_alive = _Call(work), None, True
         try:
-            future.add_done_callback(ended.put)
-            # Not future.result(), whose lock is not safe against an exception that is raised by a signal handler.
-            ended.get()
-            return future.result()
-        except CancelledError:
-            raise RuntimeError(
-                "The client was closed during the call; what it had sent may have been accepted"
-            ) from None
+            self._loop.call_soon_threadsafe(call.start)
+            while task is None and is_alive:
+                is_alive = self._thread.is_alive()  # before: its last act may be to end this
+                task = call.ended(within=_CHECK_INTERVAL)
         except BaseException:
-            future.cancel()
+            with suppress(RuntimeError):  # the loop is closed, so nothing runs any more
+                self._loop.call_soon_threadsafe(call.cancel)
             raise
+        try:
+            if task is not None:
+                return task.result()
+        except asyncio.CancelledError:
+            pass
         finally:
-            del future  # it holds the exception, whose traceback holds this frame
+            del call, task  # they hold the exception, whose traceback holds this frame
+        raise RuntimeError("The client was closed during the call; what it had sent may have been accepted")
 
     def close(self) -> None:
         """Cancel what still runs, clean up, and wait until the thread has ended."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -119,6 +120,7 @@ def test_a_task_timeout_interrupts_the_wait_at_once_and_ends_the_request() -> No
 
 
 def test_a_task_timeout_while_the_purchase_is_noted_keeps_it_back(a_cat: TextToImageRequest) -> None:
+    """Wherever the caller's thread is by then: in most of the rounds it has only just handed over the call."""
     sent: list[httpx.Request] = []
     interrupted = threading.Event()
 
@@ -131,9 +133,11 @@ def test_a_task_timeout_while_the_purchase_is_noted_keeps_it_back(a_cat: TextToI
         assert interrupted.wait(5)
 
     with SegmindClient("SG_x", transport=httpx.MockTransport(answer)) as client:
-        with alarm_after(60), pytest.raises(TaskTimeout):
-            client.submit(a_cat, on_send=note)
-        interrupted.set()
+        for _ in range(30):
+            interrupted.clear()
+            with alarm_after(60), pytest.raises(TaskTimeout):
+                client.submit(a_cat, on_send=note)
+            interrupted.set()
     assert sent == []
 
 
@@ -168,20 +172,15 @@ def test_a_signal_handler_that_returns_interrupts_nothing() -> None:
     assert killed
 
 
-def errors_alive() -> int:
-    """How many there are; other tests may have left some."""
-    return sum(isinstance(each, ServiceUnavailableError) for each in gc.get_objects())
-
-
 def test_a_failure_of_its_own_keeps_nothing_alive() -> None:
     with SegmindClient("SG_x", transport=httpx.MockTransport(lambda _: httpx.Response(500))) as client:
-        gc.collect()
         gc.disable()
         try:
-            before = errors_alive()
-            with pytest.raises(ServiceUnavailableError):
+            with pytest.raises(ServiceUnavailableError) as caught:
                 client.get_status("r-1")
-            assert errors_alive() == before
+            error = weakref.ref(caught.value)
+            del caught
+            assert error() is None
         finally:
             gc.enable()
 
