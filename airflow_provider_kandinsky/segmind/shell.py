@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from typing import Any, Final
 
 import httpx
@@ -36,9 +36,11 @@ def ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def no_cookies() -> CookieJar:
+class NoCookies(CookieJar):
     """A jar that takes none: one that filled at every poll would grow for as long as a triggerer runs."""
-    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+    def extract_cookies(self, *_: object) -> None:
+        """Do not even read them."""
 
 
 def next_wait(attempt: tenacity.RetryCallState) -> float:
@@ -133,7 +135,7 @@ class Shell:
             },
             "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             "follow_redirects": False,
-            "cookies": no_cookies(),
+            "cookies": NoCookies(),
         }
 
     @staticmethod

@@ -194,12 +194,14 @@ HEADERS = {
     "cookies": b"".join(b"Set-Cookie: a%d=%s; Path=/; Expires=%s\r\n" % (n, b"x" * 50, b"1" * 50) for n in range(500)),
     "a cookie": b"Set-Cookie: " + b"a=b; " * 10_000 + b'"' * 10_000 + b"\r\n",
     "a cookie that expires": b"Set-Cookie: a=b; Expires=" + b"1-" * 30_000 + b"\r\n",
+    "a cookie of no month": b"Set-Cookie: a=b; Expires=Tue, 14 Nos 2023 22:13:50 GMT\r\n",
     "not text": b"X-\xff: \x80\xff\r\nRetry-After: \xff\r\nx-rate-limit-reset-at-utc: \xd8\x00\r\n",
     "many times": b"Retry-After: 1\r\nRetry-After: 2\r\nContent-Type: \r\nContent-Encoding: \r\n",
 }
 
 
 @each_kind
+@pytest.mark.filterwarnings("error:http.cookiejar bug")
 @pytest.mark.parametrize("status", [200, 302, 401, 429])
 @pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
 def test_no_header_does_harm(connect: Connect, raw_server: Callable[..., Any], headers: bytes, status: int) -> None:
