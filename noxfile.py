@@ -28,7 +28,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 NOT_MADE_FOR = {("3.0.6", "3.13")}
 
 #: The folders of tests that start no Airflow, and read no docs: those are written for the newest.
-UNIT_TESTS = ("capabilities", "hooks", "sandbox", "segmind", "tasks")
+UNIT_TESTS = ("capabilities", "durable", "hooks", "sandbox", "segmind", "tasks")
 #: It has no tabs in its UI for the gallery.
 WITHOUT_GALLERY = "3.0.6"
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pendulum
 
-from airflow_provider_kandinsky.past_purchases import ON_UNKNOWN_SUBMIT
+from airflow_provider_kandinsky.durable.policy import ON_UNKNOWN_SUBMIT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
 from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, TextToImageRequest
+from airflow_provider_kandinsky.triggers.job import HOLD_BACK
 
 if TYPE_CHECKING:
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -25,6 +26,8 @@ BASE64_NEEDS_A_PLACE: Final = "base64=True needs an output_path: pictures are no
 BACKSTOP: Final = timedelta(minutes=5)
 #: Over how many seconds submissions are spread that wait for one reset of the rate limit.
 _RESET_SPREAD: Final = 5.0
+#: So many times in a row a submission is deferred to a reset; that is half an hour or more.
+MAX_RESETS: Final = 30
 
 
 def is_literal(value: object) -> bool:
@@ -52,10 +55,20 @@ def refused(name: str, value: Any, allowed: str) -> BadRequestError:
     return BadRequestError(f"{name}={value!r:.200} is not allowed: it must be {allowed}. Nothing was submitted.")
 
 
-def reset_trigger(error: RateLimitedError) -> DateTimeTrigger:
-    """What lets go of the worker until a rate limit resets."""
+def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger:
+    """What lets go of the worker until a rate limit resets.
+
+    What the service says is believed within a minute, as its limits are per minute, and not below what a deferral
+    has to last.
+
+    :param resets: how many there were before this one.
+    :raises RateLimitedError: ``error``, if there were enough of them.
+    """
+    if resets >= MAX_RESETS:
+        raise error
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
 
+    told = LONGEST_ADVISED_WAIT if error.retry_after is None else error.retry_after
+    wait = min(max(told, HOLD_BACK), LONGEST_ADVISED_WAIT)
     # All tasks that ran into the limit are told the same moment.
-    wait = (error.retry_after or LONGEST_ADVISED_WAIT) + random.uniform(0, _RESET_SPREAD)
-    return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait))
+    return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait + random.uniform(0, _RESET_SPREAD)))

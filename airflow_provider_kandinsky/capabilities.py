@@ -13,7 +13,9 @@ try:
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         AirflowTaskTimeout,
         TaskDeferralError,
         TaskDeferralTimeout,
@@ -22,7 +24,9 @@ except ImportError:
     from airflow.exceptions import (  # type: ignore[attr-defined,no-redef]  # deprecated there since
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         AirflowTaskTimeout,
         TaskDeferralError,
         TaskDeferralTimeout,
@@ -36,7 +40,9 @@ except ImportError:  # Airflow 3.0
 __all__ = [
     "AirflowException",
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "AirflowTaskTimeout",
     "BaseHook",
     "TaskDeferralError",

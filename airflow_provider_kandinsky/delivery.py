@@ -139,10 +139,11 @@ class TriggererDelivery:
         """The way back from :meth:`to_dict`; fields that this version does not know are left out."""
         return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
 
-    async def deliver(self, result: GenerationResult, ti: Any) -> None:
+    async def deliver(self, result: GenerationResult, ti: Any, kandinsky_conn_id: str) -> None:
         """Write the XComs of a task instance.
 
         :param ti: the trigger's task instance, which tells its name.
+        :param kandinsky_conn_id: the connection that the result came by.
         """
         names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
         writing = [set_xcom("generation", result.generation(), **names)]
@@ -151,7 +152,9 @@ class TriggererDelivery:
             writing.append(set_xcom("return_value", result.urls, _mapped_length=length, **names))
         if self.push_link:
             returned = result.urls if self.push_result else None
-            writing.append(set_xcom(KandinskyImageLink().xcom_key, image_link(returned, ti), **names))
+            writing.append(
+                set_xcom(KandinskyImageLink().xcom_key, image_link(returned, ti, kandinsky_conn_id), **names)
+            )
         # Together, because the triggerer takes its time to answer each.
         await asyncio.gather(*writing)
 

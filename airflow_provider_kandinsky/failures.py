@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_kandinsky.capabilities import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import (
     ImageNotStoredError,
@@ -25,7 +30,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import BaseSensorOperator, Context
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +71,25 @@ def failures_of_sensor(context: Context) -> Iterator[None]:
         if error.retryable and not isinstance(error, (JobFailedError, JobExpiredError)):
             raise
         raise AirflowFailException(str(error)) from error
+
+
+@contextmanager
+def skips_of_sensor(sensor: BaseSensorOperator) -> Iterator[None]:
+    """Do around all of a sensor what Airflow does around its ``poke`` alone: skip the task instead of failing it, where
+    ``soft_fail`` or ``never_fail`` asks for that.
+
+    :raises AirflowSkipException: with ``soft_fail`` for what is final, with ``never_fail`` for any error.
+    """
+    try:
+        yield
+    except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
+        if sensor.soft_fail or sensor.never_fail:
+            raise AirflowSkipException(f"Skipped, as soft_fail or never_fail asks for: {error}") from error
+        raise
+    except KandinskyError as error:
+        if sensor.never_fail:
+            raise AirflowSkipException(f"Skipped, as never_fail asks for: {error}") from error
+        raise
 
 
 def error_for_xcom(error: KandinskyError) -> dict[str, str]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
 from airflow_provider_kandinsky.capabilities import AirflowException, task_state_store
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _KEY: Final = "kandinsky_job"
+#: So many ids of earlier submissions are kept; the history is asked about the days around a submission only.
+_MAX_EARLIER_IDS: Final = 50
+
+Record = TypeVar("Record")
 
 
 class LedgerError(AirflowException):
@@ -50,6 +54,10 @@ class Entry:
     :param max_tries: the task instance's; a user's clear raises it, a retry does not.
     :param request_id: the job, once the service had accepted it.
     :param submitted_at: when it had, seconds since the epoch.
+    :param send_by: by when the POST had left, or never will, seconds since the epoch.
+    :param sent_at: when the POST had last left, if its answer was lost.
+    :param earlier_ids: jobs that this task instance has submitted before, and which are not to be taken for this one.
+    :param not_found: whether a wait for the job has ended because the service knew nothing of it any more.
     """
 
     fingerprint: str
@@ -58,6 +66,15 @@ class Entry:
     max_tries: int
     request_id: str | None = None
     submitted_at: float | None = None
+    send_by: float | None = None
+    sent_at: float | None = None
+    earlier_ids: Sequence[str] = ()
+    not_found: bool = False
+
+    @property
+    def known_ids(self) -> list[str]:
+        """All jobs that this task instance knows to be its own, the latest last."""
+        return add_earlier_id(self.earlier_ids, self.request_id)
 
     def changed(self, arguments: Mapping[str, str]) -> list[str]:
         """The names of the arguments that are not what they were."""
@@ -95,17 +112,30 @@ class JobLedger:
             return None
         with reading():
             written = self._store.get(_KEY)
-            return None if written is None else Entry(**written)
+            return None if written is None else from_record(Entry, written)
 
     def write(self, entry: Entry) -> None:
-        """Put down a purchase, in place of an earlier one."""
+        """Put down a submission, in place of an earlier one."""
         if self._store is not None:
-            self._store.set(_KEY, asdict(entry))
+            # Whether there is an id is the first that people look for.
+            self._store.set(_KEY, {"request_id": None, "submitted_at": None} | to_record(entry))
 
-    def forget(self) -> None:
-        """Strike out a purchase that was not made."""
-        if self._store is not None:
+    def write_not_found(self) -> None:
+        """Note that the service knew nothing of the job for a whole wait."""
+        if (entry := self.read()) is not None:
+            self.write(replace(entry, not_found=True))
+
+    def delete(self, before: Entry | None) -> None:
+        """Take out a submission that was not made.
+
+        :param before: what it was written in place of.
+        """
+        if self._store is None:
+            return
+        if before is None:
             self._store.delete(_KEY)
+        else:
+            self.write(before)
 
 
 def store_of(context: Context, *, durable: bool) -> TaskStateStore | None:
@@ -117,6 +147,30 @@ def store_of(context: Context, *, durable: bool) -> TaskStateStore | None:
     if durable and store is None:
         _warn_of_no_store()
     return store
+
+
+def add_earlier_id(earlier_ids: Sequence[str], request_id: str | None) -> list[str]:
+    """The ids of earlier submissions and one more, the latest last, as many as are kept."""
+    ids = dict.fromkeys([*earlier_ids, *([request_id] if request_id else [])])
+    return list(ids)[-_MAX_EARLIER_IDS:]
+
+
+def from_record(record_type: type[Record], record: Mapping[str, Any]) -> Record:
+    """Read what a version of this package has written; fields that this version does not know are left out.
+
+    :raises TypeError: it is no such record.
+    """
+    names = {each.name for each in fields(record_type)}  # type: ignore[arg-type]  # only dataclasses come here
+    return record_type(**{name: value for name, value in record.items() if name in names})
+
+
+def to_record(entry: Any) -> dict[str, Any]:
+    """Plain values, without the fields that have nothing to say."""
+    return {
+        name: value
+        for name, value in asdict(entry).items()
+        if not (value is None or value is False or (isinstance(value, Sequence) and not value))
+    }
 
 
 @contextmanager

@@ -18,7 +18,7 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
         "hidden-fields": ["schema", "login", "extra"],
         "relabeling": {"password": "API key", "host": "Base URL"},
         "placeholders": {
-            "password": "SG_… (or leave empty and set SEGMIND_API_KEY)",
+            "password": "SG_… (or leave it and the base URL empty, and set SEGMIND_API_KEY)",
             "host": "https://api.segmind.com",
             # Hidden it would be, but for their Test button, which takes an empty port for another one than the saved.
             "port": "443 (Airflow 3.3.1 and 3.3.2 cannot test a connection without a port)",
@@ -37,7 +37,8 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
         },
         "history_url": {
             "label": "History URL",
-            "description": "The whole URL of the request history, which tells whether a lost submission was accepted.",
+            "description": "The whole URL of the request history, which tells whether a lost submission was accepted. "
+            "Empty: Segmind's own where the base URL is, else none. off: none.",
             "schema": {"type": ["string", "null"]},
         },
         "allow_insecure": {
@@ -47,7 +48,8 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
         },
         "image_hosts": {
             "label": "Image hosts",
-            "description": "Hosts that pictures may be fetched from, comma-separated, besides images.segmind.com.",
+            "description": "Hosts that pictures may be fetched from, comma-separated, besides images.segmind.com; "
+            "with a port where it is not 443.",
             "schema": {"type": ["string", "null"]},
         },
     },
@@ -56,7 +58,8 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
 PROVIDER_INFO: Final[dict[str, Any]] = {
     "package-name": "airflow-provider-kandinsky",
     "name": _NAME,
-    "description": "Kandinsky image generation on Segmind: every picture paid once, none lost, no worker held.",
+    "description": "Kandinsky image generation on Segmind: every picture paid once (on Airflow 3.3 or later, with the "
+    "service's request history for lost answers), no worker held.",
     "integrations": [
         {
             "integration-name": _NAME,
@@ -83,7 +86,7 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "connection-types": [CONNECTION_TYPE],
     "config": {
         "kandinsky": {
-            "description": "What the Kandinsky provider tells of its tasks.",
+            "description": "What the Kandinsky provider shows and tells of its tasks.",
             "options": {
                 "lineage_includes_prompt": {
                     "description": "Whether OpenLineage events hold the prompts. They leave Airflow with them.",
@@ -91,7 +94,17 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
                     "type": "boolean",
                     "example": None,
                     "default": "False",
-                }
+                },
+                "gallery_serves_files": {
+                    "description": (
+                        "Whether the gallery sends stored images and reads manifests, with the API server's rights: "
+                        "those below the output_path of the task instance, and no others."
+                    ),
+                    "version_added": "0.1.0",
+                    "type": "boolean",
+                    "example": None,
+                    "default": "True",
+                },
             },
         }
     },

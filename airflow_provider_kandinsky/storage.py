@@ -157,6 +157,27 @@ def store(
         return runner.run(_store(results, output_path, hosts))
 
 
+def find_missing(uris: Collection[str]) -> set[str]:
+    """Which of some stored images are not there any more.
+
+    :raises ImageNotStoredError: the storage cannot be asked.
+    """
+    with TaskRunner() as runner:
+        return runner.run(_find_missing(uris))
+
+
+async def _find_missing(uris: Collection[str]) -> set[str]:
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def is_missing(uri: str) -> bool:
+        path = ObjectStoragePath(uri)
+        async with places:
+            return not await _in_storage(path, None, path.exists)
+
+    missing = await asyncio.gather(*map(is_missing, uris))
+    return {uri for uri, is_gone in zip(uris, missing, strict=True) if is_gone}
+
+
 async def _store(
     results: Sequence[GenerationResult], output_path: OutputPath, hosts: Collection[str]
 ) -> list[list[str] | KandinskyError]:

@@ -1,8 +1,8 @@
-"""Buy a generation once, whatever became of earlier tries to.
+"""Submit a generation once, whatever became of earlier tries to.
 
-The table of what a new try does is in ``docs/money.md``. All of it comes down to this: an id in the ledger is
-taken up again, an intent without one is looked up in the service's request history, and only what is known not to
-have been bought is bought.
+The table of what a new try does is in ``docs/money.md``, its rules in :mod:`~.durable.policy`. All of it comes down to
+this: an id in the ledger is re-attached, an intent without one is looked up in the service's request history, and only
+what is known not to have been accepted is submitted.
 """
 
 from __future__ import annotations
@@ -11,24 +11,29 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit, Step, after_lost_answer, after_not_found
+from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
+from airflow_provider_kandinsky.durable.verdicts import expired_error, unknown_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import Entry, JobLedger, argument_hashes
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.past_purchases import Intent, OnUnknownSubmit, PastPurchases
 from airflow_provider_kandinsky.segmind.errors import (
+    JobError,
     JobExpiredError,
     JobFailedError,
     KandinskyError,
-    RateLimitedError,
-    ServiceUnavailableError,
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.history import PastRequest
-from airflow_provider_kandinsky.segmind.polling import UNKNOWN_ID_TOLERANCE
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
+from airflow_provider_kandinsky.segmind.shell import SUBMIT_PATIENCE
 
 log = logging.getLogger(__name__)
+
+#: By how many seconds after its intent a POST has left, or is not sent: what the client may wait, and a little.
+LONGEST_SUBMISSION: Final = SUBMIT_PATIENCE + 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,9 @@ class Submission:
     :param ledger: the task instance's.
     :param metrics: where purchases are counted.
     :param max_tries: the task instance's, which tells a user's clear from a retry.
+    :param has_own_seed: whether the seed is made from the task instance's name, so that no other task sends the same.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
-    :param on_unknown_submit: see :class:`~.past_purchases.PastPurchases` for it and the next two.
+    :param on_unknown_submit: see :class:`~.durable.reconciliation.HistoryReconciler` for it and the next two.
     :param clock: wall clock, seconds since the epoch.
     :param sleep: how to wait.
     """
@@ -68,6 +74,7 @@ class Submission:
         *,
         metrics: JobMetrics,
         max_tries: int,
+        has_own_seed: bool = False,
         id_only: bool = False,
         on_unknown_submit: OnUnknownSubmit = "fail",
         clock: Callable[[], float] = time.time,
@@ -79,27 +86,49 @@ class Submission:
         self._model = model
         self._metrics = metrics
         self._max_tries = max_tries
+        self._has_own_seed = has_own_seed
         self._id_only = id_only
         self._clock = clock
-        self._past_purchases = PastPurchases(hook, model, on_unknown_submit, clock=clock, sleep=sleep)
+        self._history = HistoryReconciler(hook, model, on_unknown_submit, clock=clock, sleep=sleep)
 
-    def settle(self) -> Purchase:
-        """Buy, unless it is bought already.
+    def submit_or_reattach(self) -> Purchase:
+        """Submit, unless an earlier try has.
 
-        :raises SubmissionUnknownError: it is not known whether it was bought.
+        :raises SubmissionUnknownError: it is not known whether an earlier try was accepted.
         :raises LedgerError: the ledger cannot be read; nothing was submitted.
         :raises KandinskyError: refused; nothing was accepted.
         """
         entry = self._ledger.read()
         if entry is None or not self._is_the_same(entry):
-            return self._buy()
+            return self._submit(entry)
         if entry.request_id is None:
-            return self._settle_intent(entry)
-        return self._take_up(entry, entry.request_id)
+            return self._resolve_intent(entry)
+        return self._reattach(entry, entry.request_id)
+
+    def after_wait(self, purchase: Purchase, error: JobExpiredError) -> Purchase:
+        """Ask the history about a job that the service knew nothing of for a whole wait.
+
+        Submits nothing: that is for the next try.
+
+        :return: the job with its result, or without, if it is to be waited for again.
+        :raises JobExpiredError: it is not to be found, or the history cannot tell; ``error``, that is.
+        :raises KandinskyError: not all images are to be had, or it is not finished within the hour.
+        """
+        self._ledger.write_not_found()
+        finding = self._history.find_job(purchase.request_id, purchase.submitted_at, self._samples)
+        step = self._after_not_found(finding, purchase.submitted_at, has_waited=True)
+        if step is Step.DELIVER and finding.row is not None:
+            log.info("The service does not know request %s; its images are in the history", purchase.request_id)
+            return replace(purchase, result=finding.row.result())
+        if step is Step.REATTACH:
+            return purchase
+        if step in (Step.SUBMIT, Step.FAIL):
+            raise error
+        raise expired_error(step, finding, purchase.request_id, self._samples)
 
     def _is_the_same(self, entry: Entry) -> bool:
         """Whether what the ledger holds is what is wanted now."""
-        wanted = self._entry()
+        wanted = self._entry(entry)
         before = f"request {entry.request_id}" if entry.request_id else "a request whose id was never learnt"
         if entry.fingerprint != wanted.fingerprint:
             changed = ", ".join(entry.changed(wanted.arguments)) or "base URL"
@@ -110,34 +139,38 @@ class Submission:
             return False
         return True
 
-    def _buy(self) -> Purchase:
-        entry = self._entry()
+    def _submit(self, before: Entry | None) -> Purchase:
+        """Submit, in place of what the ledger holds."""
+        entry = self._entry(before)
+        sent_at: list[float] = []
         self._ledger.write(entry)
         try:
-            job = self._hook.submit(self._request, self._model)
+            job = self._hook.submit(self._request, self._model, send_by=entry.send_by, on_send=sent_at.append)
         except SubmissionUnknownError as error:
-            return self._recover(entry, error)
+            return self._recover_lost_answer(replace(entry, sent_at=max(sent_at, default=None)), error)
         except KandinskyError:
-            self._ledger.forget()
+            self._ledger.delete(before)
             raise
         # Logged before it is recorded: should the recording fail, the log still has the id.
-        log.info("Submitted to %s, %s: request %s", self._model, _in_words(self._request), job.request_id)
+        log.info("Submitted to %s, %s: request %s", self._model, _describe(self._request), job.request_id)
         return self._adopt(entry, job.request_id, self._clock())
 
-    def _recover(self, entry: Entry, error: SubmissionUnknownError) -> Purchase:
+    def _recover_lost_answer(self, entry: Entry, error: SubmissionUnknownError) -> Purchase:
         """A submission was sent and its answer lost. What has been accepted is found at once, if the history can be
         asked; that it was not is for the next try to say, when the history has had time to learn of it."""
-        try:
-            (past,) = self._past_purchases.look_for([self._intent(entry)]) if self._ledger.is_kept else (None,)
-        except KandinskyError as history_error:
-            log.info("The request history could not be asked for the lost submission: %s", history_error)
-            past = None
-        if past is None or past.status is JobStatus.FAILED:
+        finding = None
+        if self._ledger.is_kept:
+            self._ledger.write(entry)
+            (finding,) = self._history.find([self._intent(entry)], entry.earlier_ids)
+            if finding.error is not None:
+                log.info("The request history could not be asked for the lost submission: %s", finding.error)
+        if finding is None or finding.row is None or finding.row.status is JobStatus.FAILED:
             # Without a ledger the next try would just pay again.
             error.retryable = self._ledger.is_kept
             raise error
-        log.info("The answer to the submission was lost, but the request history has it: request %s", past.request_id)
-        return self._adopt_past(entry, past)
+        request_id = finding.row.request_id
+        log.info("The answer to the submission was lost, but the request history has it: request %s", request_id)
+        return self._adopt_past(entry, finding.row)
 
     def _adopt(self, entry: Entry, request_id: str, submitted_at: float) -> Purchase:
         self._ledger.write(replace(entry, request_id=request_id, submitted_at=submitted_at))
@@ -145,12 +178,12 @@ class Submission:
         return Purchase(request_id, submitted_at)
 
     def _adopt_past(self, entry: Entry, past: PastRequest) -> Purchase:
-        purchase = self._adopt(entry, past.request_id, past.created_at or entry.intended_at)
+        # By this machine's clock: the history's may be another, and in another zone.
+        purchase = self._adopt(entry, past.request_id, entry.sent_at or entry.intended_at)
         self._metrics.reattached("history")
         return purchase
 
-    def _take_up(self, entry: Entry, request_id: str) -> Purchase:
-        submitted_at = entry.submitted_at or entry.intended_at
+    def _reattach(self, entry: Entry, request_id: str) -> Purchase:
         result = None
         try:
             status: JobStatus | str = self._hook.get_status(request_id)
@@ -160,59 +193,99 @@ class Submission:
             if not error.retryable:
                 raise
             log.info("Request %s of an earlier try failed and was not billed; submitting anew", request_id)
-            return self._buy()
+            return self._submit(entry)
         except JobExpiredError:
-            if self._clock() - submitted_at > UNKNOWN_ID_TOLERANCE:
-                return self._find_expired(entry, request_id)
-            status = "not known yet"
-        except (RateLimitedError, ServiceUnavailableError) as error:
+            return self._reattach_unknown(entry, request_id)
+        except JobError:
+            raise
+        except KandinskyError as error:
             # Whoever waits for it will see; that it was accepted is known.
             status = f"not known at the moment ({error.message})"
-        log.info("Request %s was submitted by an earlier try; taking it up, its status is %s", request_id, status)
+        log.info("Request %s was submitted by an earlier try; re-attaching, its status is %s", request_id, status)
         self._metrics.reattached("ledger")
-        return Purchase(request_id, submitted_at, result, self._is_asked_again(entry, result))
+        return self._purchase(entry, request_id, result)
 
-    def _find_expired(self, entry: Entry, request_id: str) -> Purchase:
-        """The service has forgotten the job; its history may still know where the pictures are."""
-        submitted_at = entry.submitted_at or entry.intended_at
-        if self._id_only:
-            log.warning("Request %s has expired, so its id is of no use: submitting anew", request_id)
-            return self._buy()
-        result = self._past_purchases.find_expired(request_id, submitted_at, self._request.samples or 1)
-        if result is None:
-            return self._buy()
-        self._metrics.reattached("history")
-        return Purchase(request_id, submitted_at, result, self._is_asked_again(entry, result))
+    def _reattach_unknown(self, entry: Entry, request_id: str) -> Purchase:
+        """The service answers 404; its history may know more."""
+        submitted_at = _submitted_at(entry)
+        finding = self._history.find_job(request_id, submitted_at, self._samples)
+        step = self._after_not_found(finding, submitted_at, has_waited=entry.not_found)
+        if step is Step.SUBMIT:
+            log.warning(
+                "The service does not know request %s of an earlier try, and the request history says: %s. "
+                "It is submitted again",
+                request_id,
+                finding.history,
+            )
+            return self._submit(entry)
+        if step is Step.DELIVER and finding.row is not None:
+            log.info("The service does not know request %s any more; its images are in the history", request_id)
+            self._metrics.reattached("history")
+            return self._purchase(entry, request_id, finding.row.result())
+        if step is not Step.REATTACH:
+            raise expired_error(step, finding, request_id, self._samples)
+        log.info(
+            "The service does not know request %s at the moment, and the request history says: %s. Re-attaching",
+            request_id,
+            finding.history,
+        )
+        self._metrics.reattached("ledger")
+        return self._purchase(entry, request_id, None)
 
-    def _is_asked_again(self, entry: Entry, result: GenerationResult | None) -> bool:
-        return result is not None and entry.max_tries != self._max_tries
+    def _after_not_found(self, finding: Finding, submitted_at: float, *, has_waited: bool) -> Step:
+        return after_not_found(
+            finding.history,
+            self._clock() - submitted_at,
+            self._history.on_unknown_submit,
+            has_waited=has_waited,
+            id_only=self._id_only,
+        )
 
-    def _settle_intent(self, entry: Entry) -> Purchase:
+    def _purchase(self, entry: Entry, request_id: str, result: GenerationResult | None) -> Purchase:
+        is_asked_again = result is not None and entry.max_tries != self._max_tries
+        return Purchase(request_id, _submitted_at(entry), result, is_asked_again)
+
+    def _resolve_intent(self, entry: Entry) -> Purchase:
         """An earlier try died, or lost its answer, between its intent and its record."""
-        (past,) = self._past_purchases.settle([self._intent(entry)])
-        if past is None:
-            log.info("An earlier try was interrupted, and no request of it is known to be accepted; submitting")
-            return self._buy()
-        if past.status is JobStatus.FAILED:
-            log.info("Request %s of an earlier try failed and was not billed; submitting anew", past.request_id)
-            return self._buy()
-        log.info("The request history knows what became of an earlier try: request %s", past.request_id)
-        return self._adopt_past(entry, past)
+        (finding,) = self._history.resolve([self._intent(entry)], entry.earlier_ids)
+        step = after_lost_answer(finding.history, self._history.on_unknown_submit)
+        if step is Step.FAIL:
+            raise unknown_error(finding)
+        if step is Step.REATTACH and finding.row is not None:
+            log.info("The request history knows what became of an earlier try: request %s", finding.row.request_id)
+            return self._adopt_past(entry, finding.row)
+        log.warning(
+            "An earlier try was interrupted; what the request history says of its submission: %s. Submitting",
+            finding.history,
+        )
+        failed_id = finding.row.request_id if finding.row is not None else None
+        return self._submit(replace(entry, request_id=failed_id))
+
+    @property
+    def _samples(self) -> int:
+        return self._request.samples or 1
 
     def _intent(self, entry: Entry) -> Intent:
-        return Intent(self._request.payload(), entry.intended_at)
+        send_by = entry.intended_at + LONGEST_SUBMISSION if entry.send_by is None else entry.send_by
+        return Intent(self._request.payload(), entry.intended_at, send_by, entry.sent_at, self._has_own_seed)
 
-    def _entry(self) -> Entry:
-        payload = self._request.payload()
+    def _entry(self, before: Entry | None) -> Entry:
+        payload, now = self._request.payload(), self._clock()
         return Entry(
             fingerprint=fingerprint(self._hook.get_conn().base_url, self._model, payload),
             arguments=argument_hashes(self._model, payload),
-            intended_at=self._clock(),
+            intended_at=now,
             max_tries=self._max_tries,
+            send_by=now + LONGEST_SUBMISSION,
+            earlier_ids=before.known_ids if before else (),
         )
 
 
-def _in_words(request: TextToImageRequest) -> str:
+def _submitted_at(entry: Entry) -> float:
+    return entry.intended_at if entry.submitted_at is None else entry.submitted_at
+
+
+def _describe(request: TextToImageRequest) -> str:
     """One phrase for the log; the prompt is among the rendered fields."""
     seed = "a random seed" if request.seed == -1 else f"seed {request.seed}"
     return f"{request.samples or 1} picture(s) with {seed}"

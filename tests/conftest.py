@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
@@ -18,11 +18,15 @@ os.environ["AIRFLOW_HOME"] = _airflow_home.name
 # The examples bring a listener with them, for which tasks would have to end in a worker.
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
-# The same examples in every run, however busy the machine, and no files left behind.
-settings.register_profile(
-    "steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("steady")
+# The environment of "make distributed" has none: it holds what many machines have, and pytest.
+if find_spec("hypothesis"):
+    from hypothesis import HealthCheck, settings
+
+    # The same examples in every run, however busy the machine, and no files left behind.
+    settings.register_profile(
+        "steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

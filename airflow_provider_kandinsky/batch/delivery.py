@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.delivery import tell_outlets
 from airflow_provider_kandinsky.failures import error_for_xcom
 from airflow_provider_kandinsky.lineage import Lineage
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.errors import Billing, KandinskyError
 from airflow_provider_kandinsky.storage import OutputPath, write
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class BatchDelivery:
         self._failures = {position: failure for position, failure in enumerate(failures) if failure is not None}
         #: One for each item that was asked for, in that order.
         self.rows = by_position(purchases.items, self._row)
+        self._orphans = [self._row(item) for item, _ in purchases.orphans()]
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -70,6 +72,14 @@ class BatchDelivery:
         """
         ti, counts = context["ti"], self.counts
         log.info("%(succeeded)d of %(items)d items are done, %(failed)d have failed; cost: $%(cost)g", counts)
+        if self._failures:
+            types = Counter(type(failure).__name__ for failure in self._failures.values())
+            counted = ", ".join(f"{number} {name}" for name, number in types.most_common())
+            log.warning("%d of %d items have failed: %s", counts["failed"], counts["items"], counted)
+        if self._orphans:
+            named = ", ".join(f"{row['request_id']}: {row['urls'] or row['error']}" for row in self._orphans)
+            log.warning("Submitted for requests that have changed since, and in XCom orphans: %s", named)
+            ti.xcom_push(key="orphans", value=self._orphans)
         if self._left_out is not None:
             self._purchases.count_left_out(self._left_out)
         ti.xcom_push(key="counts", value=counts)
@@ -113,7 +123,7 @@ class BatchDelivery:
         error = BatchItemsFailedError(
             f"{counts['failed']} of {counts['items']} items have failed, {counts['succeeded']} are done at a cost of "
             f"${counts['cost']:g}. {named}{more}",
-            billing=max(self._failures.values(), key=_certainty).billing,
+            billing=Billing.YES if counts["cost"] else max(self._failures.values(), key=_certainty).billing,
         )
         curable = sum(each.retryable for each in self._failures.values())
         error.retryable = curable > 0

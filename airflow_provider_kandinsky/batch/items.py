@@ -24,11 +24,13 @@ class Item:
     :param key: names the purchase: its fingerprint, numbered where several of the same are wanted.
     :param request: what to buy.
     :param positions: where in the list its result belongs; several where rows are the same picture.
+    :param has_own_seed: whether its seed is made from the task's name, so that no other task sends its payload.
     """
 
     key: str
     request: TextToImageRequest
     positions: tuple[int, ...]
+    has_own_seed: bool = False
 
     @property
     def seed(self) -> int | None:
@@ -56,12 +58,14 @@ def read_items(
     :raises BadRequestError: it is no list, or rows are refused; with their places, their arguments, the values and
         what is allowed.
     """
+    own_seeds: set[str] = set()
     positions: dict[str, list[int]] = {}
     requests: dict[str, TextToImageRequest] = {}
     equal_rows: Counter[str] = Counter()
     random_rows: Counter[str] = Counter()
     for position, request in enumerate(_checked(rows, defaults)):
-        if request.seed is None:
+        has_own_seed = request.seed is None
+        if has_own_seed:
             payload = json.dumps(request.payload(), sort_keys=True)
             request = request.model_copy(update={"seed": seed(payload, equal_rows[payload])})
             equal_rows[payload] += 1
@@ -69,9 +73,11 @@ def read_items(
         if request.seed == -1:
             random_rows[key] += 1
             key = f"{key}#{random_rows[key]}"
+        if has_own_seed:
+            own_seeds.add(key)
         requests[key] = request
         positions.setdefault(key, []).append(position)
-    return [Item(key, requests[key], tuple(places)) for key, places in positions.items()]
+    return [Item(key, requests[key], tuple(places), key in own_seeds) for key, places in positions.items()]
 
 
 def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:

@@ -6,12 +6,22 @@ so that no write grows with the batch, and what changes together is written toge
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import count
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from airflow_provider_kandinsky.ledger import TaskStateStore, reading, store_of
+from airflow_provider_kandinsky.batch.closed import Closed
+from airflow_provider_kandinsky.batch.pin import Pin
+from airflow_provider_kandinsky.ledger import (
+    TaskStateStore,
+    add_earlier_id,
+    from_record,
+    reading,
+    store_of,
+    to_record,
+)
 from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
@@ -20,8 +30,14 @@ if TYPE_CHECKING:
 
 #: The progress, for people: the task state store has a tab in Airflow's UI.
 _PROGRESS_KEY: Final = "kandinsky_batch"
+#: Which requests the try has begun with.
+_PIN_KEY: Final = "kandinsky_batch_requests"
+#: Which of its chunks are done.
+_CLOSED_KEY: Final = "kandinsky_batch_closed"
 #: Entries in one value of the store: some 25 kB once their results are known.
 _CHUNK: Final = 40
+#: What a value may have in bytes; Airflow warns of more than 65 535.
+_MAX_CHUNK_BYTES: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,9 @@ class BatchEntry:
     :param uris: where its pictures were stored.
     :param output_path: the template that they were stored by.
     :param error: why there is nothing more of it; see :meth:`~.segmind.errors.KandinskyError.to_dict`.
+    :param send_by: by when its POST had left, or never will, seconds since the epoch.
+    :param sent_at: when its POST had last left, if its answer was lost.
+    :param earlier_ids: jobs that were submitted for it before, and which are not to be taken for this one.
     """
 
     key: str
@@ -50,6 +69,14 @@ class BatchEntry:
     uris: list[str] | None = None
     output_path: str | None = None
     error: Mapping[str, Any] | None = None
+    send_by: float | None = None
+    sent_at: float | None = None
+    earlier_ids: Sequence[str] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be submitted: only its earlier ids are worth keeping."""
+        return self.intended_at == 0.0 and self.error is None and self.request_id is None
 
     @property
     def is_unsettled(self) -> bool:
@@ -94,21 +121,59 @@ class BatchLedger:
         self._unwritten: set[int] = set()
         self.try_number = try_number
         self.max_tries = max_tries
+        #: What is not read until :meth:`read_all`.
+        self.closed = Closed(try_number)
         for record in carried:
-            self.put(BatchEntry(**record))
+            self.put(from_record(BatchEntry, record))
 
     @classmethod
-    def read(cls, context: Context, *, durable: bool, carried: Iterable[Mapping[str, Any]] = ()) -> Self:
+    def read(
+        cls,
+        context: Context,
+        *,
+        durable: bool,
+        carried: Iterable[Mapping[str, Any]] = (),
+        is_resumed: bool = False,
+    ) -> Self:
         """Open the books of the running task instance.
 
+        :param is_resumed: whether an earlier process of this try has read them, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
         ti, store = context["ti"], store_of(context, durable=durable)
         ledger = cls(store, ti.try_number, ti.max_tries, carried)
         if store is not None:
             with reading():
-                ledger._read_from(store)
+                closed = store.get(_CLOSED_KEY) if is_resumed else None
+                if closed is not None and closed["try_number"] == ti.try_number:
+                    ledger.closed = Closed.from_dict(closed)
+                ledger._read_from(store, ledger.closed.chunks)
         return ledger
+
+    def read_all(self) -> None:
+        """Read what is closed.
+
+        :raises LedgerError: the store cannot be read.
+        """
+        if self._store is not None and self.closed.chunks:
+            with reading():
+                self._read_from(self._store, 0, self.closed.chunks)
+        self.closed = Closed(self.try_number)
+
+    def close(self, closed: Closed) -> None:
+        """Leave chunks that are done, from now on. They were written, and are not written again."""
+        for number in range(self.closed.chunks, closed.chunks):
+            for key in self._chunks[number]:
+                del self._chunk_of[key]
+            self._chunks[number] = {}
+        self.closed = closed
+        if self._store is not None:
+            self._store.set(_CLOSED_KEY, closed.to_dict())
+
+    @property
+    def chunks(self) -> Sequence[Mapping[str, BatchEntry]]:
+        """All chunks; those that are closed are empty here."""
+        return self._chunks
 
     @property
     def is_kept(self) -> bool:
@@ -125,12 +190,12 @@ class BatchLedger:
 
         :param is_random: whether its seed is ``-1``, so that a clear asks for another picture.
         """
-        if (number := self._chunk_of.get(key)) is None:
+        entry = self._raw(key)
+        if entry is None or entry.is_open:
             return None
-        entry = self._chunks[number][key]
         if entry.try_number == self.try_number:
             return entry
-        is_cleared = entry.max_tries != self.max_tries
+        is_cleared = self.is_cleared(entry)
         if is_cleared and is_random:
             return None
         failure = entry.failure
@@ -138,29 +203,72 @@ class BatchLedger:
             return entry
         if entry.intended_at == 0.0 or (isinstance(failure, JobFailedError) and failure.retryable):
             return None  # never accepted, or not billed
-        return BatchEntry(**asdict(entry) | {"error": None})
+        return replace(entry, error=None)
+
+    def is_cleared(self, entry: BatchEntry) -> bool:
+        """Whether a user has cleared the task since."""
+        return entry.max_tries != self.max_tries
+
+    def known_ids(self, key: str) -> Sequence[str]:
+        """All jobs that were ever submitted for a purchase."""
+        entry = self._raw(key)
+        return add_earlier_id(entry.earlier_ids, entry.request_id) if entry else ()
 
     def put(self, entry: BatchEntry) -> None:
         """Note a purchase, in place of what was known of it; :meth:`write` keeps it."""
-        number = self._chunk_of.get(entry.key, max(0, len(self._chunks) - 1))
-        if entry.key not in self._chunk_of and self._chunks and len(self._chunks[number]) >= _CHUNK:
+        number = self._chunk_of.get(entry.key, max(self.closed.chunks, len(self._chunks) - 1))
+        if entry.key not in self._chunk_of and number < len(self._chunks) and len(self._chunks[number]) >= _CHUNK:
             number += 1
         self._place(entry, number)
         self._unwritten.add(number)
 
-    def strike_out(self, key: str) -> None:
-        """Forget a purchase that was not made."""
-        number = self._chunk_of.pop(key)
-        del self._chunks[number][key]
-        self._unwritten.add(number)
+    def reset(self, key: str) -> None:
+        """Have a purchase made, or made again. The ids of its jobs stay known."""
+        if ids := self.known_ids(key):
+            self.put(BatchEntry(key, self.try_number, self.max_tries, earlier_ids=ids))
+        elif (number := self._chunk_of.pop(key, None)) is not None:
+            del self._chunks[number][key]
+            self._unwritten.add(number)
 
     def write(self) -> None:
         """Keep what was noted."""
         if self._store is None:
             return
         for number in sorted(self._unwritten):
-            self._store.set(_chunk_key(number), [_record(entry) for entry in self._chunks[number].values()])
+            self._write_chunk(self._store, number)
             self._unwritten.discard(number)
+
+    def _write_chunk(self, store: TaskStateStore, number: int) -> None:
+        """Keep a chunk; what is too large for one goes into two."""
+        chunk = self._chunks[number]
+        records = [to_record(entry) for entry in chunk.values()]
+        if len(chunk) > 1 and len(json.dumps(records)) > _MAX_CHUNK_BYTES:
+            moved = list(islice(chunk.values(), len(chunk) // 2, None))
+            last = len(self._chunks)
+            for entry in moved:
+                self._place(entry, last)
+            # First, so that a crash leaves them in both and not in neither.
+            self._write_chunk(store, last)
+            self._write_chunk(store, number)
+            return
+        store.set(_chunk_key(number), records)
+
+    def read_pin(self) -> Pin | None:
+        """Which requests this try has begun with, as far as that is kept.
+
+        :raises LedgerError: the store cannot be read.
+        """
+        if self._store is None:
+            return None
+        with reading():
+            pinned = self._store.get(_PIN_KEY)
+            pin = None if pinned is None else Pin.from_dict(pinned)
+        return pin if pin and pin.try_number == self.try_number else None
+
+    def write_pin(self, pin: Pin) -> None:
+        """Keep which requests this try begins with."""
+        if self._store is not None:
+            self._store.set(_PIN_KEY, pin.to_dict())
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Tell people how far it has come; nothing else reads it."""
@@ -169,26 +277,28 @@ class BatchLedger:
 
     def carry(self) -> list[dict[str, Any]] | None:
         """What the next process of this try has to be given; ``None`` if it can read it."""
-        return None if self.is_kept else [_record(entry) for entry in self]
+        return None if self.is_kept else [to_record(entry) for entry in self]
 
-    def _read_from(self, store: TaskStateStore) -> None:
-        for number in count():
+    def _read_from(self, store: TaskStateStore, first: int, end: int | None = None) -> None:
+        for number in count(first) if end is None else range(first, end):
             chunk = store.get(_chunk_key(number))
             if chunk is None:
                 return
             for record in chunk:
-                self._place(BatchEntry(**record), number)
+                self._place(from_record(BatchEntry, record), number)
+
+    def _raw(self, key: str) -> BatchEntry | None:
+        number = self._chunk_of.get(key)
+        return None if number is None else self._chunks[number].get(key)
 
     def _place(self, entry: BatchEntry, number: int) -> None:
         while len(self._chunks) <= number:
             self._chunks.append({})
+        if (before := self._chunk_of.get(entry.key, number)) != number:
+            del self._chunks[before][entry.key]
         self._chunks[number][entry.key] = entry
         self._chunk_of[entry.key] = number
 
 
 def _chunk_key(number: int) -> str:
     return f"{_PROGRESS_KEY}_{number + 1:04}"
-
-
-def _record(entry: BatchEntry) -> dict[str, Any]:
-    return {name: value for name, value in asdict(entry).items() if value is not None}

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.delivery import bytes_without_a_place
+from airflow_provider_kandinsky.durable.policy import Step, after_not_found
+from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
+from airflow_provider_kandinsky.durable.verdicts import expired_error
 from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.past_purchases import PastPurchases
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.storage import OutputPath, store
+from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, GenerationResult
+from airflow_provider_kandinsky.storage import OutputPath, find_missing, store
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +33,9 @@ class Outcomes:
     :param purchases: what is wanted, and how far it has come.
     :param hook: the service.
     :param runner: the event loop that the hook's async client lives in.
-    :param past_purchases: the request history.
+    :param history: the request history.
     :param model: the slug.
+    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
@@ -39,14 +43,17 @@ class Outcomes:
         purchases: Purchases,
         hook: KandinskyHook,
         runner: TaskRunner,
-        past_purchases: PastPurchases,
+        history: HistoryReconciler,
         model: str,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._purchases = purchases
         self._hook = hook
         self._runner = runner
-        self._past_purchases = past_purchases
+        self._history = history
         self._model = model
+        self._clock = clock
         self._as_bytes: list[Item] = []
 
     def take(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -59,12 +66,40 @@ class Outcomes:
             if outcome is None:
                 continue
             if "error" in outcome:
-                self._take_error(item, entry, error_from_dict(dict(outcome["error"])))
+                self._record_error(item, entry, error_from_dict(dict(outcome["error"])))
             elif "result" in outcome:
                 self._purchases.note_result(item, GenerationResult.from_dict(outcome["result"]))
             else:
                 self._as_bytes.append(item)
         self._purchases.write()
+
+    def drop_what_is_gone(self, output_path: OutputPath | None) -> None:
+        """Have submitted again what an earlier try has delivered and is not to be had any more: images that are older
+        than the service keeps them, and after a clear stored files that were deleted since.
+
+        :raises ImageNotStoredError: the user's storage cannot be asked.
+        """
+        stored, gone = [], []
+        for item, entry in self._purchases.entries():
+            if entry.result is None or not self._purchases.is_of_earlier_try(entry):
+                continue
+            if output_path is None or entry.uris is None or entry.output_path != output_path.template:
+                gone += [item] if self._is_old(entry) else []
+            elif self._purchases.is_cleared(entry):
+                stored.append((item, entry))
+        missing = find_missing([uri for _, entry in stored for uri in entry.uris or ()]) if stored else set()
+        for item, entry in stored:
+            if missing.intersection(entry.uris or ()):
+                self._purchases.note_files_gone(item)
+                gone += [item] if self._is_old(entry) else []
+        for item in gone:
+            self._purchases.reset(item)
+        if gone:
+            log.warning("The images of %d items are not kept any more by the service; submitting them again", len(gone))
+        self._purchases.write()
+
+    def _is_old(self, entry: BatchEntry) -> bool:
+        return self._clock() - entry.submitted_at > IMAGE_LIFETIME
 
     def store(self, output_path: OutputPath | None, hosts: Collection[str]) -> None:
         """Store the pictures that are not, yet; what cannot be stored becomes that item's error.
@@ -76,29 +111,30 @@ class Outcomes:
                 if item in self._as_bytes:
                     self._purchases.note_failure(item, bytes_without_a_place(entry.request_id))
         else:
-            self._store_urls(output_path, hosts)
             self._store_bytes(output_path, hosts)
+            self._store_urls(output_path, hosts)
         self._as_bytes.clear()
         self._purchases.write()
 
+    def _not_stored(self, output_path: OutputPath) -> list[tuple[Item, GenerationResult]]:
+        return [
+            (item, result)
+            for item, entry in self._purchases.entries()
+            if (result := entry.generation) and not entry.error and entry.output_path != output_path.template
+        ]
+
     def _store_urls(self, output_path: OutputPath, hosts: Collection[str]) -> None:
-        finished = []
-        for item, entry in self._purchases.entries():
-            result = entry.generation
-            if result is None or entry.error or entry.output_path == output_path.template:
-                continue
-            if result.urls:
-                finished.append((item, result))
-            else:
-                self._as_bytes.append(item)
+        finished = [(item, result) for item, result in self._not_stored(output_path) if result.urls]
         self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
 
     def _store_bytes(self, output_path: OutputPath, hosts: Collection[str]) -> None:
+        self._as_bytes += [item for item, result in self._not_stored(output_path) if not result.urls]
         for start in range(0, len(self._as_bytes), _BYTES_AT_ONCE):
             finished = []
             for item, result in self._fetch(self._as_bytes[start : start + _BYTES_AT_ONCE]):
                 if isinstance(result, KandinskyError):
-                    self._purchases.note_failure(item, result)
+                    if (entry := self._purchases.entry(item)) is not None:
+                        self._record_error(item, entry, result)
                 else:
                     finished.append((item, result.with_seed(item.seed)))
             self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
@@ -131,22 +167,26 @@ class Outcomes:
 
         return list(zip(items, self._runner.run(fetch_all()), strict=True))
 
-    def _take_error(self, item: Item, entry: BatchEntry, error: KandinskyError) -> None:
+    def _record_error(self, item: Item, entry: BatchEntry, error: KandinskyError) -> None:
+        step, is_of_earlier_try = Step.FAIL, self._purchases.is_of_earlier_try(entry)
         if isinstance(error, JobExpiredError):
-            try:
-                result = self._past_purchases.find_expired(
-                    entry.request_id or "", entry.submitted_at, item.request.samples or 1
-                )
-            except KandinskyError as history_error:
-                self._purchases.note_failure(item, history_error)
+            request_id, samples = entry.request_id or "", item.request.samples or 1
+            finding = self._history.find_job(request_id, entry.submitted_at, samples)
+            age = self._clock() - entry.submitted_at
+            step = after_not_found(finding.history, age, self._history.on_unknown_submit, has_waited=True)
+            if step is Step.DELIVER and finding.row is not None:
+                self._purchases.note_result(item, finding.row.result())
                 return
-            if result is not None:
-                self._purchases.note_result(item, result)
-                return
-        is_cured_by_buying = isinstance(error, (JobExpiredError, JobFailedError)) and error.retryable
-        if is_cured_by_buying and self._purchases.is_of_earlier_try(entry):
+            if step is Step.REATTACH and entry.is_in_flight:
+                log.info("The service does not know request %s, and its history says: %s", request_id, finding.history)
+                return  # it is still in flight
+            if step in (Step.WAIT, Step.INCOMPLETE) or (step is Step.FAIL and is_of_earlier_try):
+                error = expired_error(step, finding, request_id, samples)
+        elif isinstance(error, JobFailedError) and error.retryable:
+            step = Step.SUBMIT
+        if step is Step.SUBMIT and is_of_earlier_try:
             # This try is the retry that the error asks for.
             log.info("Request %s of an earlier try came to nothing (%s); submitting anew", entry.request_id, error)
-            self._purchases.strike_out(item)
+            self._purchases.reset(item)
         else:
             self._purchases.note_failure(item, error)

@@ -13,10 +13,11 @@ from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.batch.outcomes import Outcomes
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
+from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit, PastPurchases
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
 from airflow_provider_kandinsky.storage import OutputPath
@@ -39,7 +40,7 @@ class BatchRun:
     :param output_path: where the pictures are stored, if anywhere.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
-    :param on_unknown_submit: see :class:`~.past_purchases.PastPurchases`.
+    :param on_unknown_submit: see :class:`~.durable.reconciliation.HistoryReconciler`.
     :param clock: wall clock, seconds since the epoch.
     """
 
@@ -59,12 +60,12 @@ class BatchRun:
         on_unknown_submit: OnUnknownSubmit = "fail",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        past_purchases = PastPurchases(hook, model, on_unknown_submit, clock=clock)
+        history = HistoryReconciler(hook, model, on_unknown_submit, clock=clock)
         self.purchases = Purchases(items, ledger, metrics)
         self._submission = BatchSubmission(
-            self.purchases, hook, runner, past_purchases, model, max_cost=max_cost, stopped=stopped, clock=clock
+            self.purchases, hook, runner, history, model, max_cost=max_cost, stopped=stopped, clock=clock
         )
-        self._outcomes = Outcomes(self.purchases, hook, runner, past_purchases, model)
+        self._outcomes = Outcomes(self.purchases, hook, runner, history, model, clock=clock)
         self._hook = hook
         self._runner = runner
         self._model = model
@@ -79,7 +80,8 @@ class BatchRun:
 
     def begin(self) -> None:
         """Go on from where an earlier try has ended."""
-        self._submission.settle()
+        self._submission.resolve()
+        self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
 
     def submit_wave(self, size: int) -> list[WatchedJob]:
@@ -100,6 +102,8 @@ class BatchRun:
         """
         self._outcomes.take(outcomes)
         self._store()
+        template = self._output_path and self._output_path.template
+        self.purchases.close_done(lambda entry: template is None or entry.output_path == template)
         self.purchases.tell_progress()
         log.info("%d jobs are over. %s", len(outcomes), self.purchases.in_words())
 
@@ -114,6 +118,13 @@ class BatchRun:
             return await client.follow(**asdict(job), model=self._model, poll_interval=poll_interval)
 
         self.take(self._runner.run(watch(jobs, follow)))
+
+    def wait_for_in_flight(self, poll_interval: float | None) -> None:
+        """Wait in this process for what is in flight, each to its own deadline.
+
+        :param poll_interval: seconds between polls; adaptive if ``None``.
+        """
+        self.wait([self._watched(entry) for _, entry in self.purchases.in_flight()], poll_interval)
 
     def look_once(self) -> None:
         """Give what is in flight a last look, and up if it is not finished."""

@@ -15,9 +15,11 @@ from typing import Final
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_answer
+from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
+from airflow_provider_kandinsky.durable.verdicts import unknown_error
 from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.past_purchases import Intent, PastPurchases
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     KandinskyError,
@@ -25,7 +27,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 #: How long the submission of a wave may last, in seconds: with a small rate limit the service would else forget the
 #: first jobs of a wave before the last one is submitted.
 _LONGEST_SUBMISSION: Final = 300.0
+#: By how many seconds after the intents of a group its last POST has left, or is not sent.
+_LONGEST_GROUP: Final = 60.0
 
 
 class CostLimitError(KandinskyError):
@@ -45,7 +48,7 @@ class BatchSubmission:
     :param purchases: what is wanted, and how far it has come.
     :param hook: the service.
     :param runner: the event loop that the hook's async client lives in. The ledger is never written from inside it.
-    :param past_purchases: the request history.
+    :param history: the request history.
     :param model: the slug.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
@@ -57,7 +60,7 @@ class BatchSubmission:
         purchases: Purchases,
         hook: KandinskyHook,
         runner: TaskRunner,
-        past_purchases: PastPurchases,
+        history: HistoryReconciler,
         model: str,
         *,
         max_cost: float | None = None,
@@ -69,26 +72,29 @@ class BatchSubmission:
         self._purchases = purchases
         self._hook = hook
         self._runner = runner
-        self._past_purchases = past_purchases
+        self._history = history
         self._model = model
         self._max_cost = max_cost
         self._clock = clock
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Find out what became of the purchases that an earlier try has begun, and died or lost the answer."""
         lost = [(item, entry) for item, entry in self._purchases.entries() if entry.is_unsettled]
         if not lost:
             return
         intents = [_intent(item, entry) for item, entry in lost]
-        try:
-            found = self._past_purchases.settle(intents, self._purchases.known_ids())
-        except SubmissionUnknownError as error:
-            for item, _ in lost:
-                self._purchases.note_failure(item, error)
-        else:
-            for (item, _), past in zip(lost, found, strict=True):
-                if not self._purchases.note_past(item, past):
-                    self._purchases.strike_out(item)
+        findings = self._history.resolve(intents, self._purchases.known_ids())
+        for (item, _), finding in zip(lost, findings, strict=True):
+            step = after_lost_answer(finding.history, self._history.on_unknown_submit)
+            if step is Step.FAIL:
+                self._purchases.note_failure(item, unknown_error(finding))
+            elif not self._purchases.note_past(item, finding.row):
+                log.warning(
+                    "An earlier try was interrupted; what the request history says of item %s: %s. Submitting",
+                    item.positions,
+                    finding.history,
+                )
+                self._purchases.reset(item)
         self._purchases.write()
 
     def submit_wave(self, size: int) -> list[tuple[Item, BatchEntry]]:
@@ -104,7 +110,7 @@ class BatchSubmission:
             self.stopped = CostLimitError(
                 f"It was left out, because the costs so far, ${cost:g}, have reached max_cost={self._max_cost!r}"
             )
-        wanted = iter([item for item in self._purchases.items if self._purchases.entry(item) is None])
+        wanted = iter(list(self._purchases.wanted))
         flying = len(self._purchases.in_flight())
         until = self._clock() + _LONGEST_SUBMISSION
         refusal: KandinskyError | None = None
@@ -131,15 +137,15 @@ class BatchSubmission:
         """
         now = self._clock()
         for item in group:
-            self._purchases.note_intent(item, now)
+            self._purchases.note_intent(item, now, now + _LONGEST_GROUP)
         self._purchases.write()
         lost: list[tuple[Item, SubmissionUnknownError]] = []
         refusal = None
-        for item, error in zip(group, self._runner.run(self._submit_all(group)), strict=True):
+        for item, error in zip(group, self._runner.run(self._submit_all(group, now + _LONGEST_GROUP)), strict=True):
             if isinstance(error, SubmissionUnknownError):
                 lost.append((item, error))
             elif error is not None:
-                self._purchases.strike_out(item)
+                self._purchases.reset(item)
                 if isinstance(error, BadRequestError):
                     self._purchases.note_failure(item, error)
                 elif isinstance(error, (RateLimitedError, ServiceUnavailableError)):
@@ -149,12 +155,19 @@ class BatchSubmission:
         self._recover(lost)
         return refusal
 
-    async def _submit_all(self, group: Sequence[Item]) -> list[KandinskyError | None]:
-        return await asyncio.gather(*map(self._submit_one, group))
+    async def _submit_all(self, group: Sequence[Item], send_by: float) -> list[KandinskyError | None]:
+        return await asyncio.gather(*(self._submit_one(item, send_by) for item in group))
 
-    async def _submit_one(self, item: Item) -> KandinskyError | None:
+    async def _submit_one(self, item: Item, send_by: float) -> KandinskyError | None:
+        sent_at: list[float] = []
         try:
-            job = await self._hook.asubmit(item.request, self._model)
+            job = await self._hook.asubmit(item.request, self._model, send_by=send_by, on_send=sent_at.append)
+        except (SubmissionUnknownError, asyncio.CancelledError) as error:
+            if sent_at:
+                self._purchases.note_sent(item, sent_at[-1])
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return error
         except KandinskyError as error:
             return error
         # Noted at once, so that it is known even if the rest of the group is cut short.
@@ -164,20 +177,20 @@ class BatchSubmission:
     def _recover(self, lost: Sequence[tuple[Item, SubmissionUnknownError]]) -> None:
         """Submissions were sent and their answers lost. What has been accepted is found at once, if the history can
         be asked; that it was not is for the next try to say."""
-        found: list[PastRequest | None] = [None] * len(lost)
+        findings = [Finding(History.ABSENT)] * len(lost)
         entries = [self._purchases.entry(item) for item, _ in lost]
         intents = [_intent(item, entry) for (item, _), entry in zip(lost, entries, strict=True) if entry]
         if intents and self._purchases.are_kept:
-            try:
-                found = self._past_purchases.look_for(intents, self._purchases.known_ids())
-            except KandinskyError as error:
-                log.info("The request history could not be asked for lost submissions: %s", error)
-        for (item, unknown), past in zip(lost, found, strict=True):
-            if not self._purchases.note_past(item, past):
+            findings = self._history.find(intents, self._purchases.known_ids())
+            if findings[0].error is not None:
+                log.info("The request history could not be asked for lost submissions: %s", findings[0].error)
+        for (item, unknown), finding in zip(lost, findings, strict=True):
+            if not self._purchases.note_past(item, finding.row):
                 # Without a ledger the next try would just pay again.
                 unknown.retryable = self._purchases.are_kept
                 self._purchases.note_failure(item, unknown)
 
 
 def _intent(item: Item, entry: BatchEntry) -> Intent:
-    return Intent(item.request.payload(), entry.intended_at)
+    send_by = entry.intended_at + _LONGEST_SUBMISSION if entry.send_by is None else entry.send_by
+    return Intent(item.request.payload(), entry.intended_at, send_by, entry.sent_at, item.has_own_seed)

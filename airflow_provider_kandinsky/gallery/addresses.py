@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.gallery.cards import Card
+from airflow_provider_kandinsky.gallery.items import Item
 from airflow_provider_kandinsky.gallery.records import Scope
 
 #: What Airflow's UI leaves in the place of the map index for a task that is not mapped.
@@ -31,7 +32,7 @@ class Addresses:
         path = self._of_run() if task_id is None else self._of_task(task_id, self.scope.map_index)
         return path if page == 1 else f"{path}?{urlencode({'page': page})}"
 
-    def picture(self, card: Card, index: int) -> str:
+    def picture(self, card: Card | Item, index: int) -> str:
         """One picture, with all that is known of it; from there it goes on to the next one of this scope."""
         return self._of_picture(card, index) + ("?within=run" if self.scope.task_id is None else "")
 
@@ -51,7 +52,7 @@ class Addresses:
         last = NOT_MAPPED if map_index is None else str(map_index)
         return f"{self._of_run()}/tasks/{_segment(task_id)}/{_segment(last)}"
 
-    def _of_picture(self, card: Card, index: int) -> str:
+    def _of_picture(self, card: Card | Item, index: int) -> str:
         return f"{self._of_task(card.record.task_id, card.record.map_index)}/{card.position}/{index}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # it comes from the SDK since
 from airflow.models.connection import Connection
 
-from airflow_provider_kandinsky.hooks.connection import API_KEY_VARIABLE, ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -29,14 +29,22 @@ def find_hosts(conn_id: str | None) -> Collection[str]:
     """
     try:
         connection = Connection.get_connection_from_secrets(conn_id or KandinskyHook.default_conn_name)
+        if connection.conn_type != KandinskyHook.conn_type:
+            return {IMAGE_HOST}
+        # The key is not needed, and may be known to the workers only.
+        settings = ConnectionSettings.read(connection, connection.extra_dejson, api_key="not needed")
     except AirflowNotFoundException:
         return {IMAGE_HOST}
-    if connection.conn_type != KandinskyHook.conn_type:
-        return {IMAGE_HOST}
-    try:
-        # The key is not needed, and may be known to the workers only.
-        settings = ConnectionSettings.read(connection, connection.extra_dejson, {API_KEY_VARIABLE: "not needed"})
     except KandinskyError as error:
         log.warning("Only pictures at %s are shown: %s", IMAGE_HOST, error)
+        return {IMAGE_HOST}
+    except Exception as error:  # noqa: BLE001  a backend may fail in any way
+        # Its text is left out, for it may hold what is secret.
+        log.warning(
+            "Only pictures at %s are shown: connection %r cannot be read (%s)",
+            IMAGE_HOST,
+            conn_id,
+            type(error).__name__,
+        )
         return {IMAGE_HOST}
     return settings.all_image_hosts

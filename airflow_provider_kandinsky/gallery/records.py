@@ -6,9 +6,8 @@ database. What a custom XCom backend keeps elsewhere is for workers to resolve, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -16,8 +15,11 @@ from airflow.models.dagrun import DagRun
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Text, case, cast, func, select
 from sqlalchemy.orm import Session
+
+from airflow_provider_kandinsky.gallery.places import OutputPlace
+from airflow_provider_kandinsky.gallery.shapes import NestedTooDeeplyError, mapping, parse, text
 
 #: A task and its map index, -1 where it is not mapped.
 Instance: TypeAlias = tuple[str, int]
@@ -27,6 +29,8 @@ _TELLING: Final = ("arguments", "request_id", "generation", "counts", "manifest"
 #: The states that a task instance does not leave by itself.
 ENDED: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
 _RESULT: Final = "return_value"
+#: Values whose JSON is longer than this are not read, in characters.
+_LONGEST_VALUE: Final = 4 * 2**20
 
 
 class UnknownRunError(LookupError):
@@ -44,6 +48,8 @@ class TaskRecord:
     :param xcoms: by key, those that are about pictures.
     :param written_at: when the last of them was written.
     :param conn_id: the connection that it uses, where that is known.
+    :param place: where it stores its files; ``None`` where that is not known, or nothing of them may be read.
+    :param unreadable: the keys of XComs that are too long, or nested too deeply, to be read.
     """
 
     task_id: str
@@ -53,6 +59,12 @@ class TaskRecord:
     xcoms: Mapping[str, Any]
     written_at: datetime | None = None
     conn_id: str | None = None
+    place: OutputPlace | None = None
+    unreadable: tuple[str, ...] = ()
+
+    def without_files(self) -> TaskRecord:
+        """The same, but none of its stored files may be read."""
+        return replace(self, place=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +106,26 @@ def read_records(session: Session, scope: Scope) -> tuple[list[TaskRecord], bool
     # A run can have none of its tasks under way and still start the next one.
     is_over = run_state in ENDED or (scope.task_id is not None and all(row.state in ENDED for row in instances))
     xcoms, written_at = _read_xcoms(session, scope)
-    conn_ids = _read_conn_ids(session, scope, {task_id for task_id, _ in xcoms})
+    rendered = _read_rendered_fields(session, scope, {task_id for task_id, _ in xcoms})
     first_starts: dict[str, tuple[bool, float, str]] = {}
     for row in instances:
         start = (row.start_date is None, row.start_date.timestamp() if row.start_date else 0.0, row.task_id)
         first_starts[row.task_id] = min(start, first_starts.get(row.task_id, start))
     records = [
-        TaskRecord(row.task_id, row.map_index, row.rendered_map_index, row.state, xcoms[at], written_at[at], conn)
+        TaskRecord(
+            row.task_id,
+            row.map_index,
+            row.rendered_map_index,
+            row.state,
+            {key: value for key, value in xcoms[at].items() if value is not _UNREADABLE},
+            written_at[at],
+            conn_id=text(fields.get("kandinsky_conn_id")),
+            place=OutputPlace.of(fields.get("output_path")),
+            unreadable=tuple(sorted(key for key, value in xcoms[at].items() if value is _UNREADABLE)),
+        )
         for row in sorted(instances, key=lambda row: (first_starts[row.task_id], row.map_index))
         if (at := (row.task_id, row.map_index)) in xcoms
-        for conn in [conn_ids.get(at)]
+        for fields in [rendered.get(at, {})]
     ]
     return records, not is_over
 
@@ -114,32 +136,51 @@ def _read_xcoms(
     """The values by key, and when the last of them was written."""
     xcoms: dict[Instance, dict[str, Any]] = {}
     written_at: dict[Instance, datetime] = {}
-    everything = scope.select(XComModel, XComModel.key, XComModel.value, XComModel.timestamp)
+    everything = scope.select(XComModel, XComModel.key, XComModel.timestamp, _json_of(XComModel.value))
     for row in session.execute(everything.where(XComModel.key.in_(_TELLING))):
         at = (row.task_id, row.map_index)
-        xcoms.setdefault(at, {})[row.key] = _plain(row.value)
+        xcoms.setdefault(at, {})[row.key] = _value(row.json)
         written_at[at] = max(written_at.get(at, row.timestamp), row.timestamp)
     # The results of other tasks are none of ours, and can be large.
     tasks = {task_id for task_id, _ in xcoms}
     for row in session.execute(everything.where(XComModel.key == _RESULT, XComModel.task_id.in_(tasks))):
         if (at := (row.task_id, row.map_index)) in xcoms:
-            xcoms[at][_RESULT] = _plain(row.value)
+            xcoms[at][_RESULT] = _value(row.json)
     return xcoms, written_at
 
 
-def _read_conn_ids(session: Session, scope: Scope, tasks: Collection[str]) -> Mapping[Instance, str]:
-    """The connections, from the rendered fields, which Airflow keeps for the latest runs only."""
+def _read_rendered_fields(
+    session: Session, scope: Scope, tasks: Collection[str]
+) -> Mapping[Instance, Mapping[str, Any]]:
+    """The rendered fields, which Airflow keeps for the latest runs only."""
     fields = RenderedTaskInstanceFields
-    rows = session.execute(scope.select(fields, fields.rendered_fields).where(fields.task_id.in_(tasks)))
-    conn_ids = {(row.task_id, row.map_index): (row.rendered_fields or {}).get("kandinsky_conn_id") for row in rows}
-    return {at: conn_id for at, conn_id in conn_ids.items() if isinstance(conn_id, str)}
+    rows = session.execute(scope.select(fields, _json_of(fields.rendered_fields)).where(fields.task_id.in_(tasks)))
+    return {(row.task_id, row.map_index): mapping(_value(row.json)) for row in rows}
 
 
-def _plain(value: Any) -> Any:
-    """An XCom that a worker has written is JSON in the database; one that the server has written is JSON in JSON."""
+def _json_of(column: Any) -> Any:
+    """The JSON in a column as text, to be parsed here: as a value, one that is nested too deeply fails them all."""
+    json = cast(column, Text)
+    return case((func.length(json) > _LONGEST_VALUE, "too long"), else_=json).label("json")
+
+
+#: In the place of a value that cannot be read.
+_UNREADABLE: Final = object()
+
+
+def _value(json: str | None) -> Any:
+    """A value from its JSON. One that a worker has written is JSON; one that the server has written is JSON in JSON."""
+    if json is None:
+        return None
+    try:
+        value = parse(json)
+    except ValueError:
+        return _UNREADABLE
     if not isinstance(value, str) or not value.startswith(("{", "[", '"')):
         return value
     try:
-        return json.loads(value)
+        return parse(value)
+    except NestedTooDeeplyError:
+        return _UNREADABLE
     except ValueError:
         return value

@@ -11,7 +11,8 @@ from fastapi.responses import HTMLResponse
 
 from airflow_provider_kandinsky.gallery.addresses import Addresses
 from airflow_provider_kandinsky.gallery.cards import Card, Picture
-from airflow_provider_kandinsky.gallery.pages import PAGE_SIZE, Page, Totals
+from airflow_provider_kandinsky.gallery.items import Item
+from airflow_provider_kandinsky.gallery.pages import PageNumber, Totals, by_task
 
 _TEMPLATES: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -35,25 +36,28 @@ def _seconds(seconds: float) -> str:
 _TEMPLATES.filters |= {"money": _money, "seconds": _seconds}
 
 
-def render_gallery(addresses: Addresses, page: Page, totals: Totals, *, goes_on: bool) -> HTMLResponse:
+def render_gallery(
+    addresses: Addresses, cards: Sequence[Card], page: PageNumber, totals: Totals, *, goes_on: bool
+) -> HTMLResponse:
     """A page of cards.
 
     :param goes_on: whether there may be more to come, so that the page looks again.
     """
-    pictures = [picture for _, cards in page.groups for card in cards for picture in card.pictures]
-    return _render("gallery.html", addresses, pictures, page=page, totals=totals, goes_on=goes_on)
+    pictures = [picture for card in cards for picture in card.pictures]
+    groups = by_task(cards)
+    return _render("gallery.html", addresses, pictures, groups=groups, page=page, totals=totals, goes_on=goes_on)
 
 
 def render_picture(
-    addresses: Addresses, cards: Sequence[Card], places: Sequence[tuple[Card, int]], place: int
+    addresses: Addresses, card: Card, index: int, places: Sequence[tuple[Item, int]], place: int, page: int
 ) -> HTMLResponse:
     """One picture.
 
-    :param cards: all of the scope, for the way back to the right page.
-    :param places: where each picture is: its card, and its index there.
-    :param place: the one to show.
+    :param index: of the picture, in its card.
+    :param places: where each picture of the scope is: its item, and its index there.
+    :param place: where this one is among them.
+    :param page: the page that its card is on.
     """
-    card, index = places[place]
     return _render(
         "picture.html",
         addresses,
@@ -64,7 +68,7 @@ def render_picture(
         count=len(places),
         previous=addresses.picture(*places[place - 1]) if place else None,
         next=addresses.picture(*places[place + 1]) if place + 1 < len(places) else None,
-        back=addresses.gallery(cards.index(card) // PAGE_SIZE + 1),
+        back=addresses.gallery(page),
     )
 
 

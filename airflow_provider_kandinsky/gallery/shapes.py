@@ -1,23 +1,57 @@
 """Values of unknown shape, read as what they should be or not at all.
 
-Anybody who writes a DAG can write any XCom under any key, so nothing here raises.
+Anybody who writes a DAG can write any XCom under any key, so nothing here raises, but :func:`parse`.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+#: So many items of batches are listed one by one; the others are counted.
+MOST_ITEMS: Final = 10_000
+#: Of the images of one generation so many are shown: the service makes 8 at most.
+_MOST_IMAGES: Final = 16
+#: Of a text so many characters are shown; an address has fewer.
+_LONGEST_TEXT: Final = 10_000
+
+
+class NestedTooDeeplyError(ValueError):
+    """This JSON is made to be expensive."""
+
+
+def parse(text: str | bytes) -> Any:
+    """Parse JSON.
+
+    :raises ValueError: it is none.
+    :raises NestedTooDeeplyError: it is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise NestedTooDeeplyError from None
 
 
 def text(value: Any) -> str | None:
     """A string that can be sent: half of a surrogate pair, which JSON can hold, becomes a question mark."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) and value else None
+    return value[:_LONGEST_TEXT].encode(errors="replace").decode() if isinstance(value, str) and value else None
 
 
 def texts(value: Any) -> list[str]:
-    """The strings of a list."""
-    return [each for each in map(text, value) if each is not None] if isinstance(value, list) else []
+    """The first strings of a list."""
+    if not isinstance(value, list):
+        return []
+    return [each for each in map(text, value[:_MOST_IMAGES]) if each is not None]
+
+
+def shown(value: Any) -> str:
+    """Anything as text."""
+    try:
+        return text(str(value)) or ""
+    except RecursionError:
+        return "…"
 
 
 def number(value: Any) -> float | None:

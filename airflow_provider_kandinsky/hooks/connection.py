@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+import httpx
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from airflow_provider_kandinsky.capabilities import AirflowNotFoundException
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
+from airflow_provider_kandinsky.segmind.network import Origin, is_loopback, origin
 from airflow_provider_kandinsky.segmind.schemas import Number, refusals
 from airflow_provider_kandinsky.segmind.shell import REQUEST_TIMEOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
+log = logging.getLogger(__name__)
+
 API_KEY_VARIABLE = "SEGMIND_API_KEY"
+#: For the connection form, whose empty field is no answer: it is not sent, or as null.
+HISTORY_OFF = "off"
 # Left out of the base URL, by which a purchase is recognised: to fill in the port later must not make it another one.
 _USUAL_PORTS = {"https": 443, "http": 80}
 
@@ -31,6 +40,18 @@ def _split(value: Any) -> Any:
     return [host.strip().lower() for host in hosts if host.strip()]
 
 
+def _checked_hosts(hosts: list[str]) -> list[str]:
+    for host in hosts:
+        place = _origin(f"https://{host}")
+        if place is None or "*" in host or host not in (place.bracketed_host, str(place)):
+            raise ValueError(host)
+    return hosts
+
+
+def _history_url(text: str | None) -> str | None:
+    return "" if text is not None and text.strip().lower() in ("", HISTORY_OFF) else text
+
+
 class ConnectionSettings(BaseModel):
     """What a connection says, checked.
 
@@ -38,9 +59,11 @@ class ConnectionSettings(BaseModel):
     :param api_key: the account's key.
     :param requests_per_minute: the plan's limit; ``None`` leaves it to the service's own 429s.
     :param request_timeout: seconds for one whole request.
-    :param history_url: the whole URL of the request history; ``None`` if there is none to ask.
+    :param history_url: the whole URL of the request history. ``None`` is the vendor's for the vendor's own base URL,
+        and none for any other; an empty one is none.
     :param allow_insecure: permit http to hosts other than this one's loopback.
-    :param image_hosts: hosts besides ``images.segmind.com`` and the base URL's that pictures may come from.
+    :param image_hosts: hosts besides ``images.segmind.com`` and the base URL's that images may come from, each with
+        its port where that is not 443.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -49,40 +72,102 @@ class ConnectionSettings(BaseModel):
     api_key: Annotated[str, Field(repr=False)]
     requests_per_minute: Annotated[Number | None, Field(gt=0, description="a number above 0")] = None
     request_timeout: Annotated[Number, Field(gt=0, description="a number of seconds above 0")] = REQUEST_TIMEOUT
-    history_url: Annotated[str | None, Field(description="a URL")] = None
+    history_url: Annotated[
+        str | None, AfterValidator(_history_url), Field(description=f"a URL, or {HISTORY_OFF!r}")
+    ] = None
     allow_insecure: Annotated[bool, Field(description="true or false")] = False
-    image_hosts: Annotated[list[str], BeforeValidator(_split), Field(description="host names, comma-separated")] = []
+    image_hosts: Annotated[
+        list[str],
+        BeforeValidator(_split),
+        AfterValidator(_checked_hosts),
+        Field(description="host names, perhaps with a port, comma-separated"),
+    ] = []
 
     @classmethod
     def read(
-        cls, connection: Connection, extra: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+        cls,
+        connection: Connection,
+        extra: Mapping[str, Any],
+        environment: Mapping[str, str] = os.environ,
+        *,
+        api_key: str | None = None,
     ) -> ConnectionSettings:
         """Read a connection.
 
         :param connection: its password is the API key, its host the base URL.
         :param extra: the connection's extra, as a mapping.
-        :param environment: where ``SEGMIND_API_KEY`` is looked up if the connection has no password.
-        :raises AuthenticationError: there is no key in either place.
+        :param environment: where ``SEGMIND_API_KEY`` is looked up if the connection has no password. It is for the
+            vendor's own host only.
+        :param api_key: used instead of both.
+        :raises AuthenticationError: there is no key in either place, or only one that is not for the connection's host.
         :raises ConfigurationError: a field cannot be used, with its name, its value and what is allowed.
         """
-        api_key = (connection.password or "").strip() or environment.get(API_KEY_VARIABLE, "").strip()
-        if not api_key:
-            raise AuthenticationError(
-                f"There is no API key: connection {connection.conn_id!r} has no password, "
-                f"and {API_KEY_VARIABLE} is not set in the environment"
-            )
-        # The form sends empty text for what was left empty.
-        given = {name: extra[name] for name in cls.model_fields if extra.get(name) not in (None, "")}
+        base_url = _base_url(connection)
+        api_key = api_key or (connection.password or "").strip() or _key_of(environment, base_url, connection.conn_id)
+        # An optional field that was left empty comes as null, or as empty text from forms of older Airflows.
+        given = {
+            name: extra[name]
+            for name in cls.model_fields
+            if extra.get(name) is not None and (extra[name] != "" or name == "history_url")
+        }
         try:
-            return cls(**given | {"api_key": api_key, "base_url": _base_url(connection)})
+            settings = cls(**given | {"api_key": api_key, "base_url": base_url})
         except ValidationError as error:
             reason = refusals(cls, error)
+        else:
+            _known_image_hosts[connection.conn_id] = frozenset(settings.all_image_hosts)
+            return settings
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
 
     @property
     def all_image_hosts(self) -> set[str]:
-        """The hosts that pictures may come from."""
-        return {IMAGE_HOST, urlsplit(self.base_url).hostname or "", *self.image_hosts}
+        """The hosts that pictures may come from: at port 443, or at the one that stands with them. A base URL at this
+        machine may serve them at its own port, too."""
+        base = _origin(self.base_url)
+        if base is None:
+            return {IMAGE_HOST, *self.image_hosts}
+        return {IMAGE_HOST, str(base) if is_loopback(base.host) else base.bracketed_host, *self.image_hosts}
+
+
+def _origin(url: str) -> Origin | None:
+    """Who answers at a URL; ``None`` if it is no URL, which is for the client to say."""
+    try:
+        return origin(url)
+    except httpx.InvalidURL:
+        return None
+
+
+def _key_of(environment: Mapping[str, str], base_url: str, conn_id: str) -> str:
+    """The API key of the environment.
+
+    It is the account's at the vendor, and whoever may edit a connection could have it sent anywhere.
+    """
+    api_key = environment.get(API_KEY_VARIABLE, "").strip()
+    if not api_key:
+        raise AuthenticationError(
+            f"There is no API key: connection {conn_id!r} has no password, "
+            f"and {API_KEY_VARIABLE} is not set in the environment"
+        )
+    place, vendor = _origin(base_url), origin(DEFAULT_BASE_URL)
+    if place not in (None, vendor):
+        raise AuthenticationError(
+            f"There is no API key for {place}: connection {conn_id!r} has no password, and {API_KEY_VARIABLE} is sent "
+            f"to {vendor.host} only. Put the key for {place} into the connection's password"
+        )
+    return api_key
+
+
+#: The hosts that images may come from, by the id of each connection that was read in this process.
+_known_image_hosts: dict[str, frozenset[str]] = {}
+
+
+def known_image_hosts(conn_id: str) -> Collection[str]:
+    """The hosts that images may come from, without a call to Airflow.
+
+    :param conn_id: the connection.
+    :return: what it said when this process last read it; the service's own host alone if it has not.
+    """
+    return _known_image_hosts.get(conn_id, {IMAGE_HOST})
 
 
 def _base_url(connection: Connection) -> str:
@@ -99,3 +184,25 @@ def _base_url(connection: Connection) -> str:
     if connection.port not in (None, 0, _USUAL_PORTS.get(scheme)) and ":" not in place.rpartition("]")[2]:
         place = f"{place}:{connection.port}"
     return f"{scheme}://{place}{slash}{path}"
+
+
+@contextmanager
+def connection_errors(conn_id: str) -> Iterator[None]:
+    """Tell a connection that is not there, which no retry can cure, from the rest of what may happen to a lookup.
+
+    :raises ConfigurationError: it is not there.
+    """
+    try:
+        yield
+    except AirflowNotFoundException as error:
+        raise ConfigurationError(f"There is no connection {conn_id!r}; create it, or name another one") from error
+
+
+@cache
+def warn_of_no_history(conn_id: str) -> None:
+    """Say once per process, before anything is submitted, what a lost answer will mean."""
+    log.warning(
+        "Connection %r has no request history: if the answer to a submission is lost, it stays unknown whether it was "
+        "accepted and billed, and the task fails rather than pay twice. Set history_url in the connection's extra",
+        conn_id,
+    )

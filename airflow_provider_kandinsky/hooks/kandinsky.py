@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Mapping
-from typing import Any, Self
+from functools import partial
+from typing import Any, Final, Self
 
-from airflow.sdk.log import mask_secret
-
-from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, amask_secret
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.capabilities import BaseHook
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_kandinsky.hooks.connection_reader import aread_key, aread_settings, read_key, read_settings
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
+    KandinskyError,
+    ServiceUnavailableError,
+)
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -24,6 +30,9 @@ from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 
 Request = TextToImageRequest | Mapping[str, Any]
 
+#: Held while a hook makes its client. Not a hook's own, because a hook has to remain something that can be copied.
+_making_client: Final = threading.Lock()
+
 
 class KandinskyHook(BaseHook):
     """Talk to Segmind with the key of an Airflow connection.
@@ -32,10 +41,11 @@ class KandinskyHook(BaseHook):
     :meth:`wait` is :meth:`await_`, because ``await`` is a word of the language. A request may be given as a
     :class:`~.segmind.schemas.TextToImageRequest` or as a mapping of its parameters.
 
-    Use as a (async) context manager, which closes the connections at the end. One hook belongs to one event loop.
+    Use as a (async) context manager, which closes the connections at the end. The blocking methods may be called from
+    several threads at once, the async ones in one event loop.
 
-    :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else
-        ``SEGMIND_API_KEY`` from the environment; host = base URL.
+    :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else ``SEGMIND_API_KEY`` from
+        the environment, which is for the vendor's own host only; host = base URL.
     """
 
     conn_name_attr = "kandinsky_conn_id"
@@ -49,6 +59,7 @@ class KandinskyHook(BaseHook):
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
         self._async_client: AsyncSegmindClient | None = None
+        self._opening = asyncio.Lock()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -75,45 +86,41 @@ class KandinskyHook(BaseHook):
         if self._async_client is not None:
             await self._async_client.aclose()
             self._async_client = None
+            self._opening = asyncio.Lock()  # the next client may be for another event loop
 
     @property
     def settings(self) -> ConnectionSettings:
         """The connection, read once.
 
         :raises AuthenticationError: there is no API key, neither in the connection nor in the environment.
-        :raises ConfigurationError: a field of the connection cannot be used.
+        :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
         """
         if self._settings is None:
-            connection = self.get_connection(self.kandinsky_conn_id)
-            self._settings = ConnectionSettings.read(connection, connection.extra_dejson)
-            mask_secret(self._settings.api_key)
+            self._settings = read_settings(self.kandinsky_conn_id)
         return self._settings
 
     async def aget_settings(self) -> ConnectionSettings:
         """The async twin of :attr:`settings`."""
         if self._settings is None:
-            self._settings = ConnectionSettings.read(*await aget_connection(self.kandinsky_conn_id))
-            await amask_secret(self._settings.api_key)
+            self._settings = await aread_settings(self.kandinsky_conn_id)
         return self._settings
 
     def get_conn(self) -> SegmindClient:
         """The blocking client, made on first use."""
-        if self._client is None:
-            self._client = SegmindClient(**_client_options(self.settings))
-        return self._client
+        with _making_client:
+            if self._client is None:
+                again = partial(read_key, self.kandinsky_conn_id, self.settings)
+                self._client = SegmindClient(**_client_options(self.settings), read_key=again)
+            return self._client
 
     async def aget_conn(self) -> AsyncSegmindClient:
-        """The async client, made on first use."""
-        if self._async_client is None:
-            settings = await self.aget_settings()
-            self._async_client = await AsyncSegmindClient.create(
-                **_client_options(settings), requests_per_minute=settings.requests_per_minute
-            )
-        return self._async_client
-
-    def uses(self, client: AsyncSegmindClient) -> bool:
-        """Whether this is the hook's async client."""
-        return self._async_client is client
+        """The async client, made on first use, however many ask for it at once."""
+        async with self._opening:
+            if self._async_client is None:
+                settings = await self.aget_settings()
+                again = partial(aread_key, self.kandinsky_conn_id, settings)
+                self._async_client = await AsyncSegmindClient.create(**_client_options(settings), read_key=again)
+            return self._async_client
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """Submit a generation; see :meth:`~.segmind.client.SegmindClient.submit` for the errors.
@@ -122,11 +129,17 @@ class KandinskyHook(BaseHook):
         :param sending: ``send_by`` and ``on_send``; see there.
         :return: the accepted job; it will be billed unless it fails.
         """
-        return self.get_conn().submit(_checked(request), model, **sending)
+        client = self.get_conn()
+        if not client.has_history:
+            warn_of_no_history(self.kandinsky_conn_id)
+        return client.submit(_checked(request), model, **sending)
 
     async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """The async twin of :meth:`submit`."""
-        return await (await self.aget_conn()).submit(_checked(request), model, **sending)
+        client = await self.aget_conn()
+        if not client.has_history:
+            warn_of_no_history(self.kandinsky_conn_id)
+        return await client.submit(_checked(request), model, **sending)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Look once at where a job stands; see :meth:`~.segmind.client.SegmindClient.get_status` for the errors."""
@@ -197,7 +210,9 @@ def _checked(request: Request) -> TextToImageRequest:
 
 
 def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
-    return settings.model_dump(include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url"})
+    return settings.model_dump(
+        include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
+    )
 
 
 def _welcome(credits_left: Credits) -> str:

@@ -7,16 +7,20 @@ limits found out one by one.
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -25,7 +29,6 @@ class _Share:
 
     hook: KandinskyHook
     users: int = 0
-    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 _shares: MutableMapping[asyncio.AbstractEventLoop, dict[str, _Share]] = WeakKeyDictionary()
@@ -45,49 +48,44 @@ async def shared_client(kandinsky_conn_id: str) -> AsyncIterator[AsyncSegmindCli
         share = shares[kandinsky_conn_id] = _Share(KandinskyHook(kandinsky_conn_id))
     share.users += 1
     try:
-        async with share.opening:
-            client = await share.hook.aget_conn()
-        yield client
+        yield await share.hook.aget_conn()
     finally:
         share.users -= 1
         if share.users == 0:
-            if shares.get(kandinsky_conn_id) is share:
-                del shares[kandinsky_conn_id]
+            del shares[kandinsky_conn_id]
             await share.hook.__aexit__()
 
 
 async def follow_with_shared_client(
-    kandinsky_conn_id: str, request_id: str, model: str | None, **cadence: Any
+    kandinsky_conn_id: str,
+    request_id: str,
+    model: str | None,
+    *,
+    submitted_at: float,
+    deadline: float,
+    poll_interval: float | None = None,
 ) -> GenerationResult:
     """Wait for a job with the client that all users of a connection share.
 
-    Should its key be refused, it is tried once more with the one that the connection has by then: it may have been
-    changed while the job was waited for.
+    The job was accepted, so a connection that cannot be used now, for instance because it has no key, is waited out
+    as well.
 
     :param kandinsky_conn_id: the connection.
-    :param cadence: see :meth:`~.segmind.async_client.AsyncSegmindClient.follow`, for the errors, too.
+    :param submitted_at: seconds since the epoch.
+    :param deadline: when to stop waiting, seconds since the epoch.
+    :param poll_interval: seconds between polls; adaptive if ``None``.
+    :raises KandinskyError: see :meth:`~.segmind.client.SegmindClient.follow`.
     """
-    try:
-        return await _follow(kandinsky_conn_id, request_id, model, **cadence)
-    except AuthenticationError:
-        return await _follow(kandinsky_conn_id, request_id, model, **cadence)
-
-
-async def _follow(kandinsky_conn_id: str, request_id: str, model: str | None, **cadence: Any) -> GenerationResult:
-    async with shared_client(kandinsky_conn_id) as client:
-        try:
-            return await client.follow(request_id, model, **cadence)
-        except AuthenticationError:
-            retire_shared_client(kandinsky_conn_id, client)
-            raise
-
-
-def retire_shared_client(kandinsky_conn_id: str, client: AsyncSegmindClient) -> None:
-    """Have the next to come look up the connection anew, because the service does not accept this client's key.
-
-    Those who use the client go on with it until they leave.
-    """
-    shares = _shares.get(asyncio.get_running_loop(), {})
-    share = shares.get(kandinsky_conn_id)
-    if share is not None and share.hook.uses(client):
-        del shares[kandinsky_conn_id]
+    poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
+    async with AsyncExitStack() as stack:
+        client = None
+        while client is None:
+            try:
+                client = await stack.enter_async_context(shared_client(kandinsky_conn_id))
+            except KandinskyError as error:
+                pause = poller.on_error(error, time.time())
+                log.warning("Request %s cannot be polled; trying again in %.0f s: %s", request_id, pause, error)
+                await asyncio.sleep(pause)
+        return await client.follow(
+            request_id, model, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval
+        )

@@ -34,7 +34,7 @@ class TaskInstanceName(Protocol):
 
 
 class KandinskyImageLink(BaseOperatorLink):
-    """Leads to the first picture; while there is none with a URL of its own, to the gallery.
+    """Leads to the first picture; while there is none with a URL that may be shown, to the gallery.
 
     Airflow asks for it in the worker when a task ends, fails or is deferred, and keeps the answer as an XCom; a task
     that ends in the triggerer writes that itself, see :class:`~airflow_provider_kandinsky.delivery.TriggererDelivery`.
@@ -47,18 +47,34 @@ class KandinskyImageLink(BaseOperatorLink):
         # Imported here, because it loads the XCom backend.
         from airflow.sdk.execution_time.xcom import XCom
 
-        return image_link(XCom.get_value(ti_key=ti_key, key="return_value"), ti_key)
+        returned = XCom.get_value(ti_key=ti_key, key="return_value")
+        return image_link(returned, ti_key, getattr(operator, "kandinsky_conn_id", ""))
 
 
-def image_link(returned: Any, ti: TaskInstanceName) -> str:
+def image_link(returned: Any, ti: TaskInstanceName, kandinsky_conn_id: str) -> str:
     """Where the link of a task instance leads.
 
     :param returned: what the task has returned, if it has.
+    :param kandinsky_conn_id: the connection, which says what hosts images may come from. It is not looked up for that:
+        whoever has a URL has read it, in this process.
+    :return: the first image's URL if the gallery would show it; else the gallery's.
     """
     first = returned[0] if isinstance(returned, list) and returned else None
-    if isinstance(first, str) and first.startswith(("https://", "http://")):
-        return first
+    if isinstance(first, str) and (url := _checked(first, kandinsky_conn_id)):
+        return url
     return _gallery_link(ti) if ui_has_plugin_tabs() else ""
+
+
+def _checked(url: str, kandinsky_conn_id: str) -> str | None:
+    # Imported here, because every component of Airflow imports this module.
+    from airflow_provider_kandinsky.hooks.connection import known_image_hosts
+    from airflow_provider_kandinsky.segmind.downloads import browser_url
+    from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
+
+    try:
+        return browser_url(url, known_image_hosts(kandinsky_conn_id))
+    except ImageRefusedError:
+        return None
 
 
 def _gallery_link(ti: TaskInstanceName) -> str:

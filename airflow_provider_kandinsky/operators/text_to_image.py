@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -21,14 +22,14 @@ from airflow_provider_kandinsky.arguments import (
 )
 from airflow_provider_kandinsky.capabilities import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.ledger import JobLedger, seed_of
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit
-from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, JobExpiredError, RateLimitedError
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     RECORD_LIFETIME,
@@ -141,21 +142,31 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         """Submit, unless an earlier try has; then wait here, defer, or return, as the arguments say."""
         return self._generate(context)
 
-    def execute_after_reset(self, context: Context, event: Any) -> list[str] | str:
-        """Take up a submission that had to wait for the rate limit to reset."""
-        return self._generate(context)
+    def execute_after_reset(self, context: Context, event: Any, resets: int = 0) -> list[str] | str:
+        """Make a submission that had to wait for the rate limit to reset.
+
+        :param resets: how often it has waited.
+        """
+        return self._generate(context, resets)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
-        """Take up what the trigger found.
+        """Deliver what the trigger found.
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
         self._note_request(event["request_id"])
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
-            return self._deliver(result_in_event(event, hook, self.model), context, hook)
+            try:
+                result = result_in_event(event, hook, self.model)
+            except JobExpiredError as error:
+                purchase = self._purchase_before_deferral(event["request_id"], context)
+                request = self._request(context)
+                purchase = self._submission(hook, request, context).after_wait(purchase, error)
+                return self._finish(purchase, request, context, hook)
+            return self._deliver(result, context, hook)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; if that is because the deferral itself ended, have one last look at the job."""
+        """Resume; if that is because the deferral itself ended, wait for the job here, to the deadline it had."""
         if arguments := self._xcom(context, "arguments"):
             # Templates may render to something else by now, and what is shown is to be what was sent.
             self._take_arguments(arguments)
@@ -166,34 +177,60 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             if request_id is None:
                 raise
             self.log.warning("Waiting for request %s in the triggerer ended: %s", request_id, error)
+            # The timeout comes after the deadline; a trigger that could not start has not used its time.
+            is_over = isinstance(error, TaskDeferralTimeout)
         self._note_request(request_id)
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
-            result = self._wait_here(hook, Purchase(request_id, context["ti"].start_date.timestamp()), time.time())
-            return self._deliver(result, context, hook)
+            purchase = self._purchase_before_deferral(request_id, context)
+            deadline = time.time() if is_over else self._deadline(purchase, context["ti"].start_date.timestamp())
+            result = self._wait_here(hook, purchase, deadline)
+            return self._deliver(result.with_seed(_sent_seed(self.seed)), context, hook)
 
     def on_kill(self) -> None:
         """Say what became of the money; the service has no call to cancel a job."""
         if self._request_id is not None:
             self.log.warning("Request %s was not cancelled and may still be billed", self._request_id)
 
-    def _generate(self, context: Context) -> list[str] | str:
+    def _generate(self, context: Context, resets: int = 0) -> list[str] | str:
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             request = self._request(context)
             context["ti"].xcom_push(key="arguments", value=request.payload())
-            purchase = self._settle(hook, request, context)
+            purchase = self._submit_or_reattach(hook, request, context, resets)
             self._note_request(purchase.request_id)
             context["ti"].xcom_push(key="request_id", value=purchase.request_id)
             if not self.wait_for_completion:
                 return purchase.request_id
-            seed = None if request.seed == -1 else request.seed
-            result = purchase.result
-            if result is None:
-                # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
-                deadline = min(time.time() + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
-                if self.deferrable:
-                    self._defer_until(deadline, purchase, seed, context)
-                result = self._wait_here(hook, purchase, deadline)
-            return self._deliver(result.with_seed(seed), context, hook, is_asked_again=purchase.is_asked_again)
+            return self._finish(purchase, request, context, hook)
+
+    def _finish(
+        self, purchase: Purchase, request: TextToImageRequest, context: Context, hook: KandinskyHook
+    ) -> list[str]:
+        """Wait for a job, here or by deferring, and deliver what it gives."""
+        seed = _sent_seed(request.seed)
+        while purchase.result is None:
+            # A try that re-attaches waits as long as the first one, but not for what the service has forgotten.
+            deadline = self._deadline(purchase, time.time())
+            if self.deferrable:
+                self._defer_until(deadline, purchase, seed, context)
+            try:
+                purchase = replace(purchase, result=self._wait_here(hook, purchase, deadline))
+            except JobExpiredError as error:
+                purchase = self._submission(hook, request, context).after_wait(purchase, error)
+        result = purchase.result.with_seed(seed)
+        return self._deliver(result, context, hook, is_asked_again=purchase.is_asked_again)
+
+    def _deadline(self, purchase: Purchase, since: float) -> float:
+        """
+        :param since: from when on this try waits.
+        """
+        return min(max(since, purchase.submitted_at) + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
+
+    def _purchase_before_deferral(self, request_id: str, context: Context) -> Purchase:
+        """What was deferred for, as far as this process can know."""
+        entry = JobLedger.of(context, durable=self.durable).read()
+        if entry is not None and entry.request_id == request_id and entry.submitted_at is not None:
+            return Purchase(request_id, entry.submitted_at)
+        return Purchase(request_id, context["ti"].start_date.timestamp())
 
     def _note_request(self, request_id: str) -> None:
         """Keep the id for what may be asked of this process later: what became of the money, and of lineage."""
@@ -207,22 +244,28 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         self.lineage = Lineage.of(result, uris, self.prompt)
         return uris
 
-    def _settle(self, hook: KandinskyHook, request: TextToImageRequest, context: Context) -> Purchase:
-        submission = Submission(
+    def _submission(self, hook: KandinskyHook, request: TextToImageRequest, context: Context) -> Submission:
+        ti = context["ti"]
+        return Submission(
             hook,
             JobLedger.of(context, durable=self.durable),
             request,
             self.model,
-            metrics=JobMetrics.of_task(context["ti"], self.model),
-            max_tries=context["ti"].max_tries,
+            metrics=JobMetrics.of_task(ti, self.model),
+            max_tries=ti.max_tries,
+            has_own_seed=request.seed == _own_seed(ti),
             id_only=not self.wait_for_completion,
             on_unknown_submit=self.on_unknown_submit,
         )
+
+    def _submit_or_reattach(
+        self, hook: KandinskyHook, request: TextToImageRequest, context: Context, resets: int
+    ) -> Purchase:
         try:
-            return submission.settle()
+            return self._submission(hook, request, context).submit_or_reattach()
         except RateLimitedError as error:
             if self.deferrable:
-                self._defer_until_reset(error)
+                self._defer_until_reset(error, resets)
             raise
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
@@ -231,7 +274,8 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             ) from error
 
     def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float) -> GenerationResult:
-        self.log.info("Waiting for request %s here, for %.0f s at most", purchase.request_id, deadline - time.time())
+        seconds = max(0.0, deadline - time.time())
+        self.log.info("Waiting for request %s here, for %.0f s at most", purchase.request_id, seconds)
         try:
             return hook.get_conn().follow(
                 purchase.request_id,
@@ -263,11 +307,11 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
         )
 
-    def _defer_until_reset(self, error: RateLimitedError) -> NoReturn:
+    def _defer_until_reset(self, error: RateLimitedError, resets: int) -> NoReturn:
         """Let go of the worker until the limit resets; nothing was accepted, so the ledger holds nothing."""
-        trigger = reset_trigger(error)
+        trigger = reset_trigger(error, resets)
         self.log.info("Rate limited; submitting at %s", trigger.moment)
-        self.defer(trigger=trigger, method_name="execute_after_reset")
+        self.defer(trigger=trigger, method_name="execute_after_reset", kwargs={"resets": resets + 1})
 
     def _failures(self, context: Context) -> AbstractContextManager[None]:
         return failures_for_airflow(context, durable=JobLedger.of(context, durable=self.durable).is_kept)
@@ -275,8 +319,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
     def _request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments and a seed of the task instance's own, if it was given none."""
         if self.seed is None:
-            ti = context["ti"]
-            self.seed = seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
+            self.seed = _own_seed(context["ti"])
         request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
@@ -299,5 +342,16 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         literals = {name: value for name, value in arguments.items() if is_literal(value)}
         if not is_literal(self.prompt):
             literals["prompt"] = "(rendered when the task runs)"
-        TextToImageRequest(**literals)
+        request = TextToImageRequest(**literals)
+        if self.output_path is not None and is_literal(self.output_path):
+            OutputPath.check_template(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
+
+
+def _own_seed(ti: Any) -> int:
+    return seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
+
+
+def _sent_seed(seed: Any) -> int | None:
+    """The seed that was sent; ``None`` if the service drew one."""
+    return seed if isinstance(seed, int) and seed != -1 else None

@@ -25,6 +25,7 @@ from airflow_provider_kandinsky.arguments import (
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.items import Item, by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.capabilities import (
     AirflowFailException,
@@ -32,6 +33,7 @@ from airflow_provider_kandinsky.capabilities import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -39,9 +41,9 @@ from airflow_provider_kandinsky.ledger import seed_of, store_of
 from airflow_provider_kandinsky.lineage import LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.past_purchases import OnUnknownSubmit
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
+    KandinskyError,
     RateLimitedError,
     ServiceUnavailableError,
     error_from_dict,
@@ -158,34 +160,37 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         self.max_xcom_items = max_xcom_items
         self.max_cost = max_cost
         self._flying = 0
+        self._pinned: dict[str, Any] | None = None
         with failures_for_airflow():
             self._check_literals()
 
     def execute(self, context: Context) -> list[dict[str, Any]] | None:
         """Submit what no earlier try has, wave by wave; wait for each here, or defer."""
-        return self._run(context)
+        return self._run(context, is_resumed=False)
 
     def execute_after_reset(self, context: Context, event: Any, **carried: Any) -> list[dict[str, Any]] | None:
         """Go on with submissions that had to wait for the rate limit to reset."""
         return self._run(context, **carried)
 
     def execute_complete(self, context: Context, event: dict[str, Any], **carried: Any) -> list[dict[str, Any]] | None:
-        """Take up what the trigger found, and submit the next wave.
+        """Record what the trigger found, and submit the next wave.
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.batch.KandinskyBatchTrigger`.
         :param carried: what the process that deferred has left to this one.
         """
-        return self._run(context, outcomes=event["outcomes"], **carried)
+        return self._run(context, outcomes=event["outcomes"], **carried | {"resets": 0})
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; if that is because the deferral itself ended, have one last look at the jobs in flight."""
+        """Resume; if that is because the deferral itself ended, wait here for what is in flight."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
             if store_of(context, durable=self.durable) is None:
                 raise  # what was in flight went with the deferral
             self.log.warning("Waiting for a wave in the triggerer ended: %s", error)
-        return self._run(context, is_last_look=True)
+            # The timeout comes after all deadlines; a trigger that could not start has not used its time.
+            is_over = isinstance(error, TaskDeferralTimeout)
+        return self._run(context, is_last_look=is_over, waits_here=not is_over)
 
     def on_kill(self) -> None:
         """Say what became of the money; the service has no call to cancel a job."""
@@ -196,27 +201,37 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         self,
         context: Context,
         *,
+        is_resumed: bool = True,
         outcomes: Mapping[str, Any] | None = None,
         is_last_look: bool = False,
+        waits_here: bool = False,
         entries: Sequence[Mapping[str, Any]] | None = None,
         stopped: dict[str, Any] | None = None,
+        pinned: Mapping[str, Any] | None = None,
+        resets: int = 0,
+        **_unknown_kwargs: Any,
     ) -> list[dict[str, Any]] | None:
         """
+        :param is_resumed: whether an earlier process of this try has begun.
         :param outcomes: what became of the wave that was deferred for.
         :param is_last_look: whether what is in flight has no time left.
+        :param waits_here: whether to wait here for what is in flight, as its trigger cannot.
         :param entries: what was bought by earlier processes of this try, where there is no store.
         :param stopped: why those have stopped submitting.
+        :param pinned: which requests the try has begun with, where there is no store.
+        :param resets: how often in a row the submission has waited for the rate limit to reset.
         """
-        ledger = BatchLedger.read(context, durable=self.durable, carried=entries or ())
+        ledger = BatchLedger.read(context, durable=self.durable, carried=entries or (), is_resumed=is_resumed)
         if outcomes is not None and entries is None and not ledger.is_kept:
             raise AirflowFailException(
                 "What the task had bought was lost on the way through its deferral (as in dag.test()), and with "
                 f"durable=False no record is kept of it: {', '.join(outcomes)}. It is billed, and a clear buys it again"
             )
         with failures_for_airflow(context, durable=ledger.is_kept), self._service() as (hook, runner):
-            output_path, items = self._items(context, hook)
-            if outcomes is None:
-                self._tell_arguments(items, context)
+            before = (Pin.from_dict(pinned) if pinned else ledger.read_pin()) if is_resumed else None
+            output_path, items, changed = self._items_of_try(context, hook, ledger, before)
+            if not is_resumed:
+                self._push_arguments(items, context)
             run = BatchRun(
                 items,
                 ledger,
@@ -227,7 +242,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
                 timeout=self.timeout,
                 output_path=output_path,
                 max_cost=self.max_cost,
-                stopped=error_from_dict(stopped) if stopped else None,
+                stopped=changed or (error_from_dict(stopped) if stopped else None),
                 on_unknown_submit=self.on_unknown_submit,
             )
             if outcomes is None:
@@ -236,21 +251,52 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
                 run.take(outcomes)
             if is_last_look:
                 run.look_once()
+            elif waits_here:
+                run.wait_for_in_flight(self.poll_interval)
             elif outcomes is None:
                 run.purchases.count_taken_up()
-            while jobs := self._submit_wave(run):
+            while jobs := self._submit_wave(run, resets):
                 self._wait(run, jobs)
             return self._deliver(run, context, output_path)
 
-    def _submit_wave(self, run: BatchRun) -> list[WatchedJob]:
+    def _items_of_try(
+        self, context: Context, hook: KandinskyHook, ledger: BatchLedger, before: Pin | None
+    ) -> tuple[OutputPath | None, list[Item], KandinskyError | None]:
+        """What is wanted, and whether it is what the try has begun with.
+
+        :param before: that, if there were processes of this try before this one.
+        :return: where the images go, the items, and the error if they have changed. Then nothing more is submitted,
+            but what was submitted is delivered.
+        """
+        try:
+            output_path, items = self._items(context, hook)
+            now = Pin.of(items, ledger.try_number)
+            self._pinned = (before or now).to_dict()
+            if before is None:
+                ledger.read_all()
+                ledger.write_pin(now)
+            else:
+                before.check(now)
+        except RequestsChangedError as changed:
+            ledger.read_all()
+            return output_path, items, changed
+        except BadRequestError as refused_now:
+            if before is None:
+                raise
+            ledger.read_all()
+            return None, [], refused_now
+        return output_path, items, None
+
+    def _submit_wave(self, run: BatchRun, resets: int) -> list[WatchedJob]:
         try:
             return run.submit_wave(self.max_in_flight)
         except (RateLimitedError, ServiceUnavailableError) as error:
-            if self.deferrable and isinstance(error, RateLimitedError):
-                trigger = reset_trigger(error)
-                self.log.info("Rate limited; submitting at %s", trigger.moment)
-                self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=self._carried(run))
             error.advice = "Nothing is in flight; a retry goes on with the items that are not done."
+            if self.deferrable and isinstance(error, RateLimitedError):
+                trigger = reset_trigger(error, resets)
+                self.log.info("Rate limited; submitting at %s", trigger.moment)
+                kwargs = self._carried(run) | {"resets": resets + 1}
+                self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
             raise
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
@@ -287,26 +333,33 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         self._flying = 0
 
     def _deliver(self, run: BatchRun, context: Context, output_path: OutputPath | None) -> list[dict[str, Any]] | None:
+        run.purchases.reopen()
         delivery = BatchDelivery(run.purchases, run.stopped, with_uris=output_path is not None)
         rows = delivery.push(context, output_path, self.max_xcom_items)
         self.lineage = delivery.lineage(self.model, with_rows=rows is not None)
-        if self.on_item_failure == "fail" and (failure := delivery.failure()):
+        # What stops the submitting concerns the account, or the whole batch: that is no item's failure.
+        failure = delivery.failure() or (run.stopped if run.stopped and not run.stopped.retryable else None)
+        if failure is not None and (self.on_item_failure == "fail" or run.stopped is not None):
             if rows is not None and self.do_xcom_push:
                 # Airflow pushes nothing of a task that fails, and most of this is paid for.
                 context["ti"].xcom_push(key="return_value", value=rows)
             raise failure
         return rows
 
-    def _tell_arguments(self, items: Sequence[Item], context: Context) -> None:
+    def _push_arguments(self, items: Sequence[Item], context: Context) -> None:
         """Push what is sent to the service, in the order of the rows, where those go into XCom, too."""
         payloads = by_position(items, lambda item: item.request.payload())
         if len(payloads) <= self.max_xcom_items:
             context["ti"].xcom_push(key="arguments", value=payloads)
 
-    @staticmethod
-    def _carried(run: BatchRun) -> dict[str, Any]:
-        """What the next process of this try has to be told."""
-        carried = {"entries": run.purchases.carry(), "stopped": run.stopped and run.stopped.to_dict()}
+    def _carried(self, run: BatchRun) -> dict[str, Any]:
+        """What the next process of this try has to be given."""
+        entries = run.purchases.carry()
+        carried = {
+            "entries": entries,
+            "stopped": run.stopped and run.stopped.to_dict(),
+            "pinned": None if entries is None else self._pinned,
+        }
         return {name: value for name, value in carried.items() if value is not None}
 
     @contextmanager
@@ -344,7 +397,9 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         """Check what is known before templates are rendered; the rest waits for :meth:`_items`."""
         arguments = {name: getattr(self, name) for name in SHARED_ARGUMENTS}
         literals = {name: value for name, value in arguments.items() if is_literal(value)}
-        TextToImageRequest(prompt="(each item has its own)", **literals)
+        request = TextToImageRequest(prompt="(each item has its own)", **literals)
+        if self.output_path is not None and is_literal(self.output_path):
+            OutputPath.check_template(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
         if self.on_item_failure not in _ON_ITEM_FAILURE:
             raise refused("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from airflow_provider_kandinsky.sandbox.jobs import Job
 from airflow_provider_kandinsky.sandbox.service import Refusal, Service
-from airflow_provider_kandinsky.sandbox.settings import in_words
+from airflow_provider_kandinsky.sandbox.settings import Settings, in_words
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 
@@ -63,7 +63,7 @@ def one_row(service: Service, request_id: str, images_url: str) -> dict[str, Any
     now = service.clock()
     if job is None or now < job.submitted_at + service.settings.history_lag:
         raise Refusal(404, f"Request {request_id} not found")
-    return next(_rows(job, now, images_url))
+    return next(_rows(job, now, images_url, service.settings))
 
 
 def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
@@ -76,7 +76,7 @@ def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
         row
         for job in reversed(service.jobs.values())
         if job.submitted_at <= landed_by and start <= job.submitted_at < end and query.model_name in job.model
-        for row in _rows(job, now, images_url)
+        for row in _rows(job, now, images_url, service.settings)
         if query.status in (None, row["model_status"])
     ]
     if (query.sort_by, query.sort_order) != ("model_created", "desc"):
@@ -89,7 +89,20 @@ def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
     return {container: page, "page": query.page, "per_page": query.per_page, "total": len(rows)}
 
 
-def _rows(job: Job, now: float, images_url: str) -> Iterator[dict[str, Any]]:
+def _time(moment: float, settings: Settings) -> str | float | None:
+    zone = timezone(timedelta(hours=settings.history_utc_offset))
+    local = datetime.fromtimestamp(moment, zone)
+    forms: dict[str, str | float | None] = {
+        "zoned": local.isoformat(),
+        "naive": local.replace(tzinfo=None).isoformat(),
+        "date": local.date().isoformat(),
+        "epoch": moment,
+        "none": None,
+    }
+    return forms[settings.history_times]
+
+
+def _rows(job: Job, now: float, images_url: str, settings: Settings) -> Iterator[dict[str, Any]]:
     status = job.status(now)
     over = status.is_terminal
     cost = (0.0 if job.error else job.cost) if over else None
@@ -100,7 +113,7 @@ def _rows(job: Job, now: float, images_url: str) -> Iterator[dict[str, Any]]:
             "request_id": job.request_id,
             "model_name": job.model,
             "model_status": status.value if over else "PENDING",
-            "model_created": datetime.fromtimestamp(job.submitted_at, UTC).isoformat(),
+            "model_created": _time(job.submitted_at, settings),
             "credits_deduction": cost,
             "request_body": dict(job.payload),
             "generation_url": url,

@@ -13,6 +13,7 @@ from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageReq
 
 #: What the service paints when no side is asked for; an assumption, the vendor's page does not say.
 DEFAULT_SIDE = 512
+_MISHAP = "Inference failed: the worker ran into an internal error."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def understand(payload: Mapping[str, Any]) -> tuple[TextToImageRequest | None, s
     if "[blocked]" in request.prompt:
         return request, "The prompt was blocked by our content policy: NSFW content detected."
     if "[fail]" in request.prompt:
-        return request, "Inference failed: the worker ran into an internal error."
+        return request, _MISHAP
     return request, None
 
 
@@ -107,6 +108,8 @@ def accept(
     :param cold: whether it is the first job of its model.
     """
     request, error = understand(payload)
+    if error is None and settings.jobs_fail:
+        error = _MISHAP
     # A generator of its own: what one job draws must not depend on what its neighbours drew.
     rng = Random(f"{settings.seed}:job:{number}")
     started_at = now + _draw(settings.queue_time, rng) + (settings.cold_start if cold else 0.0)

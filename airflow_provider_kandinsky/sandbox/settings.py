@@ -42,6 +42,7 @@ class Settings(BaseModel):
     :param queue_time: seconds a job is QUEUED, fixed or ``[low, high]``.
     :param latency: seconds a job is PROCESSING, fixed or ``[low, high]``.
     :param cold_start: seconds added to the queue time of a model's first job.
+    :param jobs_fail: whether jobs that are accepted from now on fail, as those whose prompt holds ``[fail]``.
     :param expiry: seconds from submission until status and result are answered 404.
     :param image_expiry: seconds from submission until the pictures are answered 404.
     :param credits: dollars on the account; ``None``: the account has no record (404). Setting it fills it up anew.
@@ -60,6 +61,9 @@ class Settings(BaseModel):
     :param public_url: scheme and host put in picture URLs instead of those of the call, for browsers that reach the
         sandbox under another name than Airflow does.
     :param history_container: the key of the request history's list; ``None``: the body is the list itself.
+    :param history_times: how the history writes times: ``"zoned"`` (ISO 8601), ``"naive"`` (the same without a zone),
+        ``"date"`` (the day alone), ``"epoch"`` (seconds), or ``"none"``.
+    :param history_utc_offset: hours that the history's clock is ahead of UTC.
     :param history_lag: seconds until a submission shows up in the request history.
     :param fault_rate: share of all answers that go wrong, 0 to 1.
     :param seed: of everything that is drawn: latencies, pictures' seeds, the storm of ``fault_rate``.
@@ -75,6 +79,7 @@ class Settings(BaseModel):
     queue_time: _Span = 0.0
     latency: _Span = 0.05
     cold_start: _Seconds = 0.0
+    jobs_fail: bool = False
     expiry: _Seconds = 3600.0
     image_expiry: _Seconds = 7 * 24 * 3600.0
 
@@ -94,6 +99,8 @@ class Settings(BaseModel):
     status_url_host: str | None = None
     public_url: str | None = None
     history_container: str | None = "data"
+    history_times: Literal["zoned", "naive", "date", "epoch", "none"] = "zoned"
+    history_utc_offset: Annotated[float, Field(ge=-14, le=14)] = 0.0
     history_lag: _Seconds = 0.0
 
     fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0

@@ -1,17 +1,30 @@
-"""The service over HTTP, for an event loop: as :mod:`.client`, and for thousands of jobs at a time."""
+"""The service over HTTP, for thousands of jobs in one event loop: around :mod:`.calls`, :mod:`.wire`, :mod:`.polling`.
+
+A POST is money. It is sent again only if it cannot have arrived or was refused as rate limited, and only for as
+long as :data:`~.shell.SUBMIT_PATIENCE`; all else that befalls it is an error. Questions to the history have the
+same patience. The other free calls are sent once: who waits for a job has the :class:`~.polling.JobPoller` to say
+when to poll again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeVar
+from dataclasses import replace
+from typing import Any, Final, Self, TypeVar
 
 import httpx
 import tenacity
 
 from airflow_provider_kandinsky.segmind.bodies import UnreadBodyError, read_body
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Call
-from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
+from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Api, Call
+from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
+    KandinskyError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
 from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.pacing import Gate
@@ -28,14 +41,19 @@ from airflow_provider_kandinsky.segmind.schemas import (
 from airflow_provider_kandinsky.segmind.shell import (
     GENERATE_TIMEOUT,
     MAX_CONNECTIONS,
-    PATIENCE,
     WAIT_TIMEOUT,
     Shell,
+    patience,
     ssl_context,
 )
 from airflow_provider_kandinsky.segmind.watch import Watch
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+#: The key is read again after a 401 or 403 on a poll, at most once in so many seconds.
+KEY_REFRESH_INTERVAL: Final = 30.0
 
 
 class AsyncSegmindClient(Shell):
@@ -44,9 +62,12 @@ class AsyncSegmindClient(Shell):
     It may serve thousands of jobs in one event loop. Use as an async context manager, or :meth:`aclose` it.
     Create it by :meth:`create` inside an event loop, which keeps the building of the SSL context off the loop.
 
+    The settings are those of :class:`~.shell.Shell` and these.
+
     :param transport: an httpx transport, in place of the network.
     :param sleep: how to wait.
     :param requests_per_minute: the plan's limit; ``None`` to be slowed down by the service's 429s alone.
+    :param read_key: reads the account's key again, for when it was changed while jobs are waited for.
     """
 
     def __init__(
@@ -57,10 +78,13 @@ class AsyncSegmindClient(Shell):
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         requests_per_minute: float | None = None,
+        read_key: Callable[[], Awaitable[str]] | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(api_key, base_url, **settings)
         self._sleep = sleep
+        self._read_key = read_key
+        self._key_read_at = -KEY_REFRESH_INTERVAL
         self._gate = Gate(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
         self._watch = Watch(self._look, lookers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
         self._http = httpx.AsyncClient(transport=transport, verify=ssl_context(), **self._http_options())
@@ -91,7 +115,8 @@ class AsyncSegmindClient(Shell):
         on_send: Callable[[float], None] | None = None,
     ) -> Job:
         """See :meth:`~.client.SegmindClient.submit`."""
-        return await self._perform_patiently(self._api.submit(request, model, self._before_send(send_by, on_send)))
+        call = self._api.submit(request, model, self._before_send(send_by, on_send))
+        return await self._perform_patiently(call, send_by)
 
     async def get_status(self, request_id: str) -> JobStatus:
         """See :meth:`~.client.SegmindClient.get_status`."""
@@ -126,8 +151,29 @@ class AsyncSegmindClient(Shell):
                     return pause
             result = await self.get_result(poller.request_id, model)
         except KandinskyError as error:
+            if isinstance(error, (AuthenticationError, PermissionDeniedError)):
+                await self.refresh_key()
             return poller.on_error(error, self._clock())
         return poller.on_result(result)
+
+    async def refresh_key(self) -> bool:
+        """Read the account's key again, at most once in 30 seconds.
+
+        :return: whether there is another key now, with which all of this client's calls go on.
+        """
+        if self._read_key is None or self._clock() - self._key_read_at < KEY_REFRESH_INTERVAL:
+            return False
+        self._key_read_at = self._clock()
+        before = self._api
+        try:
+            self._api = replace(before, api_key=await self._read_key())
+        except Exception as error:  # noqa: BLE001  a secrets backend may raise anything; jobs are waited for anyway
+            log.warning("The API key was refused and could not be read again; the old one is used on: %s", error)
+            return False
+        self._http.headers["x-api-key"] = self._api.api_key
+        if is_another := self._api.api_key != before.api_key:
+            log.info("The API key was refused and has been changed since; going on with the new one")
+        return is_another
 
     async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """See :meth:`~.client.SegmindClient.generate`."""
@@ -137,23 +183,26 @@ class AsyncSegmindClient(Shell):
         """See :meth:`~.client.SegmindClient.get_credits`."""
         return await self._perform(self._api.credits())
 
-    async def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
+    async def get_history(
+        self, model: str, since: float, page: int = 1, *, until: float | None = None
+    ) -> list[PastRequest]:
         """See :meth:`~.client.SegmindClient.get_history`."""
-        return await self._perform_patiently(self._api.history(model, since, page))
+        return await self._perform_patiently(self._api.history(model, since, page, until))
 
     async def get_past_request(self, request_id: str) -> PastRequest | None:
         """See :meth:`~.client.SegmindClient.get_past_request`."""
         return await self._perform_patiently(self._api.past_request(request_id))
 
-    async def _perform_patiently(self, call: Call[T]) -> T:
-        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **PATIENCE)
-        answer: T = await retrying(self._perform, call)
+    async def _perform_patiently(self, call: Call[T], send_by: float | None = None) -> T:
+        retrying = tenacity.AsyncRetrying(sleep=self._sleep, **patience(self._clock, send_by))
+        answer: T = await retrying(self._perform, call, send_by=send_by)
         return answer
 
-    async def _perform(self, call: Call[T], timeout: float | None = None) -> T:
-        async with self._gate.passage(call.rank):
+    async def _perform(self, call: Call[T], timeout: float | None = None, send_by: float | None = None) -> T:
+        async with self._gate.passage(call.rank, send_by):
             if call.before_send is not None:
                 call.before_send()
+            api = self._api  # a key that is changed meanwhile is not the one that this answer may repeat
             try:
                 answer = await self._exchange(call, timeout or self._request_timeout)
             except TimeoutError:
@@ -161,12 +210,13 @@ class AsyncSegmindClient(Shell):
             except TRANSPORT_ERRORS as error:
                 lost = call.lost(error)
             else:
-                return self._read(call, answer)
+                return self._read(api, call, answer)
+        # Raised out here, because an httpx error in its context would hold the request, and with it the key.
         raise lost
 
-    def _read(self, call: Call[T], answer: Answer) -> T:
+    def _read(self, api: Api, call: Call[T], answer: Answer) -> T:
         try:
-            return self._api.read(call, answer)
+            return api.read(call, answer)
         except RateLimitedError as error:
             self._gate.close(error)
             raise

@@ -6,7 +6,6 @@ nothing, so the API key goes to the connection's own host and nowhere else.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest, read_history, read_past_request
+from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin
 from airflow_provider_kandinsky.segmind.redaction import MARK
 from airflow_provider_kandinsky.segmind.refusals import Answer, about_job
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -42,6 +42,10 @@ from airflow_provider_kandinsky.segmind.url_paths import id_segment, segment
 T = TypeVar("T")
 
 DEFAULT_BASE_URL: Final = "https://api.segmind.com"
+#: Where the vendor's own client asks for past requests, with the same key. It belongs to the base URL above alone.
+DEFAULT_HISTORY_URL: Final = "https://api.spotprod.segmind.com/inference-request/request-history"
+#: The history can be asked for so many days at a time.
+_LONGEST_WINDOW: Final = timedelta(days=31)
 
 #: Bytes of an answer that can hold images, and of a page of the history, which holds their URLs and the prompts.
 MAX_RESULT: Final = 64 * MEGABYTE
@@ -94,16 +98,18 @@ class Call(Generic[T]):
     def lost(self, error: Exception) -> KandinskyError:
         """Say what it means that no answer came.
 
-        Only the kind of the failure is told, never its text: httpx puts header values into some.
+        The failure's own text is not repeated: httpx puts header values into some.
         """
-        kind = type(error).__name__
+        failure = describe_failure(error)
         if isinstance(error, _NEVER_SENT):
-            return self._unavailable(f"The service could not be reached ({kind}); nothing was sent")
+            return self._unavailable(
+                f"The service could not be reached at {origin(self.url)} ({failure}); nothing was sent"
+            )
         if self.buys:
             return SubmissionUnknownError(
-                f"The request was sent but its answer was lost ({kind}); it may have been accepted"
+                f"The request was sent but its answer was lost ({failure}); it may have been accepted"
             )
-        return self._unavailable(f"The connection was lost ({kind})")
+        return self._unavailable(f"The connection was lost ({failure})")
 
     def unreadable(self, answer: Answer) -> KandinskyError:
         """Say what it means that the body of an answer, which was a 2xx, was not read."""
@@ -128,7 +134,8 @@ class Api:
     :param base_url: scheme and host, perhaps with a path. A trailing ``/v1`` or ``/v2`` (as the vendor's SDK wants)
         is left out. Without a scheme it is https.
     :param allow_insecure: permit http to hosts other than this one's loopback.
-    :param history_url: the whole URL of the request history; the key goes there, too.
+    :param history_url: the whole URL of the request history; the key goes there, too. ``None`` is the vendor's for the
+        vendor's own base URL, and none for any other; an empty one is none.
     :raises AuthenticationError: the key is missing or cannot be sent in a header.
     :raises ConfigurationError: a URL is malformed or insecure.
     """
@@ -149,8 +156,10 @@ class Api:
         if base_url.endswith(("/v1", "/v2")):
             base_url = base_url[: -len("/v1")]
         object.__setattr__(self, "base_url", base_url)
-        if self.history_url is not None:
-            object.__setattr__(self, "history_url", self._checked_url(self.history_url))
+        history_url = self.history_url
+        if history_url is None and base_url == DEFAULT_BASE_URL:
+            history_url = DEFAULT_HISTORY_URL
+        object.__setattr__(self, "history_url", self._checked_url(history_url) if history_url else None)
 
     def submit(
         self, request: TextToImageRequest, model: str, before_send: Callable[[], None] | None = None
@@ -189,10 +198,13 @@ class Api:
     def credits(self) -> Call[Credits]:
         return Call("GET", f"{self.base_url}/v1/get-user-credits", wire.read_credits)
 
-    def history(self, model: str, since: float, page: int) -> Call[list[PastRequest]]:
+    def history(self, model: str, since: float, page: int, until: float | None = None) -> Call[list[PastRequest]]:
         # Days are all that can be asked for; one more, because it is not known in which time zone they begin.
         first = datetime.fromtimestamp(since, UTC) - timedelta(days=1)
         params = {"page": page, "per_page": PAGE_SIZE, "model_name": model, "from_date": first.date().isoformat()}
+        if until is not None:
+            last = datetime.fromtimestamp(until, UTC) + timedelta(days=1)
+            params["to_date"] = min(last, first + _LONGEST_WINDOW).date().isoformat()
         return Call("GET", self._history_url(), read_history, params=params, max_bytes=MAX_HISTORY)
 
     def past_request(self, request_id: str) -> Call[PastRequest | None]:
@@ -232,13 +244,3 @@ class Api:
                 f"{shown!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
             )
         return str(url).rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address can only be this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

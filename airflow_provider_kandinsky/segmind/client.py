@@ -1,31 +1,20 @@
-"""The service over HTTP, blocking and async: two thin shells around :mod:`.calls`, :mod:`.wire` and :mod:`.polling`.
+"""The service over HTTP, for callers that block: a face of :class:`~.async_client.AsyncSegmindClient`.
 
-A POST is money. It is sent again only if it cannot have arrived or was refused as rate limited, and only for as
-long as :data:`~.shell.SUBMIT_PATIENCE`; all else that befalls it is an error. Questions to the history have the
-same patience. The other free calls are sent once: who waits for a job has the :class:`~.polling.JobPoller` to tell
-when to look again.
+Every call runs in an event loop in a thread of its own, and the caller waits for it. So there is one client to
+reason about: one rate limiter, one retry loop, one poll loop.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any, Self, TypeVar
-from weakref import WeakSet
-
-import httpx
-import tenacity
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Call
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
 from airflow_provider_kandinsky.segmind.history import PastRequest
-from airflow_provider_kandinsky.segmind.http_logs import own_request
-from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.refusals import Answer
+from airflow_provider_kandinsky.segmind.loop_thread import LoopThread
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -34,41 +23,33 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
-from airflow_provider_kandinsky.segmind.shell import (
-    GENERATE_TIMEOUT,
-    PATIENCE,
-    WAIT_TIMEOUT,
-    Shell,
-    ssl_context,
-)
+from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 
 __all__ = ["AsyncSegmindClient", "SegmindClient"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SegmindClient(Shell):
+class SegmindClient:
     """The blocking client. Use as a context manager, or :meth:`close` it.
 
-    Not for several threads: what takes too long in one would be cut off in the others as well.
+    It may be used by several threads at once. Its own thread starts with the first call; a client that is used again
+    in a forked process starts over there, with connections of its own.
 
-    :param transport: an httpx transport, in place of the network.
-    :param sleep: how to wait.
+    :param api_key: the account's key.
+    :param base_url: where the requests go.
+    :param settings: those of :class:`~.async_client.AsyncSegmindClient`; ``transport``, ``sleep`` and ``read_key``
+        are async here, too.
     """
 
-    def __init__(
-        self,
-        api_key: str,
-        base_url: str = DEFAULT_BASE_URL,
-        *,
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-        **settings: Any,
-    ) -> None:
-        super().__init__(api_key, base_url, **settings)
-        self._sleep = sleep
-        self._http = httpx.Client(transport=transport, verify=ssl_context(), **self._http_options())
-        self._sockets: WeakSet[socket.socket] = WeakSet()
+    def __init__(self, api_key: str, base_url: str = DEFAULT_BASE_URL, **settings: Any) -> None:
+        # Not a partial, whose repr holds the key.
+        self._create: Callable[[], AsyncSegmindClient] = lambda: AsyncSegmindClient(api_key, base_url, **settings)
+        self._client = self._create()
+        self._starting = threading.Lock()
+        self._loop: LoopThread | None = None
+        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -77,8 +58,22 @@ class SegmindClient(Shell):
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections and end the client's thread; who still waits for a job is cancelled."""
+        with self._starting:
+            self._is_closed = True
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
+
+    @property
+    def base_url(self) -> str:
+        """Where the requests go; part of a purchase's fingerprint."""
+        return self._client.base_url
+
+    @property
+    def has_history(self) -> bool:
+        """Whether there is a request history to ask."""
+        return self._client.has_history
 
     def submit(
         self,
@@ -98,7 +93,7 @@ class SegmindClient(Shell):
         :raises ServiceUnavailableError: not reached in that time; nothing was sent.
         :raises KandinskyError: refused; nothing was accepted.
         """
-        return self._perform_patiently(self._api.submit(request, model, self._before_send(send_by, on_send)))
+        return self._run(AsyncSegmindClient.submit, request, model, send_by=send_by, on_send=on_send)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Look once at where a job stands.
@@ -107,7 +102,7 @@ class SegmindClient(Shell):
         :raises JobExpiredError: the service does not know it, or no longer.
         :raises KandinskyError: the look itself failed.
         """
-        return self._perform(self._api.status(request_id))
+        return self._run(AsyncSegmindClient.get_status, request_id)
 
     def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
         """Fetch what a finished job gave.
@@ -118,7 +113,7 @@ class SegmindClient(Shell):
         :raises EmptyResultError: it is finished, without a picture.
         :raises KandinskyError: the fetching itself failed.
         """
-        return self._perform(self._api.result(request_id, model))
+        return self._run(AsyncSegmindClient.get_result, request_id, model)
 
     def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
         """Wait until a job is finished and fetch what it gave, by the cadence of :class:`~.polling.JobPoller`.
@@ -127,8 +122,7 @@ class SegmindClient(Shell):
         :raises JobTimeoutError: not finished in time. It may still be running, and will then be billed.
         :raises KandinskyError: as for :meth:`get_status` and :meth:`get_result`, but for what passes by itself.
         """
-        now = self._clock()
-        return self.follow(request_id, model, submitted_at=now, deadline=now + timeout)
+        return self._run(AsyncSegmindClient.wait, request_id, timeout, model)
 
     def follow(
         self,
@@ -144,24 +138,14 @@ class SegmindClient(Shell):
         :param model: the slug, to be told in the result, and to know when jobs like this one are finished.
         :raises KandinskyError: as for :meth:`wait`.
         """
-        poller = self._poller(request_id, model, submitted_at, deadline, poll_interval)
-        found: GenerationResult | float = poller.start(self._clock())
-        while not isinstance(found, GenerationResult):
-            self._sleep(found)
-            found = self._look(poller, model)
-        return found
-
-    def _look(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
-        """Look once: the result if it is there, else how many seconds to wait."""
-        try:
-            if not poller.completed:
-                pause = poller.on_status(self.get_status(poller.request_id), self._clock())
-                if not poller.completed:
-                    return pause
-            result = self.get_result(poller.request_id, model)
-        except KandinskyError as error:
-            return poller.on_error(error, self._clock())
-        return poller.on_result(result)
+        return self._run(
+            AsyncSegmindClient.follow,
+            request_id,
+            model,
+            submitted_at=submitted_at,
+            deadline=deadline,
+            poll_interval=poll_interval,
+        )
 
     def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """Buy a generation and hold the line until it is there (v1), :data:`~.shell.GENERATE_TIMEOUT` at most.
@@ -171,20 +155,21 @@ class SegmindClient(Shell):
         :raises SubmissionUnknownError: the answer was lost; it may have been billed.
         :raises KandinskyError: refused.
         """
-        return self._perform(self._api.generate(request, model), GENERATE_TIMEOUT)
+        return self._run(AsyncSegmindClient.generate, request, model)
 
     def get_credits(self) -> Credits:
         """Ask what is left on the account. Free of charge."""
-        return self._perform(self._api.credits())
+        return self._run(AsyncSegmindClient.get_credits)
 
-    def get_history(self, model: str, since: float, page: int = 1) -> list[PastRequest]:
+    def get_history(self, model: str, since: float, page: int = 1, *, until: float | None = None) -> list[PastRequest]:
         """Ask for the requests that were made of a model, newest first, 100 rows a page. Free of charge.
 
         :param since: seconds since the epoch; whole days are asked for, so there may be older ones, too.
+        :param until: seconds since the epoch; the same. Now, if it is not given.
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the asking failed.
         """
-        return self._perform_patiently(self._api.history(model, since, page))
+        return self._run(AsyncSegmindClient.get_history, model, since, page, until=until)
 
     def get_past_request(self, request_id: str) -> PastRequest | None:
         """Ask the history for one request, of any age. Free of charge.
@@ -193,58 +178,22 @@ class SegmindClient(Shell):
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the asking failed.
         """
-        return self._perform_patiently(self._api.past_request(request_id))
+        return self._run(AsyncSegmindClient.get_past_request, request_id)
 
-    def _perform_patiently(self, call: Call[T]) -> T:
-        retrying = tenacity.Retrying(sleep=self._sleep, **PATIENCE)
-        answer: T = retrying(self._perform, call)
-        return answer
-
-    def _perform(self, call: Call[T], timeout: float | None = None) -> T:
-        if call.before_send is not None:
-            call.before_send()
-        try:
-            answer = self._exchange(call, timeout or self._request_timeout)
-        except httpx.HTTPError as error:
-            lost = call.lost(error)
-        else:
-            return self._api.read(call, answer)
-        # Raised out here, because an httpx error in its context would hold the request, and with it the key.
-        raise lost
-
-    def _exchange(self, call: Call[T], timeout: float) -> Answer:
-        # httpx counts its read timeout anew for every piece that arrives; a dripping server would never run into it.
-        late = threading.Event()
-        watchdog = threading.Timer(timeout, self._cut_connections, [late])
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            with own_request(self._api.api_key):
-                response = self._http.request(
-                    call.method,
-                    call.url,
-                    json=call.json,
-                    params=call.params,
-                    timeout=self._limits(timeout),
-                    extensions={"trace": self._note_connection},
-                )
-        except httpx.HTTPError:
-            if not late.is_set():
-                raise
-        finally:
-            watchdog.cancel()
-        if late.is_set():
-            # Also if it seems to have ended well: that is what the end of a body of untold length looks like.
-            raise httpx.ReadTimeout("the whole request took too long")
-        return self._answer(response)
-
-    def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._sockets.add(info["return_value"].get_extra_info("socket"))
-
-    def _cut_connections(self, late: threading.Event) -> None:
-        """End the request under way, from another thread. This client has one at a time, so all connections may go."""
-        late.set()
-        for each in tuple(self._sockets):
-            with suppress(OSError):  # closed long ago
-                each.shutdown(socket.SHUT_RDWR)
+    def _run(
+        self,
+        method: Callable[Concatenate[AsyncSegmindClient, P], Coroutine[Any, Any, T]],
+        *given: P.args,
+        **named: P.kwargs,
+    ) -> T:
+        with self._starting:
+            if self._is_closed:
+                raise RuntimeError("The client has been closed")
+            if self._loop is not None and not self._loop.is_alive:  # this is the child of a fork
+                self._client, self._loop = self._create(), None
+            if self._loop is None:
+                self._loop = LoopThread(self._client.aclose)
+                # For whoever forgets to close it, as those who press the connection form's test button do.
+                weakref.finalize(self, self._loop.stop).atexit = False
+            loop = self._loop
+        return loop.run(method(self._client, *given, **named))

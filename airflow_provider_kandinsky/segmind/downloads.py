@@ -14,10 +14,11 @@ import tenacity
 
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.bodies import MEGABYTE, UnreadBodyError, raw_chunks
-from airflow_provider_kandinsky.segmind.calls import TRANSPORT_ERRORS, is_loopback
+from airflow_provider_kandinsky.segmind.calls import TRANSPORT_ERRORS
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.images import image_extension, is_whole
+from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin, without_proxy
 from airflow_provider_kandinsky.segmind.shell import (
     CONNECT_TIMEOUT,
     REQUEST_TIMEOUT,
@@ -37,28 +38,45 @@ _ENOUGH_TO_TELL: Final = 16
 def check_image_url(url: str, hosts: Collection[str], request_id: str | None = None) -> None:
     """Check that a picture may be fetched from a URL: over https, or over http from this machine.
 
-    :param hosts: the hosts that pictures may come from.
+    :param hosts: the hosts that pictures may come from, each with its port where that is not 443.
     :param request_id: the job, for the error.
     :raises ImageRefusedError: it may not.
     """
     try:
-        parsed = httpx.URL(url)
+        place = origin(url)
     except (httpx.InvalidURL, UnicodeError):
         raise ImageRefusedError(f"The picture's URL is none: {url:.200}", request_id=request_id) from None
-    if parsed.host not in hosts:
+    if place.scheme != "https" and not (place.scheme == "http" and is_loopback(place.host)):
+        raise ImageRefusedError(f"The picture is not served over https: {url:.200}", request_id=request_id)
+    if (place.host, place.port) not in {_host_and_port(host) for host in hosts}:
         raise ImageRefusedError(
-            f"The picture is at {parsed.host!r}, which is not among the hosts that pictures may come from "
+            f"The picture is at {str(place)!r}, which is not among the hosts that pictures may come from "
             f"({', '.join(sorted(hosts))}); add it to image_hosts in the connection if you trust it",
             request_id=request_id,
         )
-    if parsed.scheme != "https" and not (parsed.scheme == "http" and is_loopback(parsed.host)):
-        raise ImageRefusedError(f"The picture is not served over https: {url:.200}", request_id=request_id)
+
+
+def _host_and_port(host: str) -> tuple[str, int | None]:
+    _, name, port = origin(f"https://{host}")
+    return name, port
+
+
+def browser_url(url: str, hosts: Collection[str]) -> str:
+    """The URL of an image for a browser to open.
+
+    :param hosts: the hosts that pictures may come from.
+    :return: the URL as it was understood here, so that no browser can understand it in another way; without a user name
+        and a fragment.
+    :raises ImageRefusedError: see :func:`check_image_url`.
+    """
+    check_image_url(url, hosts)
+    return str(httpx.URL(url).copy_with(userinfo=b"", fragment=None))
 
 
 class ImageDownloader:
     """A client for pictures, of which it may fetch many at a time. Use as an async context manager.
 
-    :param hosts: the hosts that pictures may come from.
+    :param hosts: see :func:`check_image_url`.
     :param sleep: how to wait between tries.
     """
 
@@ -75,6 +93,7 @@ class ImageDownloader:
             timeout=httpx.Timeout(REQUEST_TIMEOUT, connect=CONNECT_TIMEOUT),
             verify=ssl_context(),
             follow_redirects=False,
+            mounts=without_proxy(f"https://{host}" for host in self._hosts),
         )
 
     async def __aenter__(self) -> Self:
@@ -123,7 +142,7 @@ class ImageDownloader:
             ) from error
         except (TimeoutError, *TRANSPORT_ERRORS) as error:
             raise ImageUnavailableError(
-                f"The picture could not be fetched from {url:.200} ({type(error).__name__})", request_id=request_id
+                f"The picture could not be fetched from {url:.200} ({describe_failure(error)})", request_id=request_id
             ) from error
         into.seek(0)
         extension = image_extension(into.read(_ENOUGH_TO_TELL))

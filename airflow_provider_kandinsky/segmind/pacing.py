@@ -1,22 +1,22 @@
-"""One gate for all requests of one account in one event loop.
+"""The rate limiter of one client: all requests of one account pass it.
 
 A limit is counted per account, so a 429 to one job is news for all of them: the gate closes until the limit
 resets, instead of every job finding out by itself, and then lets no more pass in a minute than had passed before.
 Where the plan's limit is known, the gate keeps to it and there are no 429s to begin with.
 
-Who waits for the gate waits in one queue: submissions first, then results that are ready, then looks, each in the
-order they came, so that nobody is starved.
+An account has other users: workers that submit, other triggerers. So that polls do not starve beside submissions,
+whoever waits for jobs comes back right after a reset and may send three quarters of the limit at once, and whoever
+submits comes back some seconds later: a job that nobody polls was paid for in vain, and one that is submitted later
+costs nothing. Three quarters, because each job costs one submission, one result and about two polls.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Final
 
 from aiolimiter import AsyncLimiter
@@ -24,6 +24,7 @@ from aiolimiter import AsyncLimiter
 from airflow_provider_kandinsky.segmind.calls import Rank
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.request_queue import RequestQueue
 
 #: How often a job is looked at in all, where the plan's limit is not known: many times what any plan allows, and no
 #: more than leaves an event loop the time for other work. With a thousand jobs in flight this sets how often each is
@@ -39,8 +40,18 @@ _RAISE: Final = 1.5
 #: How long the gate stays closed after a 429 that does not say, in seconds: less than the job that was told waits by
 #: itself, so that it is not held up twice.
 _UNTOLD_WAIT: Final = 0.8
-#: Over how many seconds at most the return of several processes, that were told one moment, is spread.
-_COMEBACK: Final = 5.0
+#: Over how many seconds at most after a reset the polls of several processes are spread.
+POLL_RESUME_SPREAD: Final = 2.0
+#: How many seconds after a reset submissions come back at the earliest, and over how many more they are spread.
+SUBMIT_RESUME_DELAY: Final = 5.0
+SUBMIT_RESUME_SPREAD: Final = 10.0
+#: The share of a minute's limit that may be sent at once where others use it, too, before they use it up.
+_SHARE_AFTER_RESET: Final = 0.75
+
+
+def sent_too_late(retry_after: float | None = None) -> RateLimitedError:
+    """The error of a submission that could not leave in time."""
+    return RateLimitedError("The submission had to wait for too long and was not sent", retry_after=retry_after)
 
 
 class Gate:
@@ -66,27 +77,27 @@ class Gate:
         self._clock = clock
         self._rng = rng
         self._sleep = sleep
-        self._opens_at = 0.0
-        self._queue = _Queue()
+        self._reset_at = self._polls_at = self._submits_at = 0.0
+        self._queue = RequestQueue()
         self._places = asyncio.Semaphore(at_once)
         self._is_told = requests_per_minute is not None
         self._minute_ends = clock() + 60
         self._answered = self._answered_before = 0
-        self._keep_to(requests_per_minute)
+        self._keep_to(requests_per_minute, requests_per_minute or MOST_LOOKS_PER_MINUTE)
 
     @asynccontextmanager
-    async def passage(self, rank: Rank) -> AsyncIterator[None]:
+    async def passage(self, rank: Rank, until: float | None = None) -> AsyncIterator[None]:
         """Wait until a request may be sent, and hold its place until it is answered.
 
         :param rank: who goes before whom.
+        :param until: how long to wait, wall clock, seconds since the epoch.
+        :raises RateLimitedError: it could not be sent by then.
         """
-        async with self._queue.turn(rank):
-            await self._places.acquire()
-            try:
-                await self._until_allowed(rank)
-            except BaseException:
-                self._places.release()
-                raise
+        try:
+            async with asyncio.timeout(None if until is None else until - self._clock()):
+                await self._enter(rank)
+        except TimeoutError:
+            raise sent_too_late(max(0.0, self._opens_at(rank) - self._clock()) or None) from None
         try:
             yield
         finally:
@@ -99,82 +110,101 @@ class Gate:
         :param error: what a request was refused with; to be told while it still holds its place.
         """
         now = self._clock()
-        wait = _UNTOLD_WAIT if error.retry_after is None else min(error.retry_after, LONGEST_ADVISED_WAIT)
-        if not self._is_told and now >= self._opens_at:
+        wait = _UNTOLD_WAIT if error.retry_after is None else min(max(error.retry_after, 0.0), LONGEST_ADVISED_WAIT)
+        if now >= self._reset_at:
             # Of all that were under way, the first to come back tells how many had passed.
-            if (passed := self._answered + self._answered_before) >= _LEAST_LEARNED:
-                self._keep_to(passed)
+            limit = self._limit_after_429(now)
+            rate = limit or float(_LEAST_LEARNED)
+            self._keep_to(limit, rate, rate * _SHARE_AFTER_RESET)
             self._count_anew(now + wait)
         self._answered -= 1  # this one, which is counted when it gives up its place
-        self._opens_at = max(self._opens_at, now + wait)
+        if now + wait > self._reset_at:
+            self._reset_at = now + wait
+            spread = (
+                0.0 if error.retry_after is None else min(wait, POLL_RESUME_SPREAD)
+            )  # only what was told is one time
+            self._polls_at = self._reset_at + spread * self._rng()
+            delay, spread = min(wait, SUBMIT_RESUME_DELAY), min(wait, SUBMIT_RESUME_SPREAD)
+            self._submits_at = self._reset_at + delay + spread * self._rng()
+
+    async def _enter(self, rank: Rank) -> None:
+        number = self._queue.number()
+        while True:
+            # Before the queue: a submission, which waits longer, must not keep polls out.
+            await self._until_open(rank)
+            async with self._queue.turn(rank, number):
+                await self._places.acquire()
+                try:
+                    # It may have closed while this request waited for its turn, or for the limit.
+                    if self._is_open(rank):
+                        await self._until_allowed(rank)
+                    if self._is_open(rank):
+                        return
+                except BaseException:
+                    self._places.release()
+                    raise
+                self._places.release()
 
     async def _until_allowed(self, rank: Rank) -> None:
-        await self._until_open()
-        if not self._is_told and (now := self._clock()) > self._minute_ends:
-            self._raise_limit()
-            self._count_anew(now, self._answered)
+        if (now := self._clock()) > self._minute_ends:
+            self._ease()
+            # In step with the service's minutes, as long as there is something to keep step with.
+            self._count_anew(max(self._minute_ends, now - 60), self._answered)
         if rank is Rank.LOOK or self.requests_per_minute is not None:
             await self._limiter.acquire()
-            # It may have closed while this request waited.
-            await self._until_open()
 
-    def _raise_limit(self) -> None:
-        if self.requests_per_minute is not None:
-            raised = self.requests_per_minute * _RAISE
-            self._keep_to(raised if raised < MOST_LOOKS_PER_MINUTE else None)
+    def _limit_after_429(self, now: float) -> float | None:
+        passed, known = self._answered + self._answered_before, self.requests_per_minute
+        if self._is_told or passed < _LEAST_LEARNED:
+            return known
+        # What comes when others are back to submit may be their work, and says nothing against a higher limit.
+        return passed if now < self._submits_at else max(passed, known or 0)
+
+    def _ease(self) -> None:
+        """Begin a minute after one without a 429: others may have left off, and the limit may be higher than known."""
+        if self._at_once is None:
+            return
+        rate = self._rate if self._is_told else self._rate * _RAISE
+        if not self._is_told and rate >= MOST_LOOKS_PER_MINUTE:
+            self._keep_to(None, MOST_LOOKS_PER_MINUTE)
+        else:
+            self._keep_to(None if self.requests_per_minute is None else rate, rate, self._at_once)
 
     def _count_anew(self, since: float, before: int = 0) -> None:
         # The service's minutes may begin at other times, so that of this one and the last both count.
         self._minute_ends = since + 60
         self._answered, self._answered_before = 0, before
 
-    def _keep_to(self, requests_per_minute: float | None) -> None:
+    def _keep_to(self, requests_per_minute: float | None, rate: float, at_once: float | None = None) -> None:
+        """From now on.
+
+        :param requests_per_minute: the limit for all requests, where it is known.
+        :param rate: that limit, or else the one that polls alone are kept to.
+        :param at_once: how many may pass at once, where the service's minutes have other users.
+        """
         self.requests_per_minute = requests_per_minute
-        self._limiter = _limiter(requests_per_minute or MOST_LOOKS_PER_MINUTE)
+        self._rate, self._at_once = rate, at_once
+        self._limiter = _limiter(rate, at_once)
 
-    async def _until_open(self) -> None:
-        while (closed_for := self._opens_at - self._clock()) > 0:
-            await self._sleep(closed_for + min(closed_for, _COMEBACK) * self._rng())
+    def _opens_at(self, rank: Rank) -> float:
+        return self._submits_at if rank is Rank.PURCHASE else self._polls_at
 
+    def _is_open(self, rank: Rank) -> bool:
+        return self._opens_at(rank) <= self._clock()
 
-class _Queue:
-    """A lock that goes to the lowest rank first, and in a rank to the first who came."""
-
-    def __init__(self) -> None:
-        self._taken = False
-        self._waiting: list[tuple[Rank, int, asyncio.Future[None]]] = []
-        self._numbers = count()
-
-    @asynccontextmanager
-    async def turn(self, rank: Rank) -> AsyncIterator[None]:
-        if self._taken:
-            turn = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._next()
-                raise
-        self._taken = True
-        try:
-            yield
-        finally:
-            self._next()
-
-    def _next(self) -> None:
-        while self._waiting:
-            turn = heapq.heappop(self._waiting)[2]
-            if not turn.done():
-                turn.set_result(None)  # it stays taken, so that nobody slips in before the next one runs
-                return
-        self._taken = False
+    async def _until_open(self, rank: Rank) -> None:
+        while (closed_for := self._opens_at(rank) - self._clock()) > 0:
+            await self._sleep(closed_for)
 
 
-def _limiter(requests_per_minute: float) -> AsyncLimiter:
-    """A bucket that never lets more than the limit pass in any minute: what it may let out at once comes off what
-    it refills with."""
-    burst = min(max(1.0, requests_per_minute / 60), requests_per_minute / 2, _LARGEST_BURST)
-    if burst < 1:
+def _limiter(requests_per_minute: float, at_once: float | None = None) -> AsyncLimiter:
+    """A bucket that never lets more than the limit pass in its first minute, nor in any other if it is let alone: what
+    it may let out at once comes off what it refills with.
+
+    :param at_once: how many may pass at once; by default about as many as in a second.
+    """
+    if at_once is None:
+        at_once = min(max(1.0, requests_per_minute / 60), requests_per_minute / 2, _LARGEST_BURST)
+    if at_once < 1:
         return AsyncLimiter(1, 60 / requests_per_minute)
-    return AsyncLimiter(burst, 60 * burst / (requests_per_minute - burst))
+    return AsyncLimiter(at_once, 60 * at_once / (requests_per_minute - at_once))

@@ -1,9 +1,19 @@
-"""When to look at a job again, and when to give up. Does no I/O and never sleeps: the clock and the dice come in.
+"""When to poll a job again, and when to give up. Does no I/O and never sleeps: the clock and the dice come in.
 
 One :class:`JobPoller` drives every waiter, blocking or not, so that they cannot drift apart. It is asked
-:meth:`~JobPoller.start` once, then told what each look found; each answer is the number of seconds to wait before
-the next look, or the error to give up with. All times are wall clock, in seconds since the epoch, because a wait
+:meth:`~JobPoller.start` once, then told what each poll found; each answer is the number of seconds to wait before
+the next poll, or the error to give up with. All times are wall clock, in seconds since the epoch, because a wait
 can move between processes and machines.
+
+The job was accepted, so what ends the wait is what the service says of the job itself: it failed, it is finished, it
+is not finished at the deadline. Anything else means that its state is not known now:
+
+- 429, 5xx, no answer, no JSON: polled again, also beyond the deadline, within the hour for which the service keeps
+  the job, until there is one real answer.
+- 404: polled again, until nothing but 404 has come for :data:`NOT_FOUND_GRACE_PERIOD`, or the hour is over. Only an
+  answer about the job ends that count; other failures in between neither count nor end it.
+- any other refusal (a key that was changed, a page of a proxy, credits): polled again until the deadline, at most for
+  the hour.
 """
 
 from __future__ import annotations
@@ -15,13 +25,15 @@ from typing import Final
 
 from airflow_provider_kandinsky.segmind.completion_times import CompletionTimes
 from airflow_provider_kandinsky.segmind.errors import (
+    BadRequestError,
+    JobError,
     JobExpiredError,
     JobTimeoutError,
     KandinskyError,
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
+from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, JobStatus
 
 SHORTEST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 15.0
@@ -37,8 +49,12 @@ _LEAST_PHASE: Final = 0.5
 
 #: The service counts its limits per minute: whatever it says, a longer wait than this is a misunderstanding.
 LONGEST_ADVISED_WAIT: Final = 60.0
-#: Right after submission the record may not be readable everywhere yet.
+#: Replaced by the next.
 UNKNOWN_ID_TOLERANCE: Final = 10.0
+#: For how many seconds nothing but 404 has to come until a job counts as gone.
+NOT_FOUND_GRACE_PERIOD: Final = 60.0
+#: Seconds until the next poll after one that failed; doubled with each that follows, up to the usual interval.
+_FIRST_BACKOFF: Final = 0.5
 
 
 class JobPoller:
@@ -46,11 +62,13 @@ class JobPoller:
 
     :param request_id: the job.
     :param submitted_at: when it was submitted, or when it was first heard of.
-    :param deadline: when to stop waiting; there is one last look at that time.
+    :param deadline: when to stop waiting; there is one last poll at that time.
     :param poll_interval: a fixed number of seconds between looks; adaptive if ``None``: about 1 s at first, growing
         with the job's age to at most 15 s, with jitter.
     :param completion_times: what is known of jobs like this one, and is told of it: where that is enough, an
         adaptive poller looks when they were finished, and never waits longer than 15 s.
+    :param not_found_since: since when nothing but 404 has come, if an earlier poller of the same wait has found so.
+    :param not_found_grace_period: seconds; :data:`NOT_FOUND_GRACE_PERIOD` if ``None``.
     :param rng: numbers from 0 up to 1.
     """
 
@@ -62,6 +80,8 @@ class JobPoller:
         deadline: float,
         poll_interval: float | None = None,
         completion_times: CompletionTimes | None = None,
+        not_found_since: float | None = None,
+        not_found_grace_period: float | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.request_id = request_id
@@ -69,11 +89,13 @@ class JobPoller:
         self.deadline = deadline
         self._poll_interval = poll_interval
         self._completion_times = completion_times
+        self._not_found_since = not_found_since
+        self._grace_period = NOT_FOUND_GRACE_PERIOD if not_found_grace_period is None else not_found_grace_period
         self._rng = rng
         self._phase = _LEAST_PHASE + (1 - _LEAST_PHASE) * rng()
         self._unfinished_at = self._completed_at = 0.0
         self._completed = False
-        self._looks = 0
+        self._looks = self._failures = 0
 
     @property
     def completed(self) -> bool:
@@ -86,6 +108,8 @@ class JobPoller:
         A fresh job is given a moment. One that is taken up again (a restarted triggerer takes up thousands at once)
         is looked at within a share of its age.
         """
+        if now >= self.deadline:
+            return 0.0
         age = self._age(now)
         if age < max(SHORTEST_INTERVAL, self._planned_look(0.0) or 0.0):
             return self._until_deadline(self._until_next_look(now), now)
@@ -99,13 +123,16 @@ class JobPoller:
         :raises JobTimeoutError: the deadline has passed.
         """
         self._looks += 1
+        self._failures, self._not_found_since = 0, None
         if status.is_terminal:
             # FAILED never comes here: the wire raises it as an error, with its text.
             self._completed = True
             self._completed_at = self._age(now)
             return 0.0
         self._unfinished_at = self._age(now)
-        return self._again(self._until_next_look(now), now, f"it was last seen {status}")
+        if now >= self.deadline:
+            raise self._timed_out(f"it was last seen {status}", now)
+        return self._until_deadline(self._until_next_look(now), now)
 
     def on_result(self, result: GenerationResult) -> GenerationResult:
         """Take in the end: it tells when to look at the next jobs like this one.
@@ -126,40 +153,65 @@ class JobPoller:
         return took
 
     def on_error(self, error: KandinskyError, now: float) -> float:
-        """Take in that a look, or the fetching of the result, failed.
+        """Take in that a poll, or the fetching of the result, failed.
 
-        Looks are free, so what may pass is waited out until the deadline: rate limits, outages, nonsense, and for a
-        few seconds after submission an id that is not known.
-
-        :return: seconds until the next look.
-        :raises KandinskyError: the error itself, where waiting cannot cure it.
-        :raises JobTimeoutError: the deadline has passed.
+        :return: seconds until the next poll.
+        :raises KandinskyError: the error itself, where it says what became of the job.
+        :raises JobTimeoutError: there is no more time for it.
         """
         self._looks += 1
+        if isinstance(error, JobExpiredError):
+            self._not_found_since = now if self._not_found_since is None else self._not_found_since
+            if self._is_gone(now):
+                raise error
+        elif self._is_final(error):
+            raise error
+        if now >= self._last_poll_after(error):
+            raise self._timed_out(f"the last look at it failed: {error.message}", now)
+        return self._until_deadline(self._wait_after(error, now), now)
+
+    @staticmethod
+    def _is_final(error: KandinskyError) -> bool:
+        is_about_the_job = isinstance(error, JobError)
+        is_refused_here = isinstance(error, BadRequestError) and error.http_status is None
+        return is_about_the_job or is_refused_here
+
+    def _is_gone(self, now: float) -> bool:
+        not_found_for = now - (now if self._not_found_since is None else self._not_found_since)
+        return not_found_for >= self._grace_period or now - self.submitted_at >= RECORD_LIFETIME
+
+    def _last_poll_after(self, error: KandinskyError) -> float:
+        """When an error like this one means that there is no more time."""
+        if isinstance(error, JobExpiredError):
+            return self.deadline
+        end_of_record = self.submitted_at + RECORD_LIFETIME
+        if isinstance(error, (RateLimitedError, ServiceUnavailableError)):
+            return max(self.deadline, end_of_record)
+        return min(self.deadline, end_of_record)
+
+    def _wait_after(self, error: KandinskyError, now: float) -> float:
         if isinstance(error, RateLimitedError):
             wait = max(min(error.retry_after or 0.0, LONGEST_ADVISED_WAIT), self._interval(now))
             # Those who were told the same moment must not all come back at it.
-            wait *= 1 + (1 - _LEAST_SHARE) * self._rng()
-        elif isinstance(error, ServiceUnavailableError) or (
-            isinstance(error, JobExpiredError) and now - self.submitted_at < UNKNOWN_ID_TOLERANCE
-        ):
-            wait = self._interval(now)
-        else:
-            raise error
-        return self._again(wait, now, f"the last look at it failed: {error.message}")
+            return wait * (1 + (1 - _LEAST_SHARE) * self._rng())
+        backoff = _FIRST_BACKOFF * 2.0 ** min(self._failures, 10) * self._jitter()
+        self._failures += 1
+        wait = min(backoff, self._interval(now))
+        if isinstance(error, JobExpiredError) and self._not_found_since is not None:
+            return max(0.0, min(wait, self._not_found_since + self._grace_period - now))
+        return wait
 
-    def _again(self, wait: float, now: float, last_seen: str) -> float:
-        if now >= self.deadline:
-            raise JobTimeoutError(
-                f"The job was not finished {self.deadline - self.submitted_at:.0f} s after its submission; "
-                f"{last_seen}. It may still be running, and will then be billed",
-                request_id=self.request_id,
-            )
-        return self._until_deadline(wait, now)
+    def _timed_out(self, last_seen: str, now: float) -> JobTimeoutError:
+        return JobTimeoutError(
+            f"The job was not finished {self._age(now):.0f} s after its submission; {last_seen}. It may still be "
+            "running, and will then be billed",
+            request_id=self.request_id,
+        )
 
     def _until_deadline(self, wait: float, now: float) -> float:
-        """Cut the wait so that the last look falls on the deadline."""
-        return max(0.0, min(wait, self.deadline - now))
+        """Cut the wait so that a poll falls on the deadline."""
+        end = self.deadline if now < self.deadline else self.submitted_at + RECORD_LIFETIME
+        return max(0.0, min(wait, end - now))
 
     def _until_next_look(self, now: float) -> float:
         age = self._age(now)

@@ -1,7 +1,8 @@
-"""What the blocking and the async client share: all but the waiting."""
+"""What the async client is made of, but for the waiting: its settings, its patience, its options for httpx."""
 
 from __future__ import annotations
 
+import logging
 import random
 import ssl
 import time
@@ -17,8 +18,11 @@ from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Api
 from airflow_provider_kandinsky.segmind.completion_times import completion_times
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.network import without_proxy
+from airflow_provider_kandinsky.segmind.pacing import sent_too_late
 from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.refusals import Answer
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT: Final = 5.0
 REQUEST_TIMEOUT: Final = 30.0
@@ -58,17 +62,37 @@ def _out_of_patience(attempt: tenacity.RetryCallState) -> bool:
     return spent + attempt.upcoming_sleep > SUBMIT_PATIENCE
 
 
-#: For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.calls.Call.lost`.
-PATIENCE: Final[dict[str, Any]] = {
-    "retry": tenacity.retry_if_exception_type((RateLimitedError, ServiceUnavailableError)),
-    "wait": next_wait,
-    "stop": _out_of_patience,
-    "reraise": True,
-}
+def _log_retry(attempt: tenacity.RetryCallState) -> None:
+    # Unlike above, tenacity has added the sleep to the idle time by now.
+    spent = max(attempt.idle_for, (attempt.seconds_since_start or 0.0) + attempt.upcoming_sleep)
+    error = attempt.outcome.exception() if attempt.outcome else None
+    log.info("Trying again in %.1f s, and then for %.0f s: %s", attempt.upcoming_sleep, SUBMIT_PATIENCE - spent, error)
+
+
+def patience(clock: Callable[[], float], send_by: float | None = None) -> dict[str, Any]:
+    """How often a call is tried, as arguments of tenacity.
+
+    For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.calls.Call.lost`.
+
+    :param clock: wall clock, seconds since the epoch.
+    :param send_by: when the last try has to have left, by that clock; ``None`` if it does not matter.
+    """
+
+    def is_over(attempt: tenacity.RetryCallState) -> bool:
+        is_late = send_by is not None and clock() + attempt.upcoming_sleep > send_by
+        return is_late or _out_of_patience(attempt)
+
+    return {
+        "retry": tenacity.retry_if_exception_type((RateLimitedError, ServiceUnavailableError)),
+        "wait": next_wait,
+        "stop": is_over,
+        "before_sleep": _log_retry,
+        "reraise": True,
+    }
 
 
 class Shell:
-    """The base of both clients.
+    """The base of the client.
 
     :param api_key: the account's key; see :class:`~.calls.Api` for it and the next three.
     :param request_timeout: seconds for one whole request, except the v1 call's.
@@ -118,7 +142,7 @@ class Shell:
         def check() -> None:
             now = self._clock()
             if send_by is not None and now > send_by:
-                raise RateLimitedError("The submission had to wait for too long and was not sent")
+                raise sent_too_late()
             if on_send is not None:
                 on_send(now)
 
@@ -135,6 +159,7 @@ class Shell:
             },
             "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             "follow_redirects": False,
+            "mounts": without_proxy(filter(None, (self._api.base_url, self._api.history_url))),
             "cookies": NoCookies(),
         }
 
@@ -143,6 +168,3 @@ class Shell:
         """The limits of one request's parts. To connect, and to find a free connection, have to fail before the whole
         request does: then it is known that nothing was sent."""
         return httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout / 2), pool=timeout / 2)
-
-    def _answer(self, response: httpx.Response) -> Answer:
-        return Answer(response.status_code, response.headers, response.content, self._clock())

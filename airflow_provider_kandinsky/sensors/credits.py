@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from airflow_provider_kandinsky.arguments import BACKSTOP, is_literal, refused
 from airflow_provider_kandinsky.capabilities import AirflowSensorTimeout
-from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor
+from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor, skips_of_sensor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import Number
@@ -59,7 +59,8 @@ class KandinskyCreditsSensor(BaseSensorOperator):
         """Poke, or look once and defer, as the arguments say."""
         if not self.deferrable:
             return super().execute(context)
-        looked = self.poke(context)
+        with skips_of_sensor(self):
+            looked = self.poke(context)
         if looked.is_done:
             return looked.xcom_value
         self.defer(

@@ -12,7 +12,7 @@ from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
 from airflow_provider_kandinsky.arguments import BACKSTOP, is_literal, refused
 from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
-from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor
+from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor, skips_of_sensor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
@@ -20,6 +20,7 @@ from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
+from airflow_provider_kandinsky.storage import OutputPath
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
@@ -31,8 +32,9 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
     ``wait_for_completion=False``. It never submits anything, so it costs nothing and may be retried at will. XCom
     ``generation`` is pushed with the result.
 
-    A job that failed, and an id that the service does not know or no longer (records are kept for one hour after
-    submission), fail the task at once, or skip it with ``soft_fail``. Outages and rate limits are waited out.
+    A job that failed fails the task at once, or skips it with ``soft_fail``. So does an id of which the service says
+    nothing but 404 for a minute (records are kept for one hour after submission); in mode ``reschedule`` that minute
+    counts from the first poke. Outages, rate limits and refusals of the key are waited out.
 
     :param request_id: the job; templated.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
@@ -63,14 +65,17 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.kandinsky_conn_id = kandinsky_conn_id
         self.deferrable = deferrable
         self.output_path = output_path
+        self._poller: JobPoller | None = None
         self._last_trouble: type[KandinskyError] | None = None
-        if is_literal(request_id):
-            with failures_for_airflow():
+        with failures_for_airflow():
+            if is_literal(request_id):
                 self._check_request_id()
+            if output_path is not None and is_literal(output_path):
+                OutputPath.check_template(output_path)
 
     def execute(self, context: Context) -> Any:
         """Poke, or defer, as the arguments say."""
-        with failures_of_sensor(context):
+        with skips_of_sensor(self), failures_of_sensor(context):
             self._check_request_id()
         if not self.deferrable:
             if not self.reschedule:  # where each look is a process of its own, that would be a line for each
@@ -92,7 +97,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        poller = JobPoller(self.request_id, submitted_at=self._waiting_since(context), deadline=math.inf)
+        poller = self._poller = self._poller or self._new_poller(context)
         JobMetrics.of_task(context["ti"]).polled()
         with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             try:
@@ -113,7 +118,11 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
-        with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with (
+            skips_of_sensor(self),
+            failures_of_sensor(context),
+            KandinskyHook(self.kandinsky_conn_id) as hook,
+        ):
             return self._deliver(result_in_event(event, hook), context, hook)
 
     def _check_request_id(self) -> None:
@@ -127,9 +136,14 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.lineage = Lineage.of(result, uris)
         return uris
 
-    @staticmethod
-    def _waiting_since(context: Context) -> float:
-        """When this sensor first looked, which is the only age it can tell of a job that others have submitted."""
+    def _new_poller(self, context: Context) -> JobPoller:
+        """When this sensor first polled is the only age that it knows of a job that others have submitted.
+
+        In mode reschedule each poll is a process of its own, which does not know what the last one met: there a 404
+        counts from the first poll on.
+        """
         ti = context["ti"]
-        since: datetime = ti.get_first_reschedule_date(context) or ti.start_date
-        return since.timestamp()
+        first_reschedule: datetime | None = ti.get_first_reschedule_date(context)
+        since = (first_reschedule or ti.start_date).timestamp()
+        not_found_since = since if first_reschedule else None
+        return JobPoller(self.request_id, submitted_at=since, deadline=math.inf, not_found_since=not_found_since)

@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import shared_client
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError
 from airflow_provider_kandinsky.triggers.job import hold_back
 
 
@@ -65,8 +65,7 @@ class KandinskyCreditsTrigger(BaseTrigger):
         credits_left: float | None = None
         while True:
             try:
-                async with shared_client(self.kandinsky_conn_id) as client:
-                    credits_left = (await client.get_credits()).total
+                credits_left = await self._ask()
             except KandinskyError as error:
                 if not error.retryable:
                     return {"error": error.to_dict()}
@@ -77,3 +76,12 @@ class KandinskyCreditsTrigger(BaseTrigger):
             if (time_left := self.deadline - time.time()) <= 0:
                 return {"credits": credits_left}
             await asyncio.sleep(min(self.poke_interval, time_left))
+
+    async def _ask(self) -> float:
+        async with shared_client(self.kandinsky_conn_id) as client:
+            try:
+                return (await client.get_credits()).total
+            except AuthenticationError:
+                if not await client.refresh_key():
+                    raise
+            return (await client.get_credits()).total

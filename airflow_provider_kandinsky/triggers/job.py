@@ -90,7 +90,9 @@ class KandinskyJobTrigger(BaseTrigger):
         """Wait, and fire once: end the task, or resume it."""
         started = asyncio.get_running_loop().time()
         stalls = stalls_of_this_loop()
-        self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, self.deadline - time.time())
+        # A trigger that starts late, or again, may find its deadline past.
+        time_left = max(0.0, self.deadline - time.time())
+        self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, time_left)
         found: GenerationResult | KandinskyError
         try:
             found = await follow_with_shared_client(
@@ -121,7 +123,7 @@ class KandinskyJobTrigger(BaseTrigger):
         if self.delivery is None or result.has_image_data or ti is None:
             return False
         try:
-            await TriggererDelivery.from_dict(self.delivery).deliver(result, ti)
+            await TriggererDelivery.from_dict(self.delivery).deliver(result, ti, self.kandinsky_conn_id)
         except Exception:
             # Whatever an XCom backend may raise: the result is in hand, and there is another way to deliver it.
             self.log.exception("The result of request %s could not be written here; a worker will", self.request_id)

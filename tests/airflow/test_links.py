@@ -47,9 +47,19 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
         time.sleep(0.2)
 
     assert airflow.wait_for_run("links", run_id) == "failed"
-    for task_id in ("in_worker", "deferred", "wait", "poke"):
+    for task_id in ("in_worker", "poke"):
         assert link(airflow, run_id, task_id) == airflow.xcom("links", run_id, task_id)[0], task_id
-    assert link(airflow, run_id, "mapped", 0) == airflow.xcom("links", run_id, "mapped", map_index=0)[0]
+    for task_id, map_index, tab in (
+        ("deferred", -1, "deferred"),
+        ("wait", -1, "wait"),
+        ("mapped", 0, "mapped/mapped/0"),
+    ):
+        # A worker that takes a task over from the triggerer does not read the connection for it, which alone tells
+        # that images may come from the sandbox.
+        image = airflow.xcom("links", run_id, task_id, map_index=map_index)[0]
+        assert link(airflow, run_id, task_id, map_index) == (image if triggers_can_set_xcom() else gallery(tab)), (
+            task_id
+        )
     assert link(airflow, run_id, "mapped", 1) == gallery("mapped/mapped/1")
     assert link(airflow, run_id, "submit") == gallery("submit")
     assert airflow.xcom("links", run_id, "mapped", "error", map_index=1)["type"] == "JobFailedError"

@@ -168,13 +168,15 @@ def test_what_is_left_empty_or_emptied_has_its_default(page: Page) -> None:
     untouched = save(form)
     form = edit(page, "empty")
     show_extras(form)
-    for name, text in {"requests_per_minute": "5", "image_hosts": "a.example"}.items():
+    for name, text in {"requests_per_minute": "5", "image_hosts": "a.example", "history_url": "off"}.items():
         extra_field(form, name).fill(text)
-    assert settings(save(form)).requests_per_minute == 5
+    filled = settings(save(form))
+    assert (filled.requests_per_minute, filled.history_url) == (5, "")
     form = edit(page, "empty")
     show_extras(form)
-    for name in ("requests_per_minute", "image_hosts"):
+    for name in ("requests_per_minute", "image_hosts", "history_url"):
         extra_field(form, name).fill("")
+    # An empty text would turn the history off.
     assert settings(untouched) == settings(save(form)) == settings({})
 
 
@@ -223,7 +225,7 @@ def test_the_button_tells_of_an_unreachable_host(page: Page, airflow: LocalAirfl
     press_test(page, "nobody")
     expect(told(page, "Test Connection Failed")).to_contain_text(
         f"The service is out of reach at http://127.0.0.1:{port}: "
-        "The service could not be reached (ConnectError); nothing was sent"
+        f"The service could not be reached at 127.0.0.1:{port} (ConnectError: Connection refused); nothing was sent"
     )
 
 

@@ -157,12 +157,18 @@ class Chaos:
         assert delivered == [f"{subject} {number}" for number in range(items)]
         assert len(prompts) == items
 
-    def logs(self, dag_id: str, run_id: str, task_id: str = "paint", map_index: int = -1) -> str:
-        tries = next(
-            each["try_number"]
+    def logs(self, dag_id: str, run_id: str, task_id: str = "paint", map_index: int | None = None) -> str:
+        """What all tries of a task say.
+
+        :param map_index: of a mapped one, this instance; else one that has not succeeded, if there is any.
+        """
+        instances = [
+            each
             for each in self.airflow.task_instances(dag_id, run_id)
-            if each["task_id"] == task_id and each["map_index"] in (map_index, 0)
-        )
+            if each["task_id"] == task_id and map_index in (None, each["map_index"])
+        ]
+        shown = next((each for each in instances if each["state"] != "success"), instances[0])
         return "\n".join(
-            self.airflow.task_log(dag_id, run_id, task_id, number, map_index) for number in range(1, tries + 1)
+            self.airflow.task_log(dag_id, run_id, task_id, number, shown["map_index"])
+            for number in range(1, shown["try_number"] + 1)
         )

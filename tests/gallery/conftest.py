@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import denying_backend
 import pytest
+import without_xcoms
 from visitor import Visitor, visitor
-from without_xcoms import ENVIRONMENT, WITHOUT_XCOMS
+from without_xcoms import WITHOUT_XCOMS
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
@@ -32,17 +34,32 @@ def output_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def airflow(sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     home = tmp_path_factory.mktemp("gallery")
     shutil.copytree(Path(__file__).with_name("dags"), home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    env = ENVIRONMENT | {
-        "AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection(),
-        "AIRFLOW_CONN_TRUSTING": sandbox.connection(image_hosts="elsewhere.example"),
-        # Without a key, and another with everything but the right type.
-        "AIRFLOW_CONN_KEYLESS": '{"conn_type": "kandinsky", "host": "https://elsewhere.example"}',
-        "AIRFLOW_CONN_DATABASE": '{"conn_type": "http", "host": "https://elsewhere.example", "password": "x"}',
-        "AIRFLOW_CONN_BROKEN": '{"conn_type": "kandinsky", "extra": {"image_hosts": 5}}',
-        "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
-    }
+    env = (
+        without_xcoms.ENVIRONMENT
+        | denying_backend.ENVIRONMENT
+        | {
+            "AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection(),
+            "AIRFLOW_CONN_TRUSTING": sandbox.connection(image_hosts="elsewhere.example"),
+            # Without a key, and another with everything but the right type.
+            "AIRFLOW_CONN_KEYLESS": '{"conn_type": "kandinsky", "host": "https://elsewhere.example"}',
+            "AIRFLOW_CONN_DATABASE": '{"conn_type": "http", "host": "https://elsewhere.example", "password": "x"}',
+            "AIRFLOW_CONN_BROKEN": '{"conn_type": "kandinsky", "extra": {"image_hosts": 5}}',
+            "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
+        }
+    )
     with LocalAirflow(home, parallelism=2, env=env, users=USERS) as airflow:
         yield airflow
+
+
+@pytest.fixture(scope="session")
+def airflow_without_files(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    """A second API server of the same Airflow, which lets everybody in and serves no stored files."""
+    keys = ("AIRFLOW_CONN_KANDINSKY_DEFAULT", "KANDINSKY_OUTPUT_FOLDER")
+    env = {key: airflow.env[key] for key in keys} | {"AIRFLOW__KANDINSKY__GALLERY_SERVES_FILES": "False"}
+    database = airflow.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
+    home = tmp_path_factory.mktemp("without_files")
+    with LocalAirflow(home, env=env, components=["api-server"], database=database) as second:
+        yield second
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +68,7 @@ def admin(airflow: LocalAirflow) -> Visitor:
 
 
 @pytest.fixture(scope="session")
-def without_xcoms(airflow: LocalAirflow) -> Visitor:
+def visitor_without_xcoms(airflow: LocalAirflow) -> Visitor:
     return visitor(airflow, WITHOUT_XCOMS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,14 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_kandinsky.gallery.cards import Card, CardState, hang
-from airflow_provider_kandinsky.gallery.pages import PAGE_SIZE, Page, Totals
+from airflow_provider_kandinsky.gallery.cards import Card, make_cards
+from airflow_provider_kandinsky.gallery.items import Item, State, list_items
+from airflow_provider_kandinsky.gallery.pages import PAGE_SIZE, PageNumber, Totals, by_task, places_of
+from airflow_provider_kandinsky.gallery.places import OutputPlace
 from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, parse
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 URL = "https://images.segmind.com/generations/1.png"
 GENERATION = {"request_id": "r-1", "model": "m", "seed": 7, "cost": 0.01, "inference_time": 2.5, "queue_time": 0.5}
 COUNTS = {"items": 2, "succeeded": 1, "failed": 1, "cost": 0.01}
+BROKEN = "This cannot be shown. The API server's log says why."
 ERROR = {"type": "ContentBlockedError", "message": "No. [request r-1, billed: no]"}
 
 
@@ -25,12 +30,17 @@ def record(state: str | None = "success", *, age: timedelta = timedelta(), task_
     return TaskRecord(task_id, -1, None, state, xcoms, NOW - age)
 
 
+def listed(*records: TaskRecord, manifest: Sequence[Mapping[str, Any] | None] | None = None) -> list[Item]:
+    return list_items(records, lambda *_: manifest)
+
+
 def hung(
     *records: TaskRecord,
-    hosts: Sequence[str] = ("images.segmind.com", "127.0.0.1"),
-    manifest: Sequence[Mapping[str, Any]] | str = "Nobody has a manifest here.",
+    hosts: Sequence[str] = ("images.segmind.com", "127.0.0.1:8765"),
+    manifest: Sequence[Mapping[str, Any] | None] | None = None,
 ) -> list[Card]:
-    return hang(records, NOW, lambda _: hosts, lambda *_: manifest)
+    items = listed(*records, manifest=manifest)
+    return make_cards(items, items, NOW, lambda _: hosts)
 
 
 def row(number: int, **others: Any) -> dict[str, Any]:
@@ -41,7 +51,7 @@ def test_one_picture() -> None:
     (card,) = hung(
         record(arguments={"prompt": "a cat", "seed": 7, "samples": 2}, generation=GENERATION, return_value=[URL])
     )
-    assert (card.state, card.prompt, card.seed, card.cost) == (CardState.DONE, "a cat", 7, 0.01)
+    assert (card.state, card.prompt, card.seed, card.cost) == (State.DONE, "a cat", 7, 0.01)
     assert (card.request_id, card.inference_time, card.queue_time) == ("r-1", 2.5, 0.5)
     assert card.arguments == {"samples": "2"}
     (picture,) = card.pictures
@@ -52,25 +62,25 @@ def test_one_picture() -> None:
 @pytest.mark.parametrize("state", ["running", "deferred", "queued", None])
 def test_what_is_under_way_says_so(state: str | None) -> None:
     (card,) = hung(record(state, arguments={"prompt": "a cat", "seed": 7}, request_id="r-1"))
-    assert (card.state, card.request_id, card.seed, card.pictures) == (CardState.UNDER_WAY, "r-1", 7, ())
+    assert (card.state, card.request_id, card.seed, card.pictures) == (State.UNDER_WAY, "r-1", 7, ())
     assert card.note == "Submitted; the picture is not there yet."
 
 
 @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
 def test_a_failed_one_has_its_error(state: str) -> None:
     (card,) = hung(record(state, arguments={"prompt": "a cat", "seed": 7}, error=ERROR))
-    assert (card.state, card.failures) == (CardState.FAILED, 1)
+    assert card.state is State.FAILED
     assert (card.error_type, card.note) == ("ContentBlockedError", ERROR["message"])
 
 
 def test_a_failure_without_an_error_of_ours_refers_to_the_log() -> None:
     (card,) = hung(record("failed", arguments={"prompt": "a cat", "seed": 7}))
-    assert (card.state, card.note) == (CardState.FAILED, "The task failed; its log says why.")
+    assert (card.state, card.note) == (State.FAILED, "The task failed; its log says why.")
 
 
 def test_pictures_that_were_not_stored_are_shown_from_the_service() -> None:
     (card,) = hung(record("failed", generation=GENERATION, source_urls=[URL], error=ERROR))
-    assert card.state is CardState.FAILED
+    assert card.state is State.FAILED
     assert [picture.address for picture in card.pictures] == [URL]
 
 
@@ -79,36 +89,36 @@ def test_a_sensor_takes_the_prompt_of_the_task_that_has_submitted() -> None:
     wait = record(task_id="wait", generation=GENERATION, return_value=[URL])
     submitted, waited = hung(submit, wait)
     assert (submitted.state, submitted.note) == (
-        CardState.WITHOUT_PICTURE,
+        State.WITHOUT_PICTURE,
         "Submitted; another task waits for the picture.",
     )
-    assert (waited.prompt, waited.state) == ("a cat", CardState.DONE)
-    totals = Totals.of([submitted, waited])
+    assert (waited.prompt, waited.state) == ("a cat", State.DONE)
+    totals = Totals.of(listed(submit, wait))
     assert (totals.pictures, totals.cost, totals.unknown_costs) == (1, 0.01, 0)
 
 
 def test_a_batch_has_a_card_for_each_item() -> None:
     arguments = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]
     cat, dog = hung(record(arguments=arguments, counts=COUNTS, return_value=[row(1), row(2, urls=[], error=ERROR)]))
-    assert (cat.prompt, cat.position, cat.state, cat.request_id) == ("a cat", 0, CardState.DONE, "r-1")
+    assert (cat.prompt, cat.position, cat.state, cat.request_id) == ("a cat", 0, State.DONE, "r-1")
     assert (dog.prompt, dog.position, dog.state, dog.error_type) == (
         "a dog",
         1,
-        CardState.FAILED,
+        State.FAILED,
         "ContentBlockedError",
     )
 
 
 def test_rows_that_are_one_purchase_cost_once() -> None:
-    totals = Totals.of(hung(record(counts=COUNTS, return_value=[row(1), row(1), row(2, cost=None)])))
+    totals = Totals.of(listed(record(counts=COUNTS, return_value=[row(1), row(1), row(2, cost=None)])))
     assert (totals.pictures, totals.cost, totals.unknown_costs) == (3, 0.01, 1)
 
 
 def test_a_batch_under_way_has_its_items() -> None:
     cards = hung(record("deferred", arguments=[{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]))
     assert [(card.prompt, card.state) for card in cards] == [
-        ("a cat", CardState.UNDER_WAY),
-        ("a dog", CardState.UNDER_WAY),
+        ("a cat", State.UNDER_WAY),
+        ("a dog", State.UNDER_WAY),
     ]
 
 
@@ -118,22 +128,25 @@ def test_a_large_batch_is_in_its_manifest() -> None:
     cards = hung(large, manifest=rows)
     assert [(card.request_id, card.prompt) for card in cards] == [("r-1", "cat 1"), ("r-2", "cat 2")]
     assert cards[0].arguments == {"samples": "2"}
-    (card,) = hung(large, manifest="Their manifest is at s3://bucket/manifest.jsonl. It cannot be read.")
-    assert (card.state, card.cost, card.failures) == (CardState.WITHOUT_PICTURE, 0.01, 1)
-    assert card.note == "A batch of 2 items. Their manifest is at s3://bucket/manifest.jsonl. It cannot be read."
+    (card,) = hung(large, manifest=None)
+    assert (card.state, card.cost) == (State.WITHOUT_PICTURE, 0.01)
+    assert card.note == "A batch of 2 items. Each of them is in the manifest s3://bucket/manifest.jsonl."
+    totals = Totals.of(listed(large, manifest=None))
+    assert (totals.cost, totals.failures, totals.unlisted) == (0.01, 1, 2)
 
 
 def test_a_failed_batch_without_rows_is_one_card() -> None:
     arguments = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]
     (card,) = hung(record("failed", arguments=arguments, counts=COUNTS, error=ERROR))
-    assert (card.state, card.failures, card.cost) == (CardState.FAILED, 1, 0.01)
+    assert (card.state, card.cost) == (State.FAILED, 0.01)
     assert card.note == f"A batch of 2 items. {ERROR['message']}"
 
 
 def test_pictures_that_the_service_no_longer_has_are_not_asked_for() -> None:
     stored = "s3://bucket/1.png"
+    place = OutputPlace.of("s3://bucket")
     for age, problems in ((timedelta(days=6.9), [None, None]), (timedelta(days=7.1), [True, None])):
-        (card,) = hung(record(age=age, generation=GENERATION, return_value=[URL, stored]))
+        (card,) = hung(replace(record(age=age, generation=GENERATION, return_value=[URL, stored]), place=place))
         assert [picture.problem and "7 days" in picture.problem for picture in card.pictures] == problems
 
 
@@ -209,19 +222,123 @@ def test_whatever_others_write_makes_no_error(data: st.DataObject, state: str | 
             xcoms[key] = [whole | changed] if data.draw(st.booleans()) else whole | changed
         else:
             xcoms[key] = data.draw(json_values)
-    cards = hung(record(state, **xcoms))
-    Totals.of(cards)
-    assert all((card.prompt or "").encode() is not None for card in cards)
+    Totals.of(listed(record(state, **xcoms)))
+    for card in hung(record(state, **xcoms)):
+        assert card.note != BROKEN, "what has another shape is left out, and only that"
+        assert str(card).encode() is not None
+
+
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_what_is_too_deep_to_be_shown_breaks_no_page() -> None:
+    deep = record(arguments={"prompt": "a cat", "seed": 7, "scheduler": nested(100_000)}, request_id="r-1")
+    broken, whole = hung(deep, record(task_id="whole", generation=GENERATION, return_value=[URL]))
+    assert (broken.prompt, broken.arguments) == ("a cat", {"scheduler": "…"})
+    assert whole.state is State.DONE
+
+
+def test_half_a_surrogate_pair_is_shown_wherever_it_is() -> None:
+    half = "\ud800"
+    arguments = {"prompt": half, half: half}
+    (card,) = hung(
+        record(arguments=arguments, generation=GENERATION | {"request_id": half}, return_value=["s3://" + half])
+    )
+    assert (card.prompt, card.arguments, card.request_id) == ("?", {"?": "?"}, "?")
+    assert card.pictures[0].address == "s3://?"
+
+
+def test_a_card_that_cannot_be_made_breaks_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    def find_hosts(conn_id: str | None) -> Sequence[str]:
+        if conn_id == "bad":
+            raise RuntimeError("nobody has thought of this")
+        return ["images.segmind.com"]
+
+    good = record(generation=GENERATION, return_value=[URL])
+    items = listed(replace(good, conn_id="bad"), good)
+    broken, whole = make_cards(items, items, NOW, find_hosts)
+    assert (broken.state, broken.note) == (State.WITHOUT_PICTURE, BROKEN)
+    assert whole.state is State.DONE
+    assert "nobody has thought of this" in caplog.text
+
+
+def test_xcoms_that_cannot_be_read_are_one_card() -> None:
+    unreadable = replace(record(counts=COUNTS), unreadable=("arguments", "return_value"))
+    (card,) = hung(unreadable)
+    assert card.state is State.WITHOUT_PICTURE
+    assert card.note == "This cannot be shown: XCom arguments, return_value is too long, or nested too deeply."
+
+
+def test_xcoms_of_other_tasks_that_cannot_be_read_are_none_of_ours() -> None:
+    assert hung(replace(record(request_id="abc"), unreadable=("return_value",))) == []
+
+
+def test_of_a_text_no_more_is_shown_than_a_page_can_bear() -> None:
+    (card,) = hung(record(arguments={"prompt": "x" * 100_000, "negative_prompt": "y" * 100_000}))
+    assert (len(card.prompt or ""), len(card.arguments["negative_prompt"])) == (10_000, 10_000)
+
+
+@pytest.mark.parametrize("depth", [10_000, 1_000_000])
+def test_json_that_is_nested_too_deeply_is_a_value_error(depth: int) -> None:
+    with pytest.raises(ValueError):
+        parse("[" * depth + "]" * depth)
+
+
+def test_rows_of_a_manifest_that_cannot_be_read_keep_their_place() -> None:
+    large = record(counts=COUNTS, manifest="s3://bucket/manifest.jsonl")
+    broken, whole = hung(large, manifest=[None, row(2)])
+    assert (broken.state, broken.note) == (State.WITHOUT_PICTURE, "This row of the manifest cannot be read.")
+    assert (whole.position, whole.request_id) == (1, "r-2")
+
+
+def test_of_a_very_large_batch_the_first_items_are_listed_and_all_are_counted() -> None:
+    items, cost = MOST_ITEMS + 500, 0.01 * (MOST_ITEMS + 500)
+    counts = {"items": items, "succeeded": items - 7, "failed": 7, "cost": cost}
+    failed = [row(each, urls=[], cost=None, error=ERROR) for each in range(3)]
+    rows = failed + [row(each) for each in range(3, MOST_ITEMS)]
+    large = record(counts=counts, manifest="s3://bucket/manifest.jsonl")
+    later = record(task_id="later", counts=COUNTS, manifest="s3://bucket/later.jsonl")
+    read: list[str] = []
+    all_items = list_items([large, later], lambda record, _: read.append(record.task_id) or rows)
+    assert read == ["paint"]
+    # Those of one batch, one for its rest, and one for the batch that there is no room for.
+    assert len(all_items) == MOST_ITEMS + 2
+    totals = Totals.of(all_items)
+    assert totals.unlisted == 500 + 2
+    assert totals.pictures == MOST_ITEMS - 3
+    assert totals.failures == 7 + 1
+    assert totals.cost == pytest.approx(cost + 0.01)
+    rest, other = make_cards(all_items[-2:], all_items, NOW, lambda _: ())
+    assert rest.note == (
+        "And 500 more items of this batch, which are not listed. Each of them is in the manifest "
+        "s3://bucket/manifest.jsonl."
+    )
+    assert other.note == "A batch of 2 items. Each of them is in the manifest s3://bucket/later.jsonl."
 
 
 def test_pages() -> None:
     first = record(task_id="first", counts=COUNTS, return_value=[row(number) for number in range(PAGE_SIZE - 1)])
     second = record(task_id="second", counts=COUNTS, return_value=[row(number) for number in range(3)])
-    cards = hung(first, second)
-    page = Page.of(cards, 1)
-    assert [(task_id, len(group)) for task_id, group in page.groups] == [("first", PAGE_SIZE - 1), ("second", 1)]
-    assert (page.number, page.count) == (1, 2)
-    assert [(task_id, len(group)) for task_id, group in Page.of(cards, 2).groups] == [("second", 2)]
-    assert Page.of(cards, 99).number == 2
-    assert Page.of(cards, -1).number == 1
-    assert Page.of([], 1) == Page((), 1, 1)
+    items = listed(first, second)
+
+    def on_page(number: int) -> list[tuple[str, int]]:
+        cards = make_cards(PageNumber.nearest(number, len(items)).cut(items), items, NOW, lambda _: ())
+        return [(task_id, len(group)) for task_id, group in by_task(cards)]
+
+    assert on_page(1) == [("first", PAGE_SIZE - 1), ("second", 1)]
+    assert on_page(2) == on_page(99) == [("second", 2)]
+    assert on_page(-1) == on_page(1)
+    assert PageNumber.nearest(99, len(items)) == PageNumber(2, 2)
+    assert PageNumber.nearest(1, 0) == PageNumber(1, 1)
+    assert places_of(items)[PAGE_SIZE] == (items[PAGE_SIZE], 0)
+
+
+def test_only_the_cards_of_a_page_are_made() -> None:
+    items = listed(record(counts=COUNTS, return_value=[row(number) for number in range(1000)]))
+    asked: list[str | None] = []
+    make_cards(PageNumber.nearest(3, 1000).cut(items), items, NOW, lambda conn_id: asked.append(conn_id) or ())
+    assert len(asked) == PAGE_SIZE

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import time
 from pathlib import Path
 from typing import Any
 
+import denying_backend
+import httpx
 import pytest
-from visitor import Visitor
+from visitor import Visitor, visitor
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
@@ -138,8 +141,12 @@ def test_stored_pictures_are_sent(admin: Visitor, airflow: LocalAirflow, run_id:
         assert answer.content == Path(uri.removeprefix("file://")).read_bytes()
         assert answer.headers["content-type"] == "image/png"
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["cache-control"].startswith("private")
         assert "sandbox" in answer.headers["content-security-policy"]
+        # A browser asks each time, and is sent nothing if it has it.
+        assert answer.headers["cache-control"] == "private, no-cache"
+        again = admin.http.get(source, headers={"If-None-Match": answer.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert admin.http.get(source, headers={"If-None-Match": '"another"'}).content == answer.content
 
 
 def test_stored_pictures_of_a_manifest_are_sent(admin: Visitor, run_id: str) -> None:
@@ -160,10 +167,11 @@ def test_stored_pictures_of_a_manifest_are_sent(admin: Visitor, run_id: str) -> 
     ],
 )
 def test_only_for_those_who_may_read_the_xcoms(
-    path: list[object], admin: Visitor, without_xcoms: Visitor, stranger: Visitor, run_id: str
+    path: list[object], admin: Visitor, visitor_without_xcoms: Visitor, stranger: Visitor, run_id: str
 ) -> None:
-    assert admin.get(DAG, run_id, *path).status_code == 200
-    refused = without_xcoms.get(DAG, run_id, *path)
+    answer = admin.get(DAG, run_id, *path)
+    assert answer.status_code == 200
+    refused = visitor_without_xcoms.get(DAG, run_id, *path)
     assert refused.status_code == 403
     assert "You may not read the XComs of this DAG" in refused.text
     unknown = stranger.get(DAG, run_id, *path)
@@ -172,13 +180,18 @@ def test_only_for_those_who_may_read_the_xcoms(
         assert "newts" not in answer.text
         assert "heron" not in answer.text
     # What is not there is refused in the same words.
-    assert without_xcoms.get(DAG, "no_such_run", *path).text == refused.text
+    assert visitor_without_xcoms.get(DAG, "no_such_run", *path).text == refused.text
+    # What a browser has kept from a time when it was allowed may not be shown again.
+    assert answer.headers["cache-control"] in ("no-store", "private, no-cache")
+    kept = {"If-None-Match": answer.headers.get("etag", "*")}
+    for other, status in ((visitor_without_xcoms, 403), (stranger, 401)):
+        assert other.http.get(answer.request.url, headers=kept).status_code == status
 
 
-def test_without_the_xcoms_the_dag_itself_can_be_read(without_xcoms: Visitor, run_id: str) -> None:
+def test_without_the_xcoms_the_dag_itself_can_be_read(visitor_without_xcoms: Visitor, run_id: str) -> None:
     path = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/two"
-    assert without_xcoms.http.get(path).status_code == 200
-    assert without_xcoms.http.get(f"{path}/xcomEntries/return_value").status_code == 403
+    assert visitor_without_xcoms.http.get(path).status_code == 200
+    assert visitor_without_xcoms.http.get(f"{path}/xcomEntries/return_value").status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -232,10 +245,27 @@ def test_under_way_and_then_there(admin: Visitor, airflow: LocalAirflow, sandbox
 GENERATION = {"request_id": "r-1", "model": "m", "seed": 7, "cost": 0.01}
 
 
-def pushed(airflow: LocalAirflow, conn_id: str = "kandinsky_default", **xcoms: Any) -> str:
-    run_id = airflow.trigger_dag("any_xcoms", {"xcoms": xcoms, "conn_id": conn_id})
+def pushed(airflow: LocalAirflow, conn_id: str = "kandinsky_default", output_path: str = "", **xcoms: Any) -> str:
+    conf = {"xcoms": xcoms, "conn_id": conn_id, "output_path": output_path}
+    run_id = airflow.trigger_dag("any_xcoms", conf)
     assert airflow.wait_for_run("any_xcoms", run_id) == "success"
     return run_id
+
+
+def overwrite(admin: Visitor, run_id: str, key: str, value: Any) -> None:
+    """Change an XCom over REST, as whoever may write XComs can."""
+    path = f"/api/v2/dags/any_xcoms/dagRuns/{run_id}/taskInstances/push/xcomEntries/{key}"
+    admin.http.patch(path, json={"value": value, "map_index": -1}).raise_for_status()
+
+
+def answers(admin: Visitor, run_id: str) -> list[httpx.Response]:
+    """To a request for each file of the task."""
+    found = sources(admin.task("any_xcoms", run_id, "push"))
+    assert all(source.startswith("/kandinsky-gallery/") for source in found)
+    return [admin.http.get(source) for source in found]
+
+
+NOT_SHOWN = "This file is not shown. The API server&#39;s log says why."
 
 
 def test_no_file_but_a_picture_leaves_the_api_server(
@@ -247,27 +277,161 @@ def test_no_file_but_a_picture_leaves_the_api_server(
         huge.write(b"\x89PNG\r\n\x1a\n")
         huge.truncate(32 * 2**20 + 1)
     uris = [
-        "file:///etc/passwd",
-        "/etc/passwd",
-        "file:///dev/zero",
         f"file://{output_folder}",
         f"file://{output_folder}/notes.png",
         f"file://{output_folder}/script.svg",
         f"file://{output_folder}/huge.png",
         f"file://{output_folder}/not_there.png",
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "file:///dev/zero",
         "s3://bucket/1.png",
         "no_such_scheme://x/1.png",
         "javascript://x/%0aalert(1)",
     ]
-    run_id = pushed(airflow, generation=GENERATION, return_value=uris)
+    run_id = pushed(airflow, output_path=f"file://{output_folder}", generation=GENERATION, return_value=uris)
     page = admin.task("any_xcoms", run_id, "push")
     assert not [link for link in links(page) if not link.startswith("/kandinsky-gallery/")]
-    for index, source in enumerate(sources(page)):
-        answer = admin.http.get(source)
-        assert answer.status_code == 404, uris[index]
+    refused = answers(admin, run_id)
+    assert len(refused) == len(uris)
+    for answer in refused:
+        assert answer.status_code == 404
         assert answer.headers["content-type"].startswith("text/html")
-        assert "root:" not in answer.text
-        assert "only the name" not in answer.text
+        # The same for all, so that no answer tells what exists.
+        assert answer.text == refused[0].text
+        assert NOT_SHOWN in answer.text
+
+
+def test_who_may_write_xcoms_sees_no_files_but_those_of_the_task(
+    admin: Visitor, airflow: LocalAirflow, output_folder: Path
+) -> None:
+    png = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
+    for name in ("mine/1.png", "mine-too/1.png", "secret.png"):
+        (output_folder / name).parent.mkdir(exist_ok=True)
+        (output_folder / name).write_bytes(png)
+    (output_folder / "mine" / "link.png").symlink_to(output_folder / "secret.png")
+    mine = f"file://{output_folder}/mine"
+    run_id = pushed(airflow, output_path=mine, generation=GENERATION, return_value=[f"{mine}/1.png"])
+    (shown,) = answers(admin, run_id)
+    assert shown.content == png
+    overwrite(
+        admin,
+        run_id,
+        "return_value",
+        [
+            f"file://{output_folder}/secret.png",
+            f"{mine}/../secret.png",
+            f"{mine}/.\t./secret.png",
+            f"{mine}/link.png",
+            f"{mine}//../secret.png",
+            f"{mine}-too/1.png",
+            f"local://{output_folder}/mine/../secret.png",
+            f"file://trusting@{output_folder}/mine/1.png",
+            f"simplecache::file://{output_folder}/secret.png",
+            f"{mine}/\u200b/../../secret.png",
+        ],
+    )
+    refused = answers(admin, run_id)
+    assert len(refused) == 10
+    assert {(answer.status_code, answer.text) for answer in refused} == {(404, refused[0].text)}
+    assert NOT_SHOWN in refused[0].text
+    # The one on call can see why.
+    assert "secret.png' of push [-1]" in airflow.log_file("api-server").read_text()
+
+
+def test_without_a_rendered_output_path_no_file_is_shown(
+    admin: Visitor, airflow: LocalAirflow, output_folder: Path
+) -> None:
+    (output_folder / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    run_id = pushed(airflow, generation=GENERATION, return_value=[f"file://{output_folder}/1.png"])
+    page = admin.task("any_xcoms", run_id, "push")
+    assert sources(page) == []
+    assert "Stored, and not shown here" in page
+    answer = admin.get("any_xcoms", run_id, "tasks", "push", -1, 0, 0, "file")
+    assert answer.status_code == 404
+    assert NOT_SHOWN in answer.text
+
+
+def test_a_manifest_is_read_only_where_the_task_writes_it(
+    admin: Visitor, airflow: LocalAirflow, output_folder: Path
+) -> None:
+    (output_folder / "batch").mkdir()
+    for name in ("batch/manifest_1.jsonl", "manifest_1.jsonl"):
+        (output_folder / name).write_text('{"request_id": "only-in-the-manifest"}\n')
+    counts = {"items": 1, "succeeded": 1, "failed": 0, "cost": 0.01}
+    place = f"file://{output_folder}/batch"
+    run_id = pushed(airflow, output_path=place, counts=counts, manifest=f"{place}/manifest_1.jsonl")
+    assert "only-in-the-manifest" in admin.task("any_xcoms", run_id, "push")
+    for uri in (
+        f"file://{output_folder}/manifest_1.jsonl",
+        f"{place}/../manifest_1.jsonl",
+        "file:///etc/passwd",
+        "s3://x",
+    ):
+        overwrite(admin, run_id, "manifest", uri)
+        page = html.unescape(admin.task("any_xcoms", run_id, "push"))
+        assert "only-in-the-manifest" not in page
+        # As for one that is not there.
+        assert f"A batch of 1 items. Each of them is in the manifest {uri}." in page
+
+
+def test_the_administrator_can_switch_it_off(airflow_without_files: LocalAirflow, run_id: str) -> None:
+    guest = visitor(airflow_without_files, None)
+    page = guest.task(DAG, run_id, "stored")
+    assert sources(page) == []
+    assert page.count("Stored, and not shown here") == 2
+    answer = guest.get(DAG, run_id, "tasks", "stored", -1, 0, 0, "file")
+    assert answer.status_code == 404
+    assert NOT_SHOWN in answer.text
+    assert "A batch of 70 items. Each of them is in the manifest" in guest.task(DAG, run_id, "large_batch")
+    # What is at the service is shown as ever.
+    assert len(sources(guest.task(DAG, run_id, "two"))) == 2
+
+
+# As JSON in JSON, which Airflow's REST API leaves for others to read; more of it is in the tests of the cards.
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("arguments", "[" * 100_000 + "]" * 100_000), ("return_value", ["x" * 1000] * 5000)],
+    ids=["nested too deeply", "too long"],
+)
+def test_an_xcom_that_cannot_be_read_breaks_no_page(
+    key: str, value: Any, admin: Visitor, airflow: LocalAirflow
+) -> None:
+    run_id = pushed(airflow, **{"generation": GENERATION, key: value})
+    page = admin.get("any_xcoms", run_id)
+    assert page.status_code == 200
+    assert f"This cannot be shown: XCom {key} is too long, or nested too deeply." in page.text
+
+
+def test_half_a_surrogate_pair_breaks_no_page(admin: Visitor, airflow: LocalAirflow) -> None:
+    half = "\ud800"
+    run_id = pushed(
+        airflow,
+        arguments=json.dumps({"prompt": half, half: half}),
+        generation=json.dumps(GENERATION | {"request_id": half}),
+        return_value=json.dumps(["http://127.0.0.1:1/" + half]),
+    )
+    for path in ([], ["tasks", "push", -1], ["tasks", "push", -1, 0, 0]):
+        assert admin.get("any_xcoms", run_id, *path).status_code == 200
+
+
+def test_a_connection_that_nobody_may_have_breaks_no_page(admin: Visitor, airflow: LocalAirflow) -> None:
+    urls = ["https://images.segmind.com/1.png", "https://elsewhere.example/1.png"]
+    run_id = pushed(airflow, denying_backend.DENIED, generation=GENERATION, return_value=urls)
+    answer = admin.get("any_xcoms", run_id)
+    assert answer.status_code == 200
+    assert sources(answer.text) == urls[:1]
+    assert denying_backend.REASON not in airflow.log_file("api-server").read_text()
+
+
+def test_no_range_of_a_static_file_keeps_the_server_busy(admin: Visitor) -> None:
+    path = "/kandinsky-gallery/static/gallery.css"
+    whole = admin.http.get(path)
+    ranges = "bytes=" + ",".join(f"{start}-{start}" for start in range(0, 8000, 2))
+    answer = admin.http.get(path, headers={"Range": ranges})
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    for name in ("no_such.css", "..%2fapp.py", "%2e%2e/app.py"):
+        assert admin.http.get(f"/kandinsky-gallery/static/{name}").status_code == 404
 
 
 @pytest.mark.parametrize("conn_id", ["kandinsky_default", "database", "broken", "no_such_connection"])

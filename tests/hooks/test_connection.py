@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from airflow.sdk import Connection
 
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
 
 GivenConnection = Callable[..., str]
@@ -35,6 +36,42 @@ def read(extra: dict[str, Any] | None = None, environment: dict[str, str] | None
 )
 def test_the_password_comes_before_the_environment(password: Any, environment: dict[str, str], key: str) -> None:
     assert read(password=password, environment=environment).api_key == key
+
+
+VENDORS = [
+    None, "", " ", "api.segmind.com", "https://api.segmind.com", "https://api.segmind.com/v1", "HTTPS://API.segmind.com:443",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", VENDORS, ids=repr)
+def test_the_environments_key_goes_to_the_vendor(host: str | None) -> None:
+    assert read(password=None, host=host, environment=ENVIRONMENT).api_key == "SG_env"
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"host": "gateway.example"}, "gateway.example:443"),
+        ({"host": "https://gateway.example:8443/v1"}, "gateway.example:8443"),
+        ({"host": "gateway.example", "port": 8443}, "gateway.example:8443"),
+        ({"host": "127.0.0.1", "port": 8765, "schema": "http"}, "127.0.0.1:8765"),
+        ({"host": "api.segmind.com.example"}, "api.segmind.com.example:443"),
+        ({"host": "api.segmind.com@gateway.example"}, "gateway.example:443"),
+        ({"host": "https://user:secret@gateway.example"}, "gateway.example:443"),
+        ({"host": "https://api.segmind.com:8443"}, "api.segmind.com:8443"),
+        ({"host": "http://api.segmind.com"}, "api.segmind.com:80"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("password", [None, "", " "])
+def test_the_environments_key_goes_nowhere_else(fields: dict[str, Any], place: str, password: str | None) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        read(password=password, environment=ENVIRONMENT, **fields)
+    assert caught.value.message == (
+        f"There is no API key for {place}: connection 'c' has no password, and SEGMIND_API_KEY is sent to "
+        f"api.segmind.com only. Put the key for {place} into the connection's password"
+    )
+    assert read(environment=ENVIRONMENT, **fields).api_key == "SG_conn"
 
 
 @pytest.mark.parametrize("environment", [{}, {"SEGMIND_API_KEY": ""}, {"SEGMIND_API_KEY": "  "}], ids=str)
@@ -101,11 +138,15 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("requests_per_minute", "0.5", 0.5),
     ("request_timeout", 12, 12.0),
     ("request_timeout", "1.5", 1.5),
+    ("history_url", "", ""),
+    ("history_url", " ", ""),
+    ("history_url", "Off", ""),
     ("history_url", "https://h/inference-request/request-history", "https://h/inference-request/request-history"),
     ("allow_insecure", True, True),
     ("allow_insecure", "false", False),
     ("image_hosts", "a.example, b.example ,", ["a.example", "b.example"]),
     ("image_hosts", ["a.example"], ["a.example"]),
+    ("image_hosts", "A.example:8443, [::1]:9000, [::1]", ["a.example:8443", "[::1]:9000", "[::1]"]),
 ]
 DEFAULTS = {
     "requests_per_minute": None, "request_timeout": 30.0, "history_url": None, "allow_insecure": False,
@@ -118,9 +159,11 @@ def test_extras_are_read(name: str, value: Any, setting: Any) -> None:
     assert getattr(read({name: value}), name) == setting
 
 
-@pytest.mark.parametrize(
-    "extra", [{}, dict.fromkeys(DEFAULTS), dict.fromkeys(DEFAULTS, ""), {"colour": "blue"}], ids=str
-)
+#: An empty history URL turns it off; all else that is empty was left empty.
+LEFT_EMPTY = {name: "" for name in DEFAULTS if name != "history_url"}
+
+
+@pytest.mark.parametrize("extra", [{}, dict.fromkeys(DEFAULTS), LEFT_EMPTY, {"colour": "blue"}], ids=str)
 def test_what_is_not_given_has_its_default(extra: dict[str, Any]) -> None:
     settings = read(extra)
     assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
@@ -140,9 +183,12 @@ BAD: list[tuple[str, Any, str]] = [
     ("request_timeout", 0, "a number of seconds above 0"),
     ("request_timeout", "soon", "a number of seconds above 0"),
     ("request_timeout", [1], "a number of seconds above 0"),
-    ("history_url", 5, "a URL"),
+    ("history_url", 5, "a URL, or 'off'"),
     ("allow_insecure", "maybe", "true or false"),
-    ("image_hosts", 5, "host names, comma-separated"),
+    *(
+        ("image_hosts", value, "host names, perhaps with a port, comma-separated")
+        for value in (5, "https://a.example", "a.example/c", "me@a.example", "a.example:port", "::1", "*")
+    ),
 ]
 
 
@@ -174,3 +220,59 @@ def test_insecure_hosts_can_be_allowed(given_connection: GivenConnection) -> Non
     conn_id = given_connection(password="SG_x", host="http://gateway.example", extra={"allow_insecure": True})
     with KandinskyHook(conn_id) as hook:
         assert hook.get_conn().base_url == "http://gateway.example"
+
+
+@pytest.mark.parametrize(
+    ("extra", "has_history"),
+    [({}, True), ({"history_url": None}, True), ({"history_url": ""}, False), ({"history_url": "off"}, False)],
+    ids=str,
+)
+def test_the_vendors_history_is_asked_unless_it_is_turned_off(
+    given_connection: GivenConnection, extra: dict[str, Any], has_history: bool
+) -> None:
+    with KandinskyHook(given_connection(password="SG_x", extra=extra)) as hook:
+        assert hook.get_conn().has_history is has_history
+    with KandinskyHook(given_connection(password="SG_x", host="gateway.example", extra=extra)) as hook:
+        assert not hook.get_conn().has_history
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("", {"images.segmind.com", "api.segmind.com", "b.example:8443"}),
+        ("gateway.example:8443", {"images.segmind.com", "gateway.example", "b.example:8443"}),
+        ("http://127.0.0.1:8765", {"images.segmind.com", "127.0.0.1:8765", "b.example:8443"}),
+        ("http://[::1]", {"images.segmind.com", "[::1]:80", "b.example:8443"}),
+        ("https://h:port", {"images.segmind.com", "b.example:8443"}),
+    ],
+)
+def test_images_may_come_from_port_443_or_the_port_of_a_service_on_this_machine(host: str, allowed: set[str]) -> None:
+    assert read({"image_hosts": "b.example:8443"}, host=host).all_image_hosts == allowed
+
+
+def test_a_connection_that_is_not_there_is_final(open_hook: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError, match="There is no connection 'nowhere'; create it") as caught:
+        open_hook("nowhere").get_credits()
+    assert not caught.value.retryable
+
+
+def test_without_a_history_the_first_submission_says_what_a_lost_answer_means(
+    open_hook: Callable[..., Any],
+    kandinsky_sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    warn_of_no_history.cache_clear()
+    for conn_id, extra in {"WITHOUT": {"history_url": ""}, "WITH": {}}.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", kandinsky_sandbox.connection(**extra))
+
+    def warned() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    open_hook("with").submit({"prompt": "a cat"})
+    open_hook("without").get_credits()
+    assert warned() == []
+    for _ in range(2):
+        open_hook("without").submit({"prompt": "a cat"})
+    (sentence,) = warned()
+    assert "'without' has no request history: if the answer to a submission is lost, it stays unknown" in sentence

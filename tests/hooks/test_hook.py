@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import gc
 import inspect
+import json
+import threading
+import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, BadRequestError, ConfigurationError
-from airflow_provider_kandinsky.segmind.schemas import Credits, Job, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    JobTimeoutError,
+)
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 
 Ask = Callable[..., Any]
 GivenConnection = Callable[..., str]
 
 
 def test_every_method_has_its_twin(twins: dict[str, str]) -> None:
-    public = {name for name, value in vars(KandinskyHook).items() if inspect.iscoroutinefunction(value)}
-    assert public - {"__aenter__", "__aexit__", "aget_settings", "aget_conn"} == set(twins.values())
+    coroutines = {name for name, value in vars(KandinskyHook).items() if inspect.iscoroutinefunction(value)}
+    public = {name for name in coroutines if not name.startswith("_")}
+    assert public - {"aget_settings", "aget_conn"} == set(twins.values())
     for name, twin in twins.items():
         assert not inspect.iscoroutinefunction(getattr(KandinskyHook, name))
         parameters = [list(inspect.signature(getattr(KandinskyHook, each)).parameters) for each in (name, twin)]
@@ -165,3 +178,108 @@ def test_the_twins_never_hold_up_the_event_loop(sandbox: Sandbox) -> None:
 
     # A call that blocked would leave time for one tick at most.
     assert min(asyncio.run(use())) > 5
+
+
+def test_however_many_ask_for_the_async_client_at_once_there_is_one(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[AsyncSegmindClient] = []
+    create = AsyncSegmindClient.create
+
+    async def note_and_create(**options: Any) -> AsyncSegmindClient:
+        made.append(await create(**options))
+        return made[-1]
+
+    monkeypatch.setattr(AsyncSegmindClient, "create", note_and_create)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
+
+    async def submit_a_group() -> float:
+        async with KandinskyHook() as hook:
+            started = time.monotonic()
+            await asyncio.gather(*(hook.asubmit({"prompt": "a cat", "seed": seed}) for seed in range(40)))
+            return time.monotonic() - started
+
+    for number in (1, 2):  # a hook may be used again in another event loop
+        # 1200 a minute are ten at once and then 19.8 a second.
+        assert asyncio.run(submit_a_group()) > 1.4
+        assert len(made) == number
+    assert all(each._http.is_closed for each in made)
+
+
+def test_threads_share_one_blocking_client_which_keeps_to_the_limit(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
+    with KandinskyHook() as hook, ThreadPoolExecutor(20) as threads:
+        started = time.monotonic()
+        clients = set(threads.map(lambda _: (hook.get_credits(), hook.get_conn())[1], range(40)))
+        assert time.monotonic() - started > 1.4
+    assert len(clients) == 1
+
+
+def test_a_hook_can_be_copied(sandbox: Sandbox) -> None:
+    with copy.deepcopy(KandinskyHook()) as hook:
+        assert hook.get_credits().paid
+
+
+@pytest.mark.parametrize("way", ["blocking", "async"])
+def test_a_key_that_was_changed_is_read_again_and_masked(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    masked: list[str] = []
+
+    async def amask(secret: str) -> None:
+        masked.append(secret)
+
+    monkeypatch.setattr("airflow_provider_kandinsky.hooks.connection_reader.mask_secret", masked.append)
+    monkeypatch.setattr("airflow_provider_kandinsky.hooks.connection_reader.amask_secret", amask)
+
+    def change_key() -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", "SG_new"))
+        sandbox.configure(api_keys=["SG_new"])
+
+    async def use() -> GenerationResult:
+        async with KandinskyHook() as hook:
+            job = await hook.asubmit({"prompt": "a cat"})
+            change_key()
+            return await hook.await_(job.request_id)
+
+    if way == "async":
+        result = asyncio.run(use())
+    else:
+        with KandinskyHook() as hook:
+            job = hook.submit({"prompt": "a cat"})
+            change_key()
+            result = hook.wait(job.request_id)
+    assert len(result.urls) == 1
+    assert masked == ["SG_sandbox", "SG_new"]
+    assert [each["status"] for each in sandbox.calls("status")] == [401, 200]
+
+
+def test_the_key_of_another_host_is_not_sent_to_the_first(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with KandinskyHook() as hook:
+        job = hook.submit({"prompt": "a cat"})
+        elsewhere = {"conn_type": "kandinsky", "password": "SG_new", "host": "https://elsewhere.test"}
+        monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", json.dumps(elsewhere))
+        sandbox.configure(api_keys=["SG_new"])
+        with pytest.raises(JobTimeoutError):
+            hook.wait(job.request_id, timeout=2)
+    assert "leads to another host" in caplog.text
+    assert {each["status"] for each in sandbox.calls("status")} == {401}
+
+
+@pytest.mark.parametrize("method", ["test_connection", "get_credits"])
+def test_a_hook_that_nobody_closes_takes_its_thread_with_it(sandbox: Sandbox, method: str) -> None:
+    """Airflow's API server makes one for each press of the test button."""
+    already_there = set(threading.enumerate())
+    hook = KandinskyHook()
+    assert getattr(hook, method)()
+    own = set(threading.enumerate()) - already_there
+    assert own
+    del hook
+    gc.collect()
+    for thread in own:
+        thread.join(timeout=5)
+        assert not thread.is_alive()

@@ -44,7 +44,8 @@ def test_test_connection_tells_an_unreachable_host(open_hook: Ask, given_connect
     good, sentence = open_hook(given_connection(password="SG_x", host=host)).test_connection()
     assert not good
     assert sentence == (
-        f"The service is out of reach at {host}: The service could not be reached (ConnectError); nothing was sent"
+        f"The service is out of reach at {host}: The service could not be reached at 127.0.0.1:{port} "
+        "(ConnectError: Connection refused); nothing was sent"
     )
 
 
@@ -66,11 +67,14 @@ def test_test_connection_tells_what_is_wrong_with_the_connection(
     assert "SG_x" not in sentence
 
 
-def test_the_key_can_come_from_the_environment(
+def test_the_environments_key_is_not_sent_to_another_host(
     open_hook: Ask, kandinsky_sandbox: Sandbox, given_connection: GivenConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEGMIND_API_KEY", kandinsky_sandbox.api_key)
-    assert open_hook(given_connection(host=kandinsky_sandbox.url)).test_connection()[0]
+    good, sentence = open_hook(given_connection(host=kandinsky_sandbox.url)).test_connection()
+    assert not good
+    assert "connection 'given' has no password, and SEGMIND_API_KEY is sent to api.segmind.com only" in sentence
+    assert kandinsky_sandbox.calls() == []
 
 
 def test_a_password_comes_before_the_environment(

@@ -80,13 +80,12 @@ def connect(request: pytest.FixtureRequest, fake_time: FakeTime) -> Iterator[Cal
     with ExitStack() as stack:
 
         def make(base_url: str = "https://segmind.test", api_key: str = API_KEY, **settings: Any) -> Any:
-            settings = {"clock": fake_time.clock} | settings
-            if request.param == "blocking":
-                return stack.enter_context(SegmindClient(api_key, base_url, sleep=fake_time.sleep, **settings))
-            runner = stack.enter_context(asyncio.Runner())
             # With a limit of its own it learns none, to which it would keep in real time.
-            settings = {"requests_per_minute": 60_000} | settings
-            made = AsyncSegmindClient.create(api_key, base_url, sleep=fake_time.asleep, **settings)
+            settings = {"clock": fake_time.clock, "sleep": fake_time.asleep, "requests_per_minute": 60_000} | settings
+            if request.param == "blocking":
+                return stack.enter_context(SegmindClient(api_key, base_url, **settings))
+            runner = stack.enter_context(asyncio.Runner())
+            made = AsyncSegmindClient.create(api_key, base_url, **settings)
             client = InLoop(runner, runner.run(made))
             stack.callback(client.aclose)
             return client

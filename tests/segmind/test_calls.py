@@ -9,7 +9,7 @@ import httpx
 import pytest
 from zones import in_zone
 
-from airflow_provider_kandinsky.segmind.calls import Api, Call, Rank, is_loopback
+from airflow_provider_kandinsky.segmind.calls import Api, Call, Rank
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -74,7 +74,8 @@ LOST = [
 def test_what_was_never_sent_costs_nothing(call: Call[Any], kind: type[httpx.HTTPError]) -> None:
     error = call.lost(kind("SG_x"))
     assert type(error) is ServiceUnavailableError
-    assert error.message == f"The service could not be reached ({kind.__name__}); nothing was sent"
+    host = call.url.split("/")[2]
+    assert error.message == f"The service could not be reached at {host}:443 ({kind.__name__}); nothing was sent"
     # It is about a job that may be billed, all the same.
     assert (error.request_id, error.billing) == (call.request_id, "maybe" if call.request_id else "no")
 
@@ -220,29 +221,31 @@ def test_an_account_that_cannot_work_is_refused_in_words(
         ("https://history.test/v2", "https://history.test/v2"),
         ("https://history.test/XX/", "https://history.test/XX"),
         ("http://localhost:8765/past", "http://localhost:8765/past"),
-        (None, None),
     ],
 )
-def test_the_history_url_is_taken_whole(given: str | None, used: str | None) -> None:
+def test_the_history_url_is_taken_whole(given: str, used: str) -> None:
     assert Api("SG_x", history_url=given).history_url == used
+    assert Api("SG_x", BASE, history_url=given).history_url == used
+
+
+VENDORS_HISTORY = "https://api.spotprod.segmind.com/inference-request/request-history"
 
 
 @pytest.mark.parametrize(
-    ("host", "is_own"),
+    ("base_url", "history_url", "used"),
     [
-        ("localhost", True),
-        ("sandbox.localhost", True),
-        ("127.0.0.1", True),
-        ("127.255.255.254", True),
-        ("::1", True),
-        ("128.0.0.1", False),
-        ("::2", False),
-        ("0.0.0.0", False),
-        ("localhost.example", False),
-        ("mylocalhost", False),
-        ("LOCALHOST.example", False),
-        ("", False),
+        ("https://api.segmind.com", None, VENDORS_HISTORY),
+        ("api.segmind.com/v1/", None, VENDORS_HISTORY),
+        ("https://API.segmind.com:443", None, VENDORS_HISTORY),
+        ("https://api.segmind.com", "", None),
+        ("https://api.segmind.com/gateway", None, None),
+        ("https://api.segmind.com:8443", None, None),
+        ("https://api.segmind.com.example", None, None),
+        (BASE, None, None),
+        (BASE, "", None),
     ],
 )
-def test_only_this_machine_is_loopback(host: str, is_own: bool) -> None:
-    assert is_loopback(host) == is_own
+def test_only_the_vendors_own_base_url_has_a_history_by_itself(
+    base_url: str, history_url: str | None, used: str | None
+) -> None:
+    assert Api("SG_x", base_url, history_url=history_url).history_url == used

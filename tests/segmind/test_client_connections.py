@@ -1,9 +1,8 @@
-"""How both clients use their connections: trusted ones, few, cut off in time, and purchases before looks."""
+"""How both clients use their connections: trusted ones, few, cut off in time, and shared by submissions and polls."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import threading
 import time
@@ -14,7 +13,7 @@ import httpx
 import pytest
 from timeless import T0, run
 
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
+from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS, ssl_context
@@ -49,44 +48,6 @@ def test_a_server_that_drips_over_tls_is_cut_off(
     with pytest.raises(ServiceUnavailableError, match="ReadTimeout"):
         connect(server.url, request_timeout=0.3).get_status("r-1")
     assert time.monotonic() - started < 10
-
-
-@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
-def test_connections_that_are_closed_already_do_not_keep_one_from_being_cut_off(
-    raw_server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept: list[socket.socket] = []
-    dial = socket.create_connection
-
-    def dial_and_keep(*given: Any, **named: Any) -> socket.socket:
-        kept.append(dial(*given, **named))
-        return kept[-1]
-
-    monkeypatch.setattr(socket, "create_connection", dial_and_keep)
-    server = raw_server(*DRIP, gap=0.1)
-    with SegmindClient("SG_x", server.url, request_timeout=0.1) as client:
-        for number in (1, 2, 3):
-            started = time.monotonic()
-            with pytest.raises(ServiceUnavailableError, match="ReadTimeout"):
-                client.get_status("r-1")
-            assert time.monotonic() - started < 10
-            assert len(kept) == number
-    assert {each.fileno() for each in kept} == {-1}
-
-
-def test_a_request_under_way_does_not_keep_the_process_from_ending() -> None:
-    already_there = threading.enumerate()
-    threads: list[threading.Thread] = []
-
-    def answer(_: httpx.Request) -> httpx.Response:
-        threads.extend(each for each in threading.enumerate() if each not in already_there)
-        return httpx.Response(200, json=STATUS)
-
-    with SegmindClient("SG_x", transport=httpx.MockTransport(answer)) as client:
-        client.get_status("r-1")
-    assert threads
-    assert all(each.daemon for each in threads)
-    assert all(each.finished.is_set() for each in threads if isinstance(each, threading.Timer))
 
 
 def test_all_clients_share_one_ssl_context(

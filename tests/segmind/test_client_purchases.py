@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
+from timeless import Service, run
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
@@ -133,18 +135,19 @@ RESET = {"x-rate-limit-reset-at-utc": "1700000007"}
 
 @pytest.mark.parametrize(
     ("headers", "first", "second"),
-    [({}, (1, 2), (2, 3)), (RETRY_AFTER, (7, 8), (7, 8)), (RESET, (7, 8), (0, 1))],
+    [({}, (1.6, 2.4), (2, 3)), (RETRY_AFTER, (12, 19), (12, 19)), (RESET, (12, 19), (0, 1))],
     ids=["no advice", "Retry-After", "reset"],
 )
-def test_a_rate_limited_purchase_is_sent_again(
+def test_a_rate_limited_purchase_is_sent_again_behind_those_who_wait_for_jobs(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, headers: Any, first: Any, second: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=2, headers=headers)
-    job = connect(sandbox.url).submit(a_cat)
+    sent_at: list[float] = []
+    job = connect(sandbox.url).submit(a_cat, on_send=sent_at.append)
     assert [each["request_id"] for each in sandbox.submissions] == [job.request_id]
-    assert sandbox.count_calls("submit") == 3
-    for pause, (lowest, highest) in zip(fake_time.pauses, (first, second), strict=True):
-        assert lowest <= pause <= highest
+    assert sandbox.count_calls("submit") == len(sent_at) == 3
+    for (earlier, later), (lowest, highest) in zip(pairwise(sent_at), (first, second), strict=True):
+        assert lowest <= later - earlier <= highest + 0.1
 
 
 @pytest.mark.parametrize("advised", [21, 60, 3600])
@@ -160,14 +163,95 @@ def test_a_limit_beyond_patience_is_told_at_once(
     assert sandbox.count_calls("submit") == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "error_type", "retry_after"),
+    [
+        ({"status": 429, "headers": {"retry-after": "7"}}, RateLimitedError, 7.0),
+        ({"status": 429}, RateLimitedError, None),
+    ],
+    ids=["Retry-After", "no advice"],
+)
+def test_a_purchase_is_given_up_before_it_would_sleep_beyond_the_time_by_which_it_has_to_leave(
+    connect: Connect,
+    sandbox: Sandbox,
+    a_cat: TextToImageRequest,
+    fake_time: Any,
+    fault: Any,
+    error_type: Any,
+    retry_after: float | None,
+) -> None:
+    sandbox.fault("submit", times=99, **fault)
+    started, sent_at = fake_time.now, []
+    with pytest.raises(error_type) as caught:
+        connect(sandbox.url).submit(a_cat, send_by=started + 5, on_send=sent_at.append)
+    assert caught.value.retry_after == retry_after
+    assert fake_time.now <= started + 5.1
+    assert max(sent_at) <= started + 5
+    assert sandbox.count_calls("submit") == len(sent_at)
+
+
+def test_a_purchase_that_is_late_is_not_sent(
+    connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
+) -> None:
+    with pytest.raises(RateLimitedError, match="was not sent"):
+        connect(sandbox.url).submit(a_cat, send_by=fake_time.now - 0.1)
+    assert sandbox.count_calls("submit") == 0
+    assert connect(sandbox.url).submit(a_cat, send_by=fake_time.now + 0.1).request_id
+
+
+def test_waiting_for_the_rate_limiter_counts_as_well() -> None:
+    async def submit_two() -> None:
+        service = Service()
+        async with service.client(requests_per_minute=2) as client:
+            request, started, sent_at = TextToImageRequest(prompt="a cat"), service.clock(), []
+            await client.submit(request, on_send=sent_at.append)
+            with pytest.raises(RateLimitedError, match="was not sent"):
+                await client.submit(request, send_by=started + 20, on_send=sent_at.append)
+            assert service.clock() == pytest.approx(started + 20, abs=0.01)
+            assert len(sent_at) == len(service.exchanges) == 1
+
+    run(submit_two())
+
+
+def test_what_is_raised_just_before_the_purchase_leaves_keeps_it_back(
+    connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest
+) -> None:
+    def keep_back(_: float) -> None:
+        raise ZeroDivisionError
+
+    client = connect(sandbox.url)
+    for _ in range(30):  # more often than there are connections: no place is lost by it
+        with pytest.raises(ZeroDivisionError):
+            client.submit(a_cat, on_send=keep_back)
+    assert sandbox.count_calls("submit") == 0
+    assert client.submit(a_cat).request_id
+
+
+def test_each_time_a_purchase_leaves_is_told(
+    connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
+) -> None:
+    sandbox.fault("submit", status=429, times=2)
+    calls_before: list[int] = []
+    sent_at: list[float] = []
+
+    def note(now: float) -> None:
+        calls_before.append(sandbox.count_calls("submit"))
+        sent_at.append(now)
+
+    connect(sandbox.url).submit(a_cat, on_send=note)
+    assert calls_before == [0, 1, 2]
+    assert sent_at == sorted(sent_at)
+    assert sent_at[-1] == fake_time.now
+
+
 def test_a_limit_that_stays_ends_patience(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=99)
     with pytest.raises(RateLimitedError):
         connect(sandbox.url).submit(a_cat)
-    assert 10 < sum(fake_time.pauses) <= SUBMIT_PATIENCE
-    assert sandbox.count_calls("submit") == len(fake_time.pauses) + 1
+    assert 10 < sum(fake_time.pauses) <= SUBMIT_PATIENCE + 2
+    assert 3 <= sandbox.count_calls("submit") <= len(fake_time.pauses) + 1
     assert sandbox.submissions == []
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from timeless import Service, run
 
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.errors import RateLimitedError
+from airflow_provider_kandinsky.segmind.pacing import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS
 
@@ -113,13 +117,76 @@ def test_a_restart_with_thousands_does_not_ask_for_all_of_them_at_once() -> None
 
 def test_who_buys_goes_before_those_who_look() -> None:
     async def queue() -> None:
-        service = Service(requests_per_minute=60, latency=5.0)
+        service = Service(requests_per_minute=60, latency=300.0)
         async with service.client(requests_per_minute=60) as client:
             first = [asyncio.create_task(generate(client, service, number)) for number in range(30)]
-            await asyncio.sleep(40)  # all are submitted, and wait to be looked at
+            await asyncio.sleep(150)  # all are submitted, and wait to be polled
             before = service.clock()
             await client.submit(TextToImageRequest(prompt="in a hurry"))
             assert service.clock() - before < 3
             await asyncio.gather(*first)
 
     run(queue())
+
+
+class Submitter:
+    """A worker that submits one job after another, each in a process of its own or all in one, and comes back after
+    a reset as a deferred task does."""
+
+    def __init__(self, service: Service, *, anew: bool, **settings: Any) -> None:
+        self._service, self._anew, self._settings = service, anew, settings
+
+    async def work(self) -> None:
+        client = self._service.client(**self._settings)
+        for number in count():
+            if self._anew:
+                await asyncio.sleep(random.uniform(1, 2))
+                client = self._service.client(**self._settings)
+            try:
+                await client.submit(TextToImageRequest(prompt=f"cat {number}"))
+            except RateLimitedError as error:
+                wait = (error.retry_after or 60) + SUBMIT_RESUME_DELAY
+                await asyncio.sleep(wait + random.uniform(0, SUBMIT_RESUME_SPREAD))
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["a process a task", "one process"])
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize(
+    ("in_flight", "waiting", "submitting", "longest"), [(100, 140, 15, 300), (30, 90, 60, 75)], ids=["100", "30"]
+)
+def test_on_one_plan_polls_do_not_starve_beside_submissions_nor_these_beside_them(
+    anew: bool, is_told: bool, in_flight: int, waiting: int, submitting: int, longest: float
+) -> None:
+    """60 a minute, jobs that are finished one after another in 4 minutes, and 8 workers that submit all the time. When
+    the clients knew nothing of each other, these took 231 of 240 requests, and 9 were left for polls. To poll a job
+    and to fetch it are two requests at least, so 100 jobs are more than the plan has, and 30 are not."""
+
+    async def share() -> None:
+        service = Service(latency=(10.0, 230.0))
+        async with service.client() as client:
+            requests = [TextToImageRequest(prompt=f"cat {number}") for number in range(in_flight)]
+            jobs = await asyncio.gather(*map(client.submit, requests))
+        service.exchanges.clear()
+        service.configure(requests_per_minute=60)
+        settings: dict[str, Any] = {"requests_per_minute": 60} if is_told else {}
+        began = service.clock()
+        unnoticed: list[float] = []
+
+        async def wait(request_id: str) -> None:
+            result = await client.follow(request_id, DEFAULT_MODEL, submitted_at=began, deadline=began + 3600)
+            unnoticed.append(service.clock() - began - (result.total_time or 0))
+
+        async with service.client(**settings) as client:
+            waits = asyncio.gather(*(wait(job.request_id) for job in jobs))
+            workers = [asyncio.create_task(Submitter(service, anew=anew, **settings).work()) for _ in range(8)]
+            await asyncio.sleep(240)
+            passed = [each for each in service.exchanges if each.status != 429]
+            submitted = sum(each.path == f"/v2/{DEFAULT_MODEL}" for each in passed)
+            assert len(passed) - submitted >= waiting
+            assert submitted >= submitting
+            await waits
+            assert max(unnoticed) < longest
+        for worker in workers:
+            worker.cancel()
+
+    run(share())

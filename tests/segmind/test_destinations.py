@@ -33,7 +33,6 @@ Connect = Callable[..., Any]
         ("http://127.0.0.1:8765", "http://127.0.0.1:8765"),
         ("http://127.8.9.1", "http://127.8.9.1"),
         ("http://localhost:8765/v1", "http://localhost:8765"),
-        ("http://sandbox.localhost", "http://sandbox.localhost"),
         ("http://[::1]:8765", "http://[::1]:8765"),
     ],
 )
@@ -47,6 +46,7 @@ INSECURE = [
     "http://10.0.0.1",
     "http://0.0.0.0",
     "http://localhost.example",
+    "http://sandbox.localhost",
     "http://127.0.0.1.example",
     "http://[::2]",
     "http://2130706433",

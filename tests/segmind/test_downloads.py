@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,18 +22,18 @@ from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUn
 
 PNG = paint("a cat", 7, 0, (512, 512))
 OK = b"HTTP/1.1 200 OK\r\n"
-HERE = ("127.0.0.1",)
 Fetch = Callable[..., tuple[str, bytes]]
 
 
 @pytest.fixture
 def fetch(fake_time: Any) -> Fetch:
-    """Fetch a picture, in no time but the host's: its type, and what is in the file."""
+    """Fetch a picture, in no time but the host's: its type, and what is in the file. Without hosts, the URL's may be
+    asked."""
 
-    def fetch(url: str, hosts: tuple[str, ...] = HERE, into: bytes = b"") -> tuple[str, bytes]:
+    def fetch(url: str, hosts: tuple[str, ...] = (), into: bytes = b"") -> tuple[str, bytes]:
         async def run() -> tuple[str, bytes]:
             file = io.BytesIO(into)
-            async with ImageDownloader(hosts, sleep=fake_time.asleep) as downloader:
+            async with ImageDownloader(hosts or (urlsplit(url).netloc,), sleep=fake_time.asleep) as downloader:
                 extension = await downloader.fetch(url, file, "r-1")
             return extension, file.read()
 
@@ -224,7 +225,7 @@ def test_a_picture_comes_over_tls_from_whom_the_environment_trusts(
 def test_a_certificate_that_nobody_vouches_for_is_not_taken(
     raw_server: Callable[..., Any], fetch: Fetch, authority: Any
 ) -> None:
-    with pytest.raises(ImageUnavailableError, match=r"\(ConnectError\)"):
+    with pytest.raises(ImageUnavailableError, match=r"\(ConnectError: .*certificate verify failed"):
         fetch(raw_server(with_length(PNG), tls=authority.tls).url)
 
 
@@ -247,13 +248,19 @@ NOT_AMONG = (
 @pytest.mark.parametrize(
     ("url", "hosts", "message"),
     [
-        ("https://evil.example/c.png", VENDOR, NOT_AMONG.format("evil.example", "images.segmind.com")),
-        ("https://b.example/c.png", ("d", "c"), NOT_AMONG.format("b.example", "c, d")),
+        ("https://evil.example/c.png", VENDOR, NOT_AMONG.format("evil.example:443", "images.segmind.com")),
+        ("https://b.example/c.png", ("d", "c"), NOT_AMONG.format("b.example:443", "c, d")),
+        ("https://images.segmind.com:8443/c.png", VENDOR, NOT_AMONG.format("images.segmind.com:8443", *VENDOR)),
+        ("https://images.segmind.com:80/c.png", VENDOR, "not among the hosts"),
+        ("https://b.example/c.png", ("b.example:8443",), "not among the hosts"),
+        ("http://127.0.0.1:81/c.png", ("127.0.0.1:80",), NOT_AMONG.format("127.0.0.1:81", "127.0.0.1:80")),
+        ("http://127.0.0.1/c.png", ("127.0.0.1",), NOT_AMONG.format("127.0.0.1:80", "127.0.0.1")),
+        ("http://x.localhost:8765/c.png", ("x.localhost:8765",), "is not served over https"),
         ("https://images.segmind.com.evil.example/c.png", VENDOR, "not among the hosts"),
         ("https://images.segmind.com@evil.example/c.png", VENDOR, "not among the hosts"),
         ("http://images.segmind.com/c.png", VENDOR, "is not served over https: http://images.segmind.com/c.png"),
         ("http://images.segmind.com/" + "c" * 300, VENDOR, "is not served over https: http://images.segmind.com/ccc"),
-        ("ftp://127.0.0.1/c.png", HERE, "is not served over https: ftp://127.0.0.1/c.png"),
+        ("ftp://127.0.0.1/c.png", ("127.0.0.1",), "is not served over https: ftp://127.0.0.1/c.png"),
         ("file:///etc/passwd", ("",), "is not served over https: file:///etc/passwd"),
         ("https://images.segmind.com:port/c.png", VENDOR, "The picture's URL is none: https://images.segmind.com:port"),
         ("https://images.segmind.com/\ud800", VENDOR, "The picture's URL is none: https://images.segmind.com/"),
@@ -278,9 +285,13 @@ def test_a_place_that_may_not_be_asked(fetch: Fetch, url: str, hosts: tuple[str,
     [
         ("https://images.segmind.com/c.png", "images.segmind.com"),
         ("HTTPS://Images.Segmind.com/c.png", "images.segmind.com"),
-        ("https://10.0.0.1:8443/c.png", "10.0.0.1"),
-        ("http://127.0.0.1:8765/c.png", "127.0.0.1"),
-        ("http://localhost/c.png", "localhost"),
+        ("https://images.segmind.com:443/c.png", "images.segmind.com"),
+        ("https://images.segmind.com/c.png", "images.segmind.com:443"),
+        ("https://10.0.0.1:8443/c.png", "10.0.0.1:8443"),
+        ("http://127.0.0.1:8765/c.png", "127.0.0.1:8765"),
+        ("http://[::1]:8765/c.png", "[::1]:8765"),
+        ("https://[::1]/c.png", "[::1]"),
+        ("http://localhost/c.png", "localhost:80"),
     ],
 )
 def test_a_place_that_may_be_asked(url: str, host: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from timeless import run
@@ -42,7 +43,17 @@ async def send(gate: Gate, *, refused: RateLimitedError | None = None, rank: Ran
 
 @pytest.mark.parametrize(
     ("advice", "back_after"),
-    [(None, 1.2), (2.0, 3.0), (30.0, 32.5), (7200.0, LONGEST_ADVISED_WAIT + 2.5)],
+    [
+        (None, 0.8),
+        (2.0, 3.0),
+        (30.0, 31.0),
+        (7200.0, LONGEST_ADVISED_WAIT + 1),
+        (math.inf, LONGEST_ADVISED_WAIT + 1),
+        (1e308, LONGEST_ADVISED_WAIT + 1),
+        (0.0, 0.0),
+        (-5.0, 0.0),
+        (-math.inf, 0.0),
+    ],
 )
 def test_after_a_429_nobody_passes_until_the_reset(
     gate: Gate, time: Time, advice: float | None, back_after: float
@@ -55,6 +66,75 @@ def test_after_a_429_nobody_passes_until_the_reset(
         assert time.now == pytest.approx(1000.0 + back_after)
 
     asyncio.run(requests())
+
+
+@pytest.mark.parametrize(
+    ("advice", "dice", "polls", "submissions"),
+    [
+        (30.0, 0.0, 30.0, 35.0),
+        (30.0, 0.5, 31.0, 40.0),
+        (30.0, 1.0, 32.0, 45.0),
+        (2.0, 0.5, 3.0, 5.0),
+        (1e9, 1.0, 62.0, 75.0),
+        (None, 0.5, 0.8, 2.0),
+    ],
+)
+def test_after_a_reset_who_waits_for_jobs_comes_back_before_who_submits(
+    advice: float | None, dice: float, polls: float, submissions: float
+) -> None:
+    async def requests() -> None:
+        loop = asyncio.get_running_loop()
+        gate = Gate(at_once=20, clock=loop.time, rng=lambda: dice)
+        await send(gate, refused=RateLimitedError("slow down", retry_after=advice))
+        came: dict[Rank, float] = {}
+
+        async def one(rank: Rank) -> None:
+            async with gate.passage(rank):
+                came[rank] = loop.time()
+
+        await asyncio.gather(*map(one, Rank))
+        assert came[Rank.LOOK] == pytest.approx(polls, abs=0.01)
+        assert came[Rank.ANSWER] == pytest.approx(polls, abs=0.01)
+        assert came[Rank.PURCHASE] == pytest.approx(submissions, abs=0.01)
+
+    run(requests())
+
+
+@pytest.mark.parametrize(("limit", "wait"), [(None, 30.0), (2, None)], ids=["closed", "own pace"])
+def test_who_cannot_be_sent_in_time_is_told_at_that_time(limit: float | None, wait: float | None) -> None:
+    async def requests() -> None:
+        loop = asyncio.get_running_loop()
+        gate = Gate(limit, at_once=20, clock=loop.time, rng=lambda: 0.0)
+        await send(gate, refused=RateLimitedError("slow down", retry_after=wait) if wait else None)
+        with pytest.raises(RateLimitedError, match="had to wait for too long and was not sent") as caught:
+            async with gate.passage(Rank.PURCHASE, until=10.0):
+                raise AssertionError("it was not allowed to be sent")
+        assert loop.time() == pytest.approx(10.0, abs=0.01)
+        assert caught.value.retry_after == (pytest.approx(25.0, abs=0.01) if wait else None)
+        # It holds up nobody.
+        await send(gate, rank=Rank.PURCHASE)
+        assert loop.time() == pytest.approx(35.0 if wait else 60.0, abs=0.01)
+
+    run(requests())
+
+
+def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
+    async def requests() -> list[str]:
+        came: list[str] = []
+        gate = Gate(60_000, at_once=1)
+
+        async def one(rank: Rank) -> None:
+            async with gate.passage(rank):
+                came.append(rank.name[0])
+
+        async with gate.passage(Rank.LOOK):
+            ranks = [Rank.PURCHASE] * 4 + [Rank.LOOK] * 6 + [Rank.ANSWER] * 2
+            waiting = [asyncio.create_task(one(rank)) for rank in ranks]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+        return came
+
+    assert "".join(run(requests())) in ("PAALPLLLPLLP", "PPAALPLLLPLL")
 
 
 def test_a_nearer_reset_does_not_open_the_gate_early(gate: Gate, time: Time) -> None:

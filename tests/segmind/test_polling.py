@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -16,17 +17,21 @@ from airflow_provider_kandinsky.segmind.errors import (
     ConfigurationError,
     ContentBlockedError,
     EmptyResultError,
+    ImageRefusedError,
+    InsufficientCreditsError,
     InvalidResponseError,
     JobExpiredError,
     JobFailedError,
     JobTimeoutError,
     KandinskyError,
+    MethodNotAllowedError,
+    ModelRetiredError,
     PermissionDeniedError,
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus
+from airflow_provider_kandinsky.segmind.polling import NOT_FOUND_GRACE_PERIOD, JobPoller
+from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, Image, JobStatus
 
 T0 = 1_700_000_000.0
 #: Times since the epoch have no more digits than this.
@@ -124,15 +129,16 @@ def test_a_deadline_that_has_passed_gives_one_look_at_once() -> None:
         job.on_status(JobStatus.QUEUED, T0 + 50)
 
 
-def test_a_timeout_says_what_the_last_look_met() -> None:
+def test_a_timeout_says_what_the_service_answered_last() -> None:
     job = poller(T0 + 10)
     job.on_status(JobStatus.PROCESSING, T0 + 9)
     with pytest.raises(JobTimeoutError) as caught:
-        job.on_error(ServiceUnavailableError("the gateway broke"), T0 + 10)
+        job.on_error(PermissionDeniedError("not for you", http_status=403), T0 + 10)
     assert caught.value.message == (
-        "The job was not finished 10 s after its submission; the last look at it failed: the gateway broke. It may "
+        "The job was not finished 10 s after its submission; the last look at it failed: not for you. It may "
         "still be running, and will then be billed"
     )
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.UNKNOWN])
@@ -142,55 +148,187 @@ def test_what_is_not_finished_is_waited_for(status: JobStatus) -> None:
     assert job.completed is False
 
 
-@pytest.mark.parametrize(
-    "error",
-    [ServiceUnavailableError("502"), InvalidResponseError("HTML"), RateLimitedError("slow down")],
-    ids=lambda error: type(error).__name__,
-)
-def test_what_may_pass_is_waited_out_until_the_deadline(error: KandinskyError) -> None:
-    job, now = poller(), T0
+NO_ANSWER = [
+    ServiceUnavailableError("502"),
+    InvalidResponseError("HTML"),
+    RateLimitedError("slow down"),
+    RateLimitedError("slow down", retry_after=30.0),
+]
+each_no_answer = pytest.mark.parametrize("error", NO_ANSWER, ids=lambda error: type(error).__name__)
+
+
+@each_no_answer
+def test_what_is_no_answer_is_waited_out_beyond_the_deadline_within_the_hour(error: KandinskyError) -> None:
+    job, now, polls = poller(T0 + 100), T0, 0
+    while now < T0 + RECORD_LIFETIME:
+        now += job.on_error(error, now)
+        polls += 1
+    assert now == T0 + RECORD_LIFETIME
+    assert polls < 600
+    with pytest.raises(JobTimeoutError, match=rf"3600 s after its submission; .* failed: {error.message}"):
+        job.on_error(error, now)
+
+
+@each_no_answer
+def test_one_answer_after_the_deadline_is_enough(error: KandinskyError) -> None:
+    job = poller(T0 + 100)
+    now = T0 + 100 + job.on_error(error, T0 + 100)
+    assert now > T0 + 100
+    with pytest.raises(JobTimeoutError, match="last seen PROCESSING"):
+        job.on_status(JobStatus.PROCESSING, now)
+    assert job.on_status(JobStatus.COMPLETED, now) == 0
+
+
+REFUSALS = [
+    AuthenticationError("401", http_status=401),
+    PermissionDeniedError("403", http_status=403),
+    BadRequestError("400", http_status=400),
+    InsufficientCreditsError("402", http_status=402),
+    MethodNotAllowedError("405", http_status=405),
+    InsufficientCreditsError("406", http_status=406),
+    ModelRetiredError("410", http_status=410),
+    ConfigurationError("302", http_status=302),
+    AuthenticationError("There is no API key"),
+    ConfigurationError("no such host"),
+]
+each_refusal = pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.message)
+
+
+@each_refusal
+def test_a_refusal_says_nothing_of_the_job_and_is_waited_out_until_the_deadline(error: KandinskyError) -> None:
+    job, now = poller(T0 + 900), T0 + 1
     for _ in range(20):
         pause = job.on_error(error, now)
-        assert 0.85 <= pause <= 15 * 1.15
+        assert 0.4 <= pause <= 15
         now += pause
-    with pytest.raises(JobTimeoutError):
+    with pytest.raises(JobTimeoutError, match=error.message):
         job.on_error(error, T0 + 900)
 
 
-@pytest.mark.parametrize("age", [0.0, 5.0, 9.9])
-def test_an_unknown_id_is_tolerated_at_first(age: float) -> None:
-    assert poller().on_error(JobExpiredError("404"), T0 + age) >= 0.85
+@each_refusal
+def test_a_refusal_is_waited_out_for_an_hour_at_most(error: KandinskyError) -> None:
+    job = poller(math.inf)
+    assert job.on_error(error, T0 + RECORD_LIFETIME - 1) > 0
+    with pytest.raises(JobTimeoutError):
+        job.on_error(error, T0 + RECORD_LIFETIME)
 
 
-@pytest.mark.parametrize("age", [10.0, 60.0, 3600.0])
-def test_an_unknown_id_is_final_later(age: float) -> None:
+def not_found_until_the_end(job: JobPoller, now: float, between: KandinskyError | None = None) -> float:
+    """When it is given up for good."""
+    for _ in range(1000):
+        try:
+            now += job.on_error(JobExpiredError("404"), now)
+        except JobExpiredError:
+            return now
+        if between is not None:
+            now += job.on_error(between, now)
+    raise AssertionError("this would never end")
+
+
+@each_dice
+@pytest.mark.parametrize("age", [0.0, 9.9, 10.0, 600.0])
+@pytest.mark.parametrize("interval", [None, 40.0], ids=["adaptive", "40 s"])
+def test_an_id_counts_as_gone_after_a_minute_of_nothing_but_404(
+    age: float, interval: float | None, rng: Callable[[], float]
+) -> None:
+    job = poller(T0 + 9999, interval, rng)
+    assert not_found_until_the_end(job, T0 + age) == pytest.approx(T0 + age + NOT_FOUND_GRACE_PERIOD)
+
+
+def test_an_answer_in_between_begins_the_minute_again() -> None:
+    job = poller(T0 + 9999)
+    job.on_error(JobExpiredError("404"), T0 + 10)
+    job.on_status(JobStatus.PROCESSING, T0 + 60)
+    assert not_found_until_the_end(job, T0 + 65) == pytest.approx(T0 + 125)
+
+
+@pytest.mark.parametrize("between", [*NO_ANSWER[:3], REFUSALS[0]], ids=lambda error: type(error).__name__)
+def test_what_says_nothing_of_the_job_neither_counts_as_404_nor_begins_the_minute_again(
+    between: KandinskyError,
+) -> None:
+    job = poller(T0 + 9999)
+    job.on_error(between, T0)
+    gone_at = not_found_until_the_end(job, T0 + 10, between)
+    assert T0 + 70 <= gone_at <= T0 + 70 + 15 * 1.15
+
+
+@pytest.mark.parametrize("age", [RECORD_LIFETIME, 2 * RECORD_LIFETIME])
+def test_an_unknown_id_of_an_old_job_is_gone_at_once(age: float) -> None:
     with pytest.raises(JobExpiredError):
-        poller(T0 + 9999).on_error(JobExpiredError("404"), T0 + age)
+        poller(T0 + 99_999).on_error(JobExpiredError("404"), T0 + age)
+
+
+def test_at_the_deadline_an_unknown_id_is_not_known_now() -> None:
+    with pytest.raises(JobTimeoutError):
+        poller(T0 + 20).on_error(JobExpiredError("404"), T0 + 20)
+
+
+def test_the_minute_of_404_can_be_another_and_can_have_begun_before() -> None:
+    job = JobPoller("r-1", submitted_at=T0, deadline=T0 + 900, not_found_grace_period=5.0, rng=DICE["lowest"])
+    assert not_found_until_the_end(job, T0) == pytest.approx(T0 + 5)
+    later = JobPoller("r-1", submitted_at=T0, deadline=T0 + 900, not_found_since=T0)
+    assert not_found_until_the_end(later, T0 + 61) == T0 + 61
 
 
 FINAL = [
-    AuthenticationError, PermissionDeniedError, JobFailedError, ContentBlockedError, EmptyResultError,
-    ConfigurationError, BadRequestError,
-]  # fmt: skip
+    JobFailedError("it failed"),
+    ContentBlockedError("it failed"),
+    EmptyResultError("nothing in it"),
+    ImageRefusedError("too large"),
+    BadRequestError("this cannot be a request id"),
+]
 
 
-@pytest.mark.parametrize("error_type", FINAL)
-def test_what_waiting_cannot_cure_ends_at_once(error_type: type[KandinskyError]) -> None:
-    error = error_type("no")
-    with pytest.raises(error_type) as caught:
+@pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
+def test_what_says_how_the_job_ended_ends_the_wait(error: KandinskyError) -> None:
+    with pytest.raises(type(error)) as caught:
         poller().on_error(error, T0)
     assert caught.value is error
 
 
 @pytest.mark.parametrize(
     ("advised", "lowest", "highest"),
-    [(30.0, 30.0, 34.5), (60.0, 60.0, 69.0), (86_400.0, 60.0, 69.0), (0.0, 0.85, 1.15), (None, 0.85, 1.15)],
+    [
+        (30.0, 30.0, 34.5),
+        (60.0, 60.0, 69.0),
+        (86_400.0, 60.0, 69.0),
+        (0.0, 0.85, 1.15),
+        (None, 0.85, 1.15),
+        (-1e308, 0.85, 1.15),
+        (1e308, 60.0, 69.0),
+        (math.inf, 60.0, 69.0),
+    ],
 )
 def test_advice_is_obeyed_and_capped(advised: float | None, lowest: float, highest: float) -> None:
     """Never in less time than advised, and those who were told one moment not all at it."""
     error = RateLimitedError("429", retry_after=advised)
     assert poller().on_error(error, T0) == pytest.approx(lowest)
     assert poller(rng=DICE["highest"]).on_error(error, T0) == pytest.approx(highest)
+
+
+def test_a_failed_poll_is_made_again_soon_whatever_the_age_of_the_job() -> None:
+    job = poller(T0 + 9999, rng=DICE["highest"])
+    pauses = [job.on_error(ServiceUnavailableError("502"), T0 + 600) for _ in range(7)]
+    assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 15, 15])
+    assert job.on_status(JobStatus.PROCESSING, T0 + 600) == pytest.approx(15), "the cadence by age is for answers"
+    assert job.on_error(ServiceUnavailableError("502"), T0 + 600) == pytest.approx(0.5)
+    assert poller().on_error(ServiceUnavailableError("502"), T0 + 600) == pytest.approx(0.425), "with jitter"
+
+
+def test_the_interval_after_a_failed_poll_is_never_longer_than_the_usual_one() -> None:
+    for interval, usual in ((None, 1.0), (0.05, 0.05), (3.0, 3.0)):
+        job = poller(interval=interval, rng=DICE["highest"])
+        assert max(job.on_error(ServiceUnavailableError("502"), T0) for _ in range(2000)) == pytest.approx(usual)
+
+
+def test_a_small_job_that_is_polled_late_survives_six_errors_in_half_a_minute() -> None:
+    """A busy triggerer starts a trigger 30 s late: the job is long finished."""
+    for rng in DICE.values():
+        job, now = poller(T0 + 90, rng=rng), T0 + 30
+        now += job.start(now)
+        for _ in range(6):
+            now += job.on_error(ServiceUnavailableError("500"), now)
+        assert now < T0 + 60
 
 
 def test_advice_is_cut_at_the_deadline() -> None:
@@ -227,7 +365,6 @@ def test_the_gap_after_a_look_grows_with_the_age(age: float, gap: float) -> None
     for share, rng in ((0.85, LOWEST), (0.925, 0.5), (1.0, HIGHEST)):
         job = poller(T0 + 9999, rng=partial(float, rng))
         assert job.on_status(JobStatus.PROCESSING, T0 + age) == pytest.approx(share * gap)
-        assert job.on_error(ServiceUnavailableError("502"), T0 + age) == pytest.approx(share * gap)
 
 
 @pytest.mark.parametrize(("age", "within"), [(1.0, 0.15), (20.0, 3.0), (100.0, 15.0), (3600.0, 15.0)])

@@ -24,6 +24,7 @@ from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     IMAGE_SIDES,
+    RECORD_LIFETIME,
     SCHEDULERS,
     Credits,
     GenerationResult,
@@ -122,22 +123,26 @@ LOOKS = (
     interval=st.none() | st.floats(0.1, 1_000),
     rng=st.randoms(use_true_random=False),
 )
-def test_no_pause_is_negative_or_ends_after_the_deadline(
+def test_no_pause_is_negative_or_ends_after_the_deadline_unless_nothing_is_known_at_it(
     looks: list[Any], age: float, left: float, interval: float | None, rng: Any
 ) -> None:
     now = 1_700_000_000.0
     deadline = now + left
-    job = JobPoller("r", submitted_at=now - age, deadline=deadline, poll_interval=interval, rng=rng.random)
-    pause = job.start(now)
+    submitted_at = now - age
+    job = JobPoller("r", submitted_at=submitted_at, deadline=deadline, poll_interval=interval, rng=rng.random)
+    pause, end = job.start(now), deadline
     for look in looks:
-        assert 0 <= pause <= max(0.0, deadline - now)
+        assert 0 <= pause <= max(0.0, end - now)
         now += pause
         try:
             pause = job.on_error(look, now) if isinstance(look, KandinskyError) else job.on_status(look, now)
         except JobTimeoutError:
             assert now >= deadline
             return
-        assert now < deadline
+        if now >= deadline:
+            assert isinstance(look, KandinskyError), "an answer ends the wait"
+            end = submitted_at + RECORD_LIFETIME
+            assert now < end
 
 
 def or_none(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

@@ -135,7 +135,8 @@ def test_a_key_in_disguise_is_found(connect: Connect, content: bytes) -> None:
 def test_no_repr_holds_the_key(connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest) -> None:
     client = connect(sandbox.url, KEY)
     settings = ConnectionSettings(base_url=sandbox.url, api_key=KEY)
-    calls = [client._api.submit(a_cat, "m"), client._api.status("r"), client._api.credits()]
-    told = [repr(each) + str(each) for each in (client, client._api, Api(KEY), settings, a_cat, calls)]
+    api = Api(KEY, sandbox.url)
+    calls = [api.submit(a_cat, "m"), api.status("r"), api.credits()]
+    told = [repr(each) + str(each) for each in (client, vars(client), api, settings, a_cat, calls)]
     assert not [each for each in told if KEY in each]
-    assert settings.api_key == client._api.api_key == KEY
+    assert settings.api_key == api.api_key == KEY

@@ -21,7 +21,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.shell import GENERATE_TIMEOUT, PATIENCE, SUBMIT_PATIENCE, next_wait
+from airflow_provider_kandinsky.segmind.shell import GENERATE_TIMEOUT, SUBMIT_PATIENCE, next_wait, patience
 
 Connect = Callable[..., Any]
 
@@ -167,7 +167,7 @@ def test_a_call_is_sent_again_when_told_or_else_ever_later(
 def test_the_patience_for_a_call_is_twenty_seconds(slept: float, took: float, next_sleep: float, is_over: bool) -> None:
     assert SUBMIT_PATIENCE == 20.0
     call = tried(3, UNREACHED, slept=slept, took=took, next_sleep=next_sleep)
-    assert PATIENCE["stop"](call) is is_over
+    assert patience(clock=lambda: 1000.0)["stop"](call) is is_over
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,10 @@ def test_the_patience_for_a_call_is_twenty_seconds(slept: float, took: float, ne
     ids=lambda value: type(value).__name__,
 )
 def test_what_may_have_arrived_is_not_sent_again(error: KandinskyError, is_sent_again: bool) -> None:
-    assert PATIENCE["retry"](tried(1, error)) is is_sent_again
+    assert patience(clock=lambda: 1000.0)["retry"](tried(1, error)) is is_sent_again
+
+
+@pytest.mark.parametrize(("next_sleep", "is_over"), [(3.0, False), (3.1, True)])
+def test_a_call_is_not_slept_for_beyond_the_time_by_which_it_has_to_leave(next_sleep: float, is_over: bool) -> None:
+    call = tried(1, LIMITED, next_sleep=next_sleep)
+    assert patience(clock=lambda: 1000.0, send_by=1003.0)["stop"](call) is is_over

@@ -79,11 +79,17 @@ class Service(httpx.AsyncBaseTransport):
         self.most_under_way = 0
         self.doubled: set[str] = set()
         self._travel = travel
-        self._app = httpx.ASGITransport(create_app(Settings(credits=1e6, **settings), self.clock))
+        app = create_app(Settings(credits=1e6, **settings), self.clock)
+        self._stage = app.state.stage
+        self._app = httpx.ASGITransport(app)
 
     def client(self, **settings: Any) -> AsyncSegmindClient:
         """A client of the service."""
         return AsyncSegmindClient(DEFAULT_KEY, "http://localhost", transport=self, clock=self.clock, **settings)
+
+    def configure(self, **changes: Any) -> None:
+        """Change settings of the sandbox."""
+        self._stage.backend.configure(changes)
 
     def count(self, status: int) -> int:
         """How many requests were answered so."""

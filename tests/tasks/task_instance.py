@@ -88,6 +88,16 @@ class TaskInstance:
         self.try_number += 1
         self.pushed.clear()
 
+    def age(self, seconds: float) -> None:
+        """Let so much time have passed since what the store tells of."""
+        records = [
+            each for value in self.store.values.values() for each in (value if isinstance(value, list) else [value])
+        ]
+        for record in records:
+            for name in ("intended_at", "send_by", "sent_at", "submitted_at"):
+                if record.get(name):
+                    record[name] -= seconds
+
     def clear(self) -> None:
         """Do what a user's click on Clear does."""
         self.max_tries += 1

@@ -19,12 +19,12 @@ both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the wo
 
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.past_purchases.HISTORY_SETTLES", 0.0)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.UNKNOWN_ID_TOLERANCE", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.0)
 
 
 def records(ti: TaskInstance) -> list[dict[str, Any]]:
-    chunks = [value for key, value in sorted(ti.store.values.items()) if key != "kandinsky_batch"]
+    chunks = [value for _, value in sorted(ti.store.values.items()) if isinstance(value, list)]
     return [record for chunk in chunks for record in chunk]
 
 
@@ -67,6 +67,7 @@ def test_a_worker_that_dies_at_any_write_buys_nothing_twice(
         ti.run(paint_all(cats(50), max_in_flight=45, deferrable=deferrable))
     ti.store = store
     ti.retry()
+    ti.age(100)
 
     rows = ti.run(paint_all(cats(50), max_in_flight=45, deferrable=deferrable))
 
@@ -193,6 +194,7 @@ def test_expired_jobs_without_a_history_are_bought_again(
         paint_all(cats(3), deferrable=True).execute(ti.context)
     sandbox.configure(expiry=0)
     ti.retry()
+    ti.age(3600)
     with pytest.raises(BatchItemsFailedError, match="JobExpiredError"):
         ti.run(paint_all(cats(3)))
     assert len(sandbox.submissions) == 6

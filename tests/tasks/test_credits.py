@@ -10,6 +10,7 @@ from airflow_names import AirflowRescheduleException, AirflowSkipException, Task
 from task_instance import TaskInstance
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_kandinsky.hooks.shared_client import shared_client
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.triggers.credits import KandinskyCreditsTrigger
@@ -67,6 +68,31 @@ def test_a_bad_key_ends_the_wait(sandbox: Sandbox, ti: TaskInstance, deferrable:
     with pytest.raises(AirflowFailException, match="HTTP 401"):
         ti.run(wait_for(1, deferrable=deferrable))
     assert ti.pushed["error"]["type"] == "AuthenticationError"
+
+
+@both_ways
+@pytest.mark.parametrize("asked", [{"soft_fail": True}, {"never_fail": True}], ids=["soft_fail", "never_fail"])
+def test_a_bad_key_skips_where_that_is_asked_for(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, asked: dict[str, Any]
+) -> None:
+    sandbox.fault("credits", status=401, body={"error": "Invalid API key"})
+    with pytest.raises(AirflowSkipException):
+        ti.run(wait_for(1, deferrable=deferrable, **asked))
+    assert ti.deferrals == 0
+    assert ti.pushed["error"]["type"] == "AuthenticationError"
+
+
+def test_a_key_that_was_changed_while_others_hold_the_shared_client_is_read_again(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> list[Any]:
+        async with shared_client("kandinsky_default"):
+            monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", "SG_new"))
+            sandbox.configure(api_keys=["SG_new"])
+            return [event.payload async for event in KandinskyCreditsTrigger(1).run()]
+
+    assert asyncio.run(ask()) == [{"credits": 100.0}]
+    assert [each["status"] for each in sandbox.calls("credits")] == [401, 200]
 
 
 @pytest.mark.parametrize("minimum", [-1, float("nan"), True, "many"])

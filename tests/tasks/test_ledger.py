@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,15 +64,18 @@ def test_an_entry_of_an_earlier_release_is_read(store: MemoryStore) -> None:
 def test_what_was_not_made_is_struck_out(store: MemoryStore) -> None:
     ledger = JobLedger(store)
     ledger.write(MEANT)
-    ledger.forget()
+    ledger.delete(before=None)
     assert ledger.read() is None
     assert store.values == {}
+    ledger.write(MADE)
+    ledger.delete(before=MEANT)
+    assert ledger.read() == MEANT
 
 
 def test_without_a_store_nothing_is_kept() -> None:
     ledger = JobLedger(None)
     ledger.write(MADE)
-    ledger.forget()
+    ledger.delete(before=None)
     assert ledger.read() is None
     assert not ledger.is_kept
 
@@ -174,3 +178,25 @@ def test_seeds_differ_between_task_instances_and_items() -> None:
     }
     assert len(seeds) == 2 * 2 * 51 * 3
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_what_a_later_version_has_added_is_left_out(store: MemoryStore) -> None:
+    store.values["kandinsky_job"] = WRITTEN | {"of_a_later_version": {"a": 1}}
+    assert JobLedger(store).read() == MADE
+
+
+def test_the_ids_of_before_stay_known() -> None:
+    entry = replace(MADE, earlier_ids=("r-0",))
+    assert entry.known_ids == ["r-0", "r-1"]
+    assert replace(MEANT, earlier_ids=("r-0",)).known_ids == ["r-0"]
+    many = [f"r-{number}" for number in range(100)]
+    assert replace(MADE, request_id="r-100", earlier_ids=many).known_ids == [f"r-{number}" for number in range(51, 101)]
+
+
+def test_a_job_that_was_not_found_is_noted(store: MemoryStore) -> None:
+    ledger = JobLedger(store)
+    ledger.write_not_found()
+    assert store.values == {}
+    ledger.write(MADE)
+    ledger.write_not_found()
+    assert ledger.read() == replace(MADE, not_found=True)

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from task_instance import TaskInstance, paint, paint_all
+from task_instance import TaskInstance, fire, paint, paint_all
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
+from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 
 ID = r"[0-9a-f-]{36}"
 SUBMITTED = rf"Submitted to kandinsky2\.1-txt2im, 1 picture\(s\) with seed \d+: request {ID}"
@@ -100,3 +101,10 @@ def test_a_batch_has_lines_for_its_waves(
         r"3 of 3 items are done, 0 have failed; cost: \$0\.03",
         r"Each of them is told of in file://.+\.jsonl",
     )
+
+
+def test_a_trigger_that_starts_after_its_deadline_waits_for_no_time(
+    sandbox: Sandbox, lines: Callable[[], list[str]]
+) -> None:
+    fire(KandinskyJobTrigger("r-1", deadline=1.0))
+    assert "Waiting for request r-1, for 0 s at most" in lines()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from airflow_names import TaskDeferred, TimeoutPosix
-from task_instance import TaskInstance, paint
+from task_instance import TaskInstance, paint, paint_all
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowTaskTimeout, triggers_can_set_xcom
 from airflow_provider_kandinsky.operators.text_to_image import GENERATION_ARGUMENTS
@@ -105,6 +106,12 @@ def test_bad_settings_are_refused_when_the_dag_is_parsed(name: str, value: Any) 
 
 def test_what_makes_the_picture_is_templated() -> None:
     assert {*GENERATION_ARGUMENTS, "model", "kandinsky_conn_id", "output_path"} == set(paint().template_fields)
+
+
+@pytest.mark.parametrize("paint_it", [paint, lambda **given: paint_all(["a cat"], **given)], ids=["one", "batch"])
+def test_a_connection_that_is_not_there_is_final(ti: TaskInstance, paint_it: Callable[..., Any]) -> None:
+    with pytest.raises(AirflowFailException, match=r"There is no connection 'nowhere'.*No retry can cure this"):
+        ti.run(paint_it(kandinsky_conn_id="nowhere"))
 
 
 @both_ways

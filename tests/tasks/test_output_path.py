@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
-from task_instance import TaskInstance, paint
+from task_instance import TaskInstance, paint, paint_all
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
@@ -105,7 +105,9 @@ def test_what_cannot_be_stored_leaves_no_file(
 
 def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
     sandbox.configure(public_url=sandbox.url.replace("127.0.0.1", "localhost"))
-    with pytest.raises(AirflowFailException, match=r"'localhost', which is not among the hosts.*add it to image_hosts"):
+    with pytest.raises(
+        AirflowFailException, match=r"'localhost:\d+', which is not among the hosts.*add it to image_hosts"
+    ):
         ti.run(paint(output_path=f"file://{tmp_path}"))
     assert sandbox.count_calls("image") == 0
 
@@ -119,8 +121,10 @@ def test_what_is_no_url_is_refused_in_words(sandbox: Sandbox, ti: TaskInstance, 
 def test_a_host_of_the_connection_is_known(
     sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.configure(public_url=sandbox.url.replace("127.0.0.1", "localhost"))
-    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(image_hosts="example.com, localhost"))
+    url = sandbox.url.replace("127.0.0.1", "localhost")
+    sandbox.configure(public_url=url)
+    hosts = f"example.com, {url.removeprefix('http://')}"
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(image_hosts=hosts))
     assert len(ti.run(paint(output_path=f"file://{tmp_path}"))) == 1
 
 
@@ -148,3 +152,17 @@ def test_a_bad_template_is_refused_before_anything_is_sent(
         ti.run(paint(samples=2, output_path=template))
     assert message in str(failure.value)
     assert sandbox.count_calls() == 0
+
+
+@pytest.mark.parametrize(
+    "template", ["s3://nobody@bucket/{id}", "s3://nobody@bucket/{request_id}", "s3://nobody@bucket/{"]
+)
+@pytest.mark.parametrize("task", [paint, lambda **more: paint_all(["a cat"], **more)], ids=["single", "batch"])
+def test_a_literal_is_refused_when_the_dag_is_parsed(template: str, task: Any) -> None:
+    """Without its storage, of which the DAG processor may know nothing."""
+    with pytest.raises(AirflowFailException, match=r"output_path=.*is not allowed"):
+        task(output_path=template, samples=2)
+    with pytest.raises(AirflowFailException, match=r"output_path=.*is not allowed"):
+        KandinskyJobSensor(task_id="wait", request_id="r-1", output_path="file:///tmp/{id}")
+    assert task(output_path="s3://nobody@bucket/{{ ds }}/{request_id}", samples=2).output_path
+    assert task(output_path="s3://nobody@bucket/{request_id}-{index}", samples=2).output_path

@@ -22,8 +22,7 @@ pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the w
 
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.past_purchases.HISTORY_SETTLES", 0.0)
-    monkeypatch.setattr("airflow_provider_kandinsky.submission.UNKNOWN_ID_TOLERANCE", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
 
 
 def give_up_waiting(sandbox: Sandbox, ti: TaskInstance, **arguments: Any) -> str:
@@ -37,6 +36,7 @@ def give_up_waiting(sandbox: Sandbox, ti: TaskInstance, **arguments: Any) -> str
 def lose_the_id(ti: TaskInstance) -> None:
     """As a worker does that dies between the POST and the record."""
     ti.store.values["kandinsky_job"] |= {"request_id": None, "submitted_at": None}
+    ti.age(60)
 
 
 def test_a_running_job_is_taken_up(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
@@ -94,7 +94,6 @@ def test_a_failure_behind_completed_is_submitted_anew(sandbox: Sandbox, ti: Task
 def test_a_young_job_that_is_not_known_yet_is_not_bought_again(
     sandbox: Sandbox, ti: TaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.submission.UNKNOWN_ID_TOLERANCE", 10.0)
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
     first = give_up_waiting(sandbox, ti, deferrable=deferrable)
     sandbox.fault("status", status=404)
@@ -112,18 +111,22 @@ def test_an_expired_job_waits_for_a_history_that_is_away(
     monkeypatch.setattr("airflow_provider_kandinsky.segmind.shell.SUBMIT_PATIENCE", 0.0)
     first = ti.run(paint(deferrable=deferrable))
     sandbox.configure(expiry=0)
+    ti.age(3600)
     sandbox.fault("history", status=503)
 
-    with pytest.raises(ServiceUnavailableError, match=r"has expired, and the history .* says.*A retry takes it up"):
+    with pytest.raises(ServiceUnavailableError, match=r"does not know the job, and the request history says.*A retry"):
         ti.run(paint(deferrable=deferrable))
     assert ti.run(paint(deferrable=deferrable)) == first
     assert len(sandbox.submissions) == 1
 
 
 def test_an_expired_id_is_no_use_to_a_sensor(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    sandbox.configure(latency=0)
     first = ti.run(paint(wait_for_completion=False, deferrable=deferrable))
     assert ti.run(paint(wait_for_completion=False, deferrable=deferrable)) == first
     sandbox.configure(expiry=0)
+    assert ti.run(paint(wait_for_completion=False, deferrable=deferrable)) == first
+    ti.age(3600)
 
     assert ti.run(paint(wait_for_completion=False, deferrable=deferrable)) != first
     assert len(sandbox.submissions) == 2
@@ -140,13 +143,14 @@ def test_an_expired_job_without_a_picture_is_bought_again(
 ) -> None:
     first = give_up_waiting(sandbox, ti, deferrable=deferrable)
     sandbox.configure(expiry=0)
+    ti.age(3600)
     sandbox.fault("history", status=404, body={"error": "not found"})
 
     with pytest.raises((AirflowFailException, JobTimeoutError)):
         ti.run(paint(timeout=0.1, deferrable=deferrable))
 
     assert len(sandbox.submissions) == 2
-    assert f"Request {first} has expired and there is no picture of it to be had" in caplog.text
+    assert f"does not know request {first} of an earlier try, and the request history says: not there" in caplog.text
 
 
 def test_other_arguments_are_another_purchase(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from task_instance import TaskInstance, paint
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 every_way = pytest.mark.parametrize(
@@ -65,10 +69,71 @@ def test_a_literal_that_is_no_id_breaks_the_dag(request_id: str) -> None:
 
 
 @every_way
-def test_an_expired_id_says_so(sandbox: Sandbox, ti: TaskInstance, way: dict[str, Any], monkeypatch: Any) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.UNKNOWN_ID_TOLERANCE", 0.0)
+def test_an_id_that_is_not_known_for_a_while_says_so(
+    sandbox: Sandbox, ti: TaskInstance, way: dict[str, Any], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.5)
+    started = time.time()
     with pytest.raises(AirflowFailException, match=r"kept for one hour after submission.*request gone"):
         wait_out(ti, wait_for("gone", **way))
+    assert time.time() - started >= 0.5
+    assert sandbox.count_calls("status") >= 3
+
+
+@every_way
+def test_an_id_that_is_not_known_for_a_moment_is_waited_for(
+    sandbox: Sandbox, ti: TaskInstance, submitted: str, way: dict[str, Any]
+) -> None:
+    sandbox.fault("status", status=404, body={"error": "not found"}, times=3)
+    assert len(wait_out(ti, wait_for(submitted, **way))) == 2
+
+
+def test_in_one_process_the_minute_of_404_begins_again_with_an_answer(
+    sandbox: Sandbox, ti: TaskInstance, submitted: str
+) -> None:
+    sensor, a_while_ago = wait_for(submitted), datetime.now(UTC) - timedelta(minutes=10)
+    sandbox.configure(latency=3600)
+    request_id = sensor.request_id = ti.run(paint(wait_for_completion=False))
+    ti.start_date = a_while_ago
+    assert not sensor.poke(ti.context).is_done
+    sandbox.fault("status", status=404, body={"error": "not found"})
+    assert not sensor.poke(ti.context).is_done
+    assert sandbox.count_calls("status", request_id) == 2
+
+
+@pytest.mark.parametrize(("first_poke", "is_over"), [(10, False), (61, True)])
+def test_between_processes_the_minute_of_404_counts_from_the_first_poke(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: Any, first_poke: float, is_over: bool
+) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=first_poke)
+    monkeypatch.setattr(ti, "get_first_reschedule_date", lambda _: since)
+    sensor = wait_for("gone", mode="reschedule")
+    if is_over:
+        with pytest.raises(AirflowFailException, match="HTTP 404"):
+            sensor.poke(ti.context)
+    else:
+        assert not sensor.poke(ti.context).is_done
+
+
+@every_way
+def test_a_refusal_of_the_key_is_waited_out(
+    sandbox: Sandbox, ti: TaskInstance, submitted: str, way: dict[str, Any]
+) -> None:
+    sandbox.fault("status", status=403, body="<html>", times=1)
+    sandbox.fault("result", status=401, body={"error": "no"}, times=1)
+    assert len(wait_out(ti, wait_for(submitted, **way))) == 2
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_each_poke_reads_the_key_again(
+    sandbox: Sandbox, ti: TaskInstance, submitted: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensor = wait_for(submitted, mode=mode)
+    sandbox.configure(api_keys=["SG_new"])
+    assert not sensor.poke(ti.context).is_done
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", "SG_new"))
+    sensor.poke(ti.context)
+    assert [each["status"] for each in sandbox.calls("status")] == [401, 200]
 
 
 @every_way
@@ -83,6 +148,49 @@ def test_soft_fail_skips_instead(sandbox: Sandbox, ti: TaskInstance, way: dict[s
     request_id = ti.run(paint(prompt="[fail]", wait_for_completion=False))
     with pytest.raises(AirflowSkipException):
         wait_out(ti, wait_for(request_id, soft_fail=True, **way))
+
+
+skipping = pytest.mark.parametrize(
+    "asked", [{"soft_fail": True}, {"never_fail": True}], ids=["soft_fail", "never_fail"]
+)
+
+
+@every_way
+@skipping
+def test_what_is_no_id_skips_where_that_is_asked_for(
+    sandbox: Sandbox, ti: TaskInstance, way: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    sensor = wait_for("{{ ti.xcom_pull('submit') }}", **way, **asked)
+    sensor.request_id = "None"
+    with pytest.raises(AirflowSkipException, match="request_id='None' is not allowed"):
+        ti.run(sensor)
+    assert ti.pushed["error"]["type"] == "BadRequestError"
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("asked", "outcome"),
+    [
+        ({}, ImageUnavailableError),
+        ({"soft_fail": True}, ImageUnavailableError),
+        ({"never_fail": True}, AirflowSkipException),
+    ],
+    ids=["neither", "soft_fail", "never_fail"],
+)
+def test_what_a_retry_may_cure_is_skipped_by_never_fail_alone(
+    sandbox: Sandbox,
+    ti: TaskInstance,
+    submitted: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: dict[str, Any],
+    asked: dict[str, Any],
+    outcome: type[Exception],
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    sandbox.fault("image", status=503, times=2)
+    with pytest.raises(outcome):
+        wait_out(ti, wait_for(submitted, output_path=f"file://{tmp_path}/{{index}}.{{extension}}", **way, **asked))
 
 
 @pytest.mark.parametrize("way", [{"mode": "poke"}, {"deferrable": True}], ids=["poke", "deferrable"])

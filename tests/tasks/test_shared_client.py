@@ -15,9 +15,9 @@ from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 
 
-def trigger(request_id: str) -> KandinskyJobTrigger:
+def trigger(request_id: str, timeout: float = 10) -> KandinskyJobTrigger:
     now = time.time()
-    return KandinskyJobTrigger(request_id, submitted_at=now, deadline=now + 10, poll_interval=0.05)
+    return KandinskyJobTrigger(request_id, submitted_at=now, deadline=now + timeout, poll_interval=0.05)
 
 
 async def fire(trigger: KandinskyJobTrigger) -> dict[str, object]:
@@ -82,12 +82,43 @@ def test_a_rotated_key_is_picked_up(sandbox: Sandbox, ti: TaskInstance, monkeypa
     assert 401 in {call["status"] for call in sandbox.calls("status")}
 
 
-def test_a_key_that_stays_bad_ends_the_wait(sandbox: Sandbox, ti: TaskInstance) -> None:
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(sandbox: Sandbox, ti: TaskInstance, status: int) -> None:
     request_id = ti.run(paint(wait_for_completion=False))
-    sandbox.configure(api_keys=["SG_other"])
-    event = asyncio.run(fire(trigger(request_id)))
-    assert event["error"]["type"] == "AuthenticationError"  # type: ignore[index]
-    assert sandbox.count_calls("status") == 2
+    sandbox.fault("status", status=status, body={"error": "no"}, times=999)
+    event = asyncio.run(fire(trigger(request_id, timeout=0.5)))
+    error: dict[str, object] = event["error"]  # type: ignore[assignment]
+    assert (error["type"], error["retryable"], error["request_id"]) == ("JobTimeoutError", True, request_id)
+    assert "the last look at it failed: The " in str(error["message"])
+    assert sandbox.count_calls("status") > 2
+
+
+def test_a_connection_that_has_no_key_for_a_while_is_waited_out(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request_id = ti.run(paint(wait_for_completion=False))
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", ""))
+
+    async def mend() -> dict[str, object]:
+        waiting = asyncio.create_task(fire(trigger(request_id)))
+        while "There is no API key" not in caplog.text:
+            await asyncio.sleep(0.01)
+        monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection())
+        return await waiting
+
+    assert "result" in asyncio.run(mend())
+
+
+def test_a_connection_that_never_has_a_key_is_waited_out_until_the_deadline(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = ti.run(paint(wait_for_completion=False))
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", ""))
+    event = asyncio.run(fire(trigger(request_id, timeout=0.3)))
+    error: dict[str, object] = event["error"]  # type: ignore[assignment]
+    assert (error["type"], error["retryable"]) == ("JobTimeoutError", True)
+    assert "There is no API key" in str(error["message"])
+    assert not _shares or not any(_shares.values())
 
 
 def test_within_the_plans_limit_there_is_no_429(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Connection
 from task_instance import TaskInstance, cats, paint, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.capabilities import AirflowFailException, ui_has_plugin_tabs
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.links.kandinsky import image_link
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
@@ -82,25 +83,56 @@ def test_an_xcom_backend_that_fails_does_not_hide_why_the_task_has(
     assert "The error could not be put into XCom" in caplog.text
 
 
-@pytest.mark.parametrize("returned", [["https://images.segmind.com/1.png", "https://images.segmind.com/2.png"]])
-def test_the_link_leads_to_the_first_picture(ti: TaskInstance, returned: Any) -> None:
-    assert image_link(returned, ti) == "https://images.segmind.com/1.png"
+@pytest.mark.parametrize(
+    ("url", "link"),
+    [
+        ("https://images.segmind.com/1.png", "https://images.segmind.com/1.png"),
+        ("https://mine.example/1.png", "https://mine.example/1.png"),
+        # As it was understood here: a browser takes a backslash for a slash, and would go elsewhere.
+        ("https://elsewhere.example\\@mine.example/1.png", "https://mine.example/1.png"),
+        ("https://user:word@mine.example/1.png#x", "https://mine.example/1.png"),
+    ],
+)
+def test_the_link_leads_to_the_first_picture(ti: TaskInstance, url: str, link: str) -> None:
+    connection = Connection(conn_id="linked", conn_type="kandinsky", password="SG_x")
+    ConnectionSettings.read(connection, {"image_hosts": "mine.example"})
+    assert image_link([url, "https://images.segmind.com/2.png"], ti, "linked") == link
+
+
+def test_the_link_of_a_task_leads_where_its_connection_allows(sandbox: Sandbox, ti: TaskInstance) -> None:
+    urls = ti.run(paint())
+    assert image_link(urls, ti, "kandinsky_default") == urls[0]
+    # In a process that has not read the connection the service's own host is the only one.
+    assert image_link(urls, ti, "never_read") == image_link(None, ti, "never_read")
+    assert image_link(["https://images.segmind.com/1.png"], ti, "never_read") == "https://images.segmind.com/1.png"
 
 
 @pytest.mark.parametrize(
     "returned",
-    [None, [], "3f1c", ["s3://bucket/cat.png"], ["javascript:alert(1)"], [{"urls": []}], {"a": 1}],
-    ids=["nothing yet", "nothing", "a request id", "stored", "no picture", "a batch", "something else"],
+    [
+        None,
+        [],
+        "3f1c",
+        ["s3://bucket/cat.png"],
+        ["javascript:alert(1)"],
+        ["https://elsewhere.example/1.png"],
+        ["http://images.segmind.com/1.png"],
+        ["https://images.segmind.com@elsewhere.example/1.png"],
+        ["https://images.segmind.com.elsewhere.example/1.png"],
+        ["https://[/1.png"],
+        [{"urls": []}],
+        {"a": 1},
+    ],
 )
 @pytest.mark.parametrize("map_index", [-1, 3])
-def test_without_a_picture_of_its_own_the_link_leads_to_the_gallery(
+def test_without_a_picture_that_may_be_shown_the_link_leads_to_the_gallery(
     ti: TaskInstance, returned: Any, map_index: int
 ) -> None:
     ti.task_id, ti.run_id, ti.map_index = "group.paint", "scheduled__2026-01-01T00:00:00+00:00", map_index
     where = "/dags/gallery/runs/scheduled__2026-01-01T00%3A00%3A00%2B00%3A00/tasks/group.paint"
     mapped = "/mapped/3" if map_index == 3 else ""
     expected = f"{where}{mapped}/plugin/kandinsky-gallery" if ui_has_plugin_tabs() else ""
-    assert image_link(returned, ti) == expected
+    assert image_link(returned, ti, "kandinsky_default") == expected
 
 
 @both_ways

@@ -49,13 +49,14 @@ def under_way():
 
 
 class PushXComs(BaseOperator):
-    """Pushes what it is told to, and has, like any task of anybody, a field of that name."""
+    """Pushes what it is told to, and has, like any task of anybody, fields of these names."""
 
-    template_fields = ("kandinsky_conn_id",)
+    template_fields = ("kandinsky_conn_id", "output_path")
 
-    def __init__(self, kandinsky_conn_id: str, **kwargs: Any) -> None:
+    def __init__(self, kandinsky_conn_id: str, output_path: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kandinsky_conn_id = kandinsky_conn_id
+        self.output_path = output_path
 
     def execute(self, context: Context) -> Any:
         xcoms = dict(context["params"]["xcoms"])
@@ -65,9 +66,13 @@ class PushXComs(BaseOperator):
         return result
 
 
-@dag(schedule=None, start_date=datetime(2026, 1, 1), params={"xcoms": {}, "conn_id": "kandinsky_default"})
+@dag(
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    params={"xcoms": {}, "conn_id": "kandinsky_default", "output_path": ""},
+)
 def any_xcoms():
-    PushXComs(task_id="push", kandinsky_conn_id="{{ params.conn_id }}")
+    PushXComs(task_id="push", kandinsky_conn_id="{{ params.conn_id }}", output_path="{{ params.output_path }}")
 
 
 every_kind()

@@ -1,0 +1,191 @@
+"""What there is to show: from a task's XComs to one item for each generation. Does no I/O.
+
+All items of a page's scope are counted, so making one is cheap; the cards of those that are shown are made from them.
+Everything here comes out of XComs that others may have written, so whatever has not the shape it should have is left
+out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from airflow_provider_kandinsky.gallery.records import ENDED, TaskRecord
+from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, mapping, mappings, number, text, texts, whole
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+
+#: Gives the first rows of a task's manifest by its URI, ``None`` for a row that cannot be read; ``None`` if none can.
+ReadManifest: TypeAlias = Callable[[TaskRecord, str], Sequence[Mapping[str, Any] | None] | None]
+
+#: The XComs that tell a task of ours.
+_OURS: Final = frozenset({"arguments", "generation", "counts", "error"})
+#: The keys of what is in them.
+_ARGUMENTS: Final = {*TextToImageRequest.model_fields, "model"}
+_GENERATION: Final = {"request_id", "model", "seed", "cost"}
+_COUNTS: Final = {"items", "succeeded", "failed", "cost"}
+_ERROR: Final = {"type", "message"}
+
+
+class State(StrEnum):
+    """How a generation stands."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNDER_WAY = "under way"
+    WITHOUT_PICTURE = "without picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One generation, or several that are not listed one by one.
+
+    :param position: the item of a batch, 0 otherwise.
+    :param arguments: what was asked for, as it was found.
+    :param row: what came of it, in the shape of a batch's row, as it was found.
+    :param note: a sentence in place of what cannot be shown.
+    :param unlisted: for how many generations it stands, if not for one.
+    :param failures: how many of those have failed.
+    """
+
+    record: TaskRecord
+    position: int = 0
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    row: Mapping[str, Any] = field(default_factory=dict)
+    note: str | None = None
+    unlisted: int = 0
+    failures: int = 0
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of its images."""
+        return texts(self.row.get("urls"))
+
+    @property
+    def prompt(self) -> str | None:
+        return text(self.arguments.get("prompt"))
+
+    @property
+    def request_id(self) -> str | None:
+        return text(self.row.get("request_id"))
+
+    @property
+    def cost(self) -> float | None:
+        """In US dollars."""
+        return number(self.row.get("cost"))
+
+    @property
+    def state(self) -> State:
+        if mapping(self.row.get("error")):
+            return State.FAILED
+        if self.addresses:
+            return State.DONE
+        if self.note and not self.unlisted:
+            return State.WITHOUT_PICTURE
+        if self.record.state in ("failed", "upstream_failed") and not self.unlisted:
+            return State.FAILED
+        return State.WITHOUT_PICTURE if has_ended(self.record) else State.UNDER_WAY
+
+
+def has_ended(record: TaskRecord) -> bool:
+    """Whether this try has: one that will be followed by another still has its error."""
+    return record.state in ENDED or "error" in record.xcoms
+
+
+def list_items(records: Sequence[TaskRecord], read_manifest: ReadManifest) -> list[Item]:
+    """List the generations of task instances, in their order; of those that are none of ours, none.
+
+    Of batches, no more than :data:`~.shapes.MOST_ITEMS` are listed one by one.
+    """
+    items: list[Item] = []
+    room = MOST_ITEMS
+    for record in records:
+        if not (_is_ours(record.xcoms) or _OURS.intersection(record.unreadable)):
+            continue
+        if record.unreadable:
+            keys = ", ".join(record.unreadable)
+            items.append(Item(record, note=f"This cannot be shown: XCom {keys} is too long, or nested too deeply."))
+        elif not _is_batch(record.xcoms):
+            items.append(Item(record, 0, mapping(record.xcoms.get("arguments")), _row(record.xcoms)))
+        else:
+            listed = list(_batch(record, read_manifest, room))
+            room = max(0, room - len(listed))
+            items += listed
+    return items
+
+
+def _is_ours(xcoms: Mapping[str, Any]) -> bool:
+    """Other tasks may have XComs of the same names; none that are not ours have these shapes together."""
+    arguments, generation = xcoms.get("arguments"), mapping(xcoms.get("generation"))
+    asked = (mappings(arguments) or [mapping(arguments)])[:MOST_ITEMS]
+    counts, error = mapping(xcoms.get("counts")), mapping(xcoms.get("error"))
+    return (
+        all(text(each.get("prompt")) and each.keys() <= _ARGUMENTS for each in asked)
+        or generation.keys() >= _GENERATION
+        or counts.keys() >= _COUNTS
+        or (error.keys() == _ERROR and "billed: " in (text(error["message"]) or ""))
+    )
+
+
+def _is_batch(xcoms: Mapping[str, Any]) -> bool:
+    return mappings(xcoms.get("arguments")) is not None or mapping(xcoms.get("counts")).keys() >= _COUNTS
+
+
+def _row(xcoms: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The XComs of one generation in the shape of a batch's row."""
+    generation = mapping(xcoms.get("generation"))
+    # Where storing has failed, the pictures are still at the service for a while.
+    urls = texts(xcoms.get("return_value")) or texts(xcoms.get("source_urls"))
+    request_id = text(generation.get("request_id")) or text(xcoms.get("request_id"))
+    return {**generation, "urls": urls, "request_id": request_id, "error": xcoms.get("error")}
+
+
+def _batch(record: TaskRecord, read_manifest: ReadManifest, room: int) -> Iterator[Item]:
+    """The items of a batch, at most so many; then one for all that are left."""
+    asked = mappings(record.xcoms.get("arguments")) or []
+    manifest = text(record.xcoms.get("manifest"))
+    found: Sequence[Mapping[str, Any] | None] | None = mappings(record.xcoms.get("return_value"))
+    if found is None and manifest and room:
+        found = read_manifest(record, manifest)
+    count = len(asked) if found is None else max(len(asked), len(found))
+    if found is None and (manifest or has_ended(record)):
+        # What was asked for is known, but not what came of each.
+        count = 0
+    listed: list[Item] = []
+    for position in range(min(count, room)):
+        row = found[position] if found is not None and position < len(found) else {}
+        if row is None:
+            listed.append(Item(record, position, note="This row of the manifest cannot be read."))
+            continue
+        # The rows of a manifest have their own.
+        arguments = asked[position] if position < len(asked) else mapping(row.get("arguments"))
+        listed.append(Item(record, position, arguments, row))
+    yield from listed
+    yield from _unlisted(record, listed, max(count, len(asked)), manifest)
+
+
+def _unlisted(record: TaskRecord, listed: Sequence[Item], count: int, manifest: str | None) -> Iterator[Item]:
+    """In place of the items of a batch that are not listed, if any: so that the sums are right."""
+    counts = mapping(record.xcoms.get("counts"))
+    items = (whole(counts.get("items")) or count) - len(listed)
+    if listed and items <= 0:
+        return
+    error = {} if listed else mapping(record.xcoms.get("error"))
+    failures = (whole(counts.get("failed")) or 0) - sum(item.state is State.FAILED for item in listed)
+    cost = number(counts.get("cost"))
+    if cost is not None:
+        cost -= sum({item.request_id: item.cost or 0.0 for item in listed}.values())
+    notes = [
+        f"And {items} more items of this batch, which are not listed." if listed else f"A batch of {items} items.",
+        text(error.get("message")),
+        f"Each of them is in the manifest {manifest}." if manifest else None,
+    ]
+    yield Item(
+        record,
+        len(listed),
+        row={"error": error, "cost": cost},
+        note=" ".join(filter(None, notes)),
+        unlisted=max(items, 1),
+        failures=max(failures, 1 if error else 0),
+    )

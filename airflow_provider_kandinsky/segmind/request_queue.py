@@ -1,0 +1,68 @@
+"""In which order the requests of one client are sent, where they have to wait.
+
+Of four requests one is a submission, if both kinds wait: each job costs one submission, one result and about two
+polls, so that neither can starve the other. Results that are ready go before polls, and else the first who came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Final
+
+from airflow_provider_kandinsky.segmind.calls import Rank
+
+#: How many polls and results go before the next submission, where both wait.
+_POLLS_PER_SUBMIT: Final = 3
+
+
+class RequestQueue:
+    """A lock for one request after another."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: dict[Rank, list[tuple[int, asyncio.Future[None]]]] = {rank: [] for rank in Rank}
+        self._numbers = count()
+        self._since_submit = _POLLS_PER_SUBMIT
+
+    def number(self) -> int:
+        """Draw a number; who has the lowest of a rank goes first."""
+        return next(self._numbers)
+
+    @asynccontextmanager
+    async def turn(self, rank: Rank, number: int) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it.
+
+        :param number: see :meth:`number`; who comes back with the same one keeps the place.
+        """
+        if self._taken:
+            turn = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting[rank], (number, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._next()
+                raise
+        self._taken = True
+        self._since_submit = 0 if rank is Rank.PURCHASE else self._since_submit + 1
+        try:
+            yield
+        finally:
+            self._next()
+
+    def _next(self) -> None:
+        while ranks := [rank for rank in self._order() if self._waiting[rank]]:
+            turn = heapq.heappop(self._waiting[ranks[0]])[1]
+            if not turn.done():
+                turn.set_result(None)  # it stays taken, so that nobody slips in before the next one runs
+                return
+        self._taken = False
+
+    def _order(self) -> tuple[Rank, ...]:
+        if self._since_submit >= _POLLS_PER_SUBMIT:
+            return Rank.PURCHASE, Rank.ANSWER, Rank.LOOK
+        return Rank.ANSWER, Rank.LOOK, Rank.PURCHASE

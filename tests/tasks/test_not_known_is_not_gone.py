@@ -1,0 +1,129 @@
+"""A service that answers 404, and a history that does not know yet, for one image and for many: nothing is submitted
+twice, and nothing that was paid for is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from task_instance import TaskInstance, paint, paint_all
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+
+#: One image, and a batch of one.
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "single": paint,
+    "batch": lambda **arguments: paint_all([arguments.pop("prompt", "a cat")], **arguments),
+}
+both = pytest.mark.parametrize("paints", OPERATORS)
+both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+
+
+@pytest.fixture(autouse=True)
+def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
+
+
+def urls(result: Any) -> list[str]:
+    """Of one image, or of a batch of one."""
+    return [url for each in result for url in (each["urls"] if isinstance(each, dict) else [each])]
+
+
+def failure(ti: TaskInstance, operator: Any) -> str:
+    """Run it, and say what it failed with, also where a batch sums up."""
+    with pytest.raises(Exception, match=r"\w") as caught:
+        ti.run(operator)
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+def give_up_waiting(sandbox: Sandbox, ti: TaskInstance, paints: str, **arguments: Any) -> None:
+    """A first try that submits and then fails, leaving a running job."""
+    sandbox.configure(latency=60)
+    assert "JobTimeoutError" in failure(ti, OPERATORS[paints](timeout=0.1, **arguments))
+    ti.retry()
+
+
+@both
+@both_ways
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize("on_unknown_submit", ["fail", "resubmit"])
+def test_a_404_on_the_first_poll_of_a_retry(
+    sandbox: Sandbox,
+    ti: TaskInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    paints: str,
+    deferrable: bool,
+    history: bool,
+    on_unknown_submit: str,
+) -> None:
+    if not history:
+        monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
+    arguments = {"deferrable": deferrable, "on_unknown_submit": on_unknown_submit}
+    sandbox.configure(latency=0.5)
+    assert "JobTimeoutError" in failure(ti, OPERATORS[paints](timeout=0.1, **arguments))
+    ti.retry()
+    ti.age(20)  # longer than a fresh id may be unknown
+    sandbox.fault("status", status=404)
+
+    assert len(urls(ti.run(OPERATORS[paints](**arguments)))) == 1
+    assert len(sandbox.submissions) == 1
+
+
+def forget_the_results(ti: TaskInstance) -> None:
+    """As a worker does that dies before it has written them down."""
+    for value in ti.store.values.values():
+        for record in value if isinstance(value, list) else [value]:
+            record.pop("result", None)
+
+
+@both
+def test_an_expired_job_of_several_images_is_delivered_whole(sandbox: Sandbox, ti: TaskInstance, paints: str) -> None:
+    sandbox.configure(latency=0)
+    ti.run(OPERATORS[paints](samples=8))
+    forget_the_results(ti)
+    for number in range(12):  # its eight rows go across the end of a page
+        TaskInstance().run(paint(prompt=f"dog {number}", samples=8))
+    ti.age(3600)
+    sandbox.configure(expiry=0)
+    ti.retry()
+
+    assert len(urls(ti.run(OPERATORS[paints](samples=8)))) == 8
+    assert len(sandbox.submissions) == 13
+
+
+@both
+def test_an_expired_job_is_not_delivered_in_part(sandbox: Sandbox, ti: TaskInstance, paints: str) -> None:
+    sandbox.configure(latency=0)
+    ti.run(OPERATORS[paints](samples=2))
+    job = sandbox.submissions[0]
+    forget_the_results(ti)
+    ti.age(3600)
+    sandbox.configure(expiry=0)
+    ti.retry()
+    row = {"request_id": job["request_id"], "model_status": "COMPLETED", "request_body": job["payload"]}
+    sandbox.fault("history", status=200, body=row | {"generation_url": f"{sandbox.url}/generations/one.png"})
+    sandbox.fault("history", status=200, body=[])
+
+    told = failure(ti, OPERATORS[paints](samples=2))
+
+    assert "IncompleteResultError" in told
+    assert "the request history has 1 of its 2 images" in told
+    assert "billed: yes" in told
+    assert len(sandbox.submissions) == 1
+    ti.retry()
+    assert len(urls(ti.run(OPERATORS[paints](samples=2)))) == 2
+    assert len(sandbox.submissions) == 1
+
+
+@both
+def test_what_is_pending_after_the_hour_is_waited_for(sandbox: Sandbox, ti: TaskInstance, paints: str) -> None:
+    give_up_waiting(sandbox, ti, paints)
+    ti.age(3600)
+    sandbox.configure(expiry=0)
+
+    told = failure(ti, OPERATORS[paints]())
+
+    assert "the request history says that it is not finished" in told
+    assert "JobTimeoutError" in told
+    assert len(sandbox.submissions) == 1
