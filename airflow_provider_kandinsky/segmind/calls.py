@@ -234,7 +234,9 @@ class Api:
         text = text.strip()
         try:
             url = httpx.URL(text if "://" in text else f"https://{text}")
-        except httpx.InvalidURL:
+            # As the look-up of the host does it, which would fail at each request, and not as an error of httpx.
+            url.raw_host.decode().encode("idna")
+        except (httpx.InvalidURL, UnicodeError):
             raise ConfigurationError("The base URL or the history URL is not a URL") from None
         shown = f"{url.scheme}://{url.netloc.decode()}{url.path}"
         if url.scheme not in ("http", "https") or not url.host or url.userinfo or any(sign in text for sign in "?#"):

@@ -22,8 +22,8 @@ from airflow_provider_kandinsky.segmind.network import describe_failure, is_loop
 from airflow_provider_kandinsky.segmind.shell import (
     CONNECT_TIMEOUT,
     REQUEST_TIMEOUT,
+    NoCookies,
     next_wait,
-    no_cookies,
     ssl_context,
 )
 
@@ -89,7 +89,7 @@ class ImageDownloader:
                 "accept": "image/*",
                 "accept-encoding": "identity",
             },
-            cookies=no_cookies(),
+            cookies=NoCookies(),
             timeout=httpx.Timeout(REQUEST_TIMEOUT, connect=CONNECT_TIMEOUT),
             verify=ssl_context(),
             follow_redirects=False,

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from typing import Any, Final
 
 import httpx
@@ -21,7 +21,6 @@ from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceU
 from airflow_provider_kandinsky.segmind.network import without_proxy
 from airflow_provider_kandinsky.segmind.pacing import sent_too_late
 from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.refusals import Answer
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +40,11 @@ def ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def no_cookies() -> CookieJar:
+class NoCookies(CookieJar):
     """A jar that takes none: one that filled at every poll would grow for as long as a triggerer runs."""
-    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+    def extract_cookies(self, *_: object) -> None:
+        """Do not even read them."""
 
 
 def next_wait(attempt: tenacity.RetryCallState) -> float:
@@ -159,7 +160,7 @@ class Shell:
             "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             "follow_redirects": False,
             "mounts": without_proxy(filter(None, (self._api.base_url, self._api.history_url))),
-            "cookies": no_cookies(),
+            "cookies": NoCookies(),
         }
 
     @staticmethod
@@ -167,6 +168,3 @@ class Shell:
         """The limits of one request's parts. To connect, and to find a free connection, have to fail before the whole
         request does: then it is known that nothing was sent."""
         return httpx.Timeout(timeout, connect=min(CONNECT_TIMEOUT, timeout / 2), pool=timeout / 2)
-
-    def _answer(self, response: httpx.Response) -> Answer:
-        return Answer(response.status_code, response.headers, response.content, self._clock())

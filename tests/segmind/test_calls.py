@@ -190,6 +190,9 @@ UNUSABLE: list[tuple[dict[str, Any], type[KandinskyError], str]] = [
         for name in ("base_url", "history_url")
         for url, message in {
             "https://h:port": "The base URL or the history URL is not a URL",
+            f"https://{'h' * 64}.example": "The base URL or the history URL is not a URL",
+            "https://h..example": "The base URL or the history URL is not a URL",
+            "https://h\ud800": "The base URL or the history URL is not a URL",
             "ftp://h/x": f"'ftp://h/x' {HTTP_ONLY}",
             "https:///x": f"'https:///x' {HTTP_ONLY}",
             "https://h/x?y=1": f"'https://h/x' {HTTP_ONLY}",

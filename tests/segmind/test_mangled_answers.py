@@ -85,6 +85,7 @@ def expect_right(name: str, found: Any) -> None:
             raise AssertionError(f"{found!r} is no result")
 
 
+@pytest.mark.parametrize("connect", ["blocking"], indirect=True)  # which has the async client within it
 @pytest.mark.parametrize("name", CALLS)
 def test_a_mangled_answer_is_a_right_result_or_a_typed_error(
     connect: Connect, fake_time: Any, name: str, caplog: pytest.LogCaptureFixture
