@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +13,7 @@ from airflow_provider_kandinsky.batch.items import Item, by_position
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.delivery import tell_outlets
 from airflow_provider_kandinsky.failures import error_for_xcom
+from airflow_provider_kandinsky.file_names import file_name
 from airflow_provider_kandinsky.lineage import Lineage
 from airflow_provider_kandinsky.segmind.errors import Billing, KandinskyError
 from airflow_provider_kandinsky.storage import OutputPath, write
@@ -159,8 +159,7 @@ class BatchDelivery:
         names: Sequence[Any] = [ti.dag_id, ti.run_id, ti.task_id]
         if ti.map_index not in (None, -1):
             names = [*names, ti.map_index]
-        name = re.sub(r"[^\w.-]", "-", "_".join(map(str, names)))
-        path = output_path.beside(f"manifest_{name}.jsonl")
+        path = output_path.beside(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
         arguments = by_position(self._purchases.items, lambda item: item.request.payload())
         rows = [row | {"arguments": payload} for row, payload in zip(self.rows, arguments, strict=True)]
         lines = "".join(json.dumps(row) + "\n" for row in rows)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.errors import KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
@@ -167,6 +167,8 @@ class HistoryReconciler:
             return Finding(History.NOT_CONFIGURED)
         try:
             row = client.get_past_request(request_id)
+            if row is not None and row.request_id != request_id:
+                raise InvalidResponseError("The request history answers with another request than was asked for")
             if row is not None and row.status is JobStatus.COMPLETED and len(row.images) < samples:
                 # Asked for by its id, a request may be one row; in the list it has a row for each image.
                 row = self._with_all_images(row, submitted_at, samples)

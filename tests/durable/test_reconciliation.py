@@ -172,6 +172,16 @@ def test_what_is_not_finished_is_pending(
     assert history.find_job("nobody", clock.now, samples=1).history is History.ABSENT
 
 
+def test_another_request_than_was_asked_for_is_not_delivered(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
+) -> None:
+    job = hook.submit(A_CAT).request_id
+    url = f"{kandinsky_sandbox.url}/generations/other-0.png"
+    other = {"request_id": "other", "model_status": "COMPLETED", "request_body": A_CAT, "generation_url": url}
+    kandinsky_sandbox.fault("history", status=200, body=other)
+    assert history.find_job(job, clock.now, samples=1).history is History.UNREACHABLE
+
+
 def test_without_a_history_nothing_is_known(
     kandinsky_sandbox: Sandbox, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

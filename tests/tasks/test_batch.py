@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset, ObjectStoragePath
 from airflow_names import TaskDeferred, TimeoutPosix
-from task_instance import TaskInstance, cats, fire, paint_all
+from task_instance import MemoryStore, TaskInstance, cats, fire, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowTaskTimeout
@@ -424,3 +424,12 @@ def test_a_bad_picture_is_that_items_error(
     assert f"request {bad['request_id']}" in bad["error"]["message"]
     assert "billed: yes" in bad["error"]["message"]
     assert len(list(tmp_path.iterdir())) == 3 + 1  # the good ones and the manifest, nothing half-written
+
+
+def test_two_runs_never_share_a_manifest(sandbox: Sandbox, ti: TaskInstance, tmp_path: Path) -> None:
+    """Nor does a long name keep it from being written, after all was paid."""
+    for run_id in ("scheduled__2026-01-01T00:00:00+00:00", "scheduled__2026-01-01T00-00-00-00-00", "long" * 60):
+        ti.run_id = run_id
+        ti.store = MemoryStore()
+        ti.run(paint_all(cats(1), output_path=f"file://{tmp_path}"))
+    assert len(list(tmp_path.glob("manifest_*.jsonl"))) == 3
