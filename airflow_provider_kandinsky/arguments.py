@@ -10,6 +10,7 @@ import pendulum
 
 from airflow_provider_kandinsky.durable.policy import ON_UNKNOWN_SUBMIT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
+from airflow_provider_kandinsky.segmind.pacing import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, TextToImageRequest
 from airflow_provider_kandinsky.triggers.job import HOLD_BACK
@@ -24,8 +25,6 @@ BASE64_NEEDS_A_PLACE: Final = "base64=True needs an output_path: pictures are no
 
 #: How long after the trigger's own deadline Airflow's deferral timeout comes, should the triggerer be gone.
 BACKSTOP: Final = timedelta(minutes=5)
-#: Over how many seconds submissions are spread that wait for one reset of the rate limit.
-_RESET_SPREAD: Final = 5.0
 #: So many times in a row a submission is deferred to a reset; that is half an hour or more.
 MAX_RESETS: Final = 30
 
@@ -70,5 +69,6 @@ def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger:
 
     told = LONGEST_ADVISED_WAIT if error.retry_after is None else error.retry_after
     wait = min(max(told, HOLD_BACK), LONGEST_ADVISED_WAIT)
-    # All tasks that ran into the limit are told the same moment.
-    return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait + random.uniform(0, _RESET_SPREAD)))
+    # All tasks that ran into the limit are told the same moment, and who waits for jobs goes first.
+    delay = SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)
+    return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait + delay))

@@ -7,6 +7,7 @@ it is the one to call.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,8 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
+
+log = logging.getLogger(__name__)
 
 #: Schemes that OpenLineage knows by another name.
 _SCHEMES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
@@ -58,13 +61,16 @@ class LineageOfTask:
     lineage: Lineage | None = None
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """What is called when the task has ended, well or not."""
+        """What is called when the task has ended, well or not. Whatever goes wrong is logged, and not its problem."""
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        if self.lineage is None:
-            return OperatorLineage()
-        with_prompts = conf.getboolean("kandinsky", "lineage_includes_prompt", fallback=False)
-        return facets(self.lineage, with_prompts=with_prompts)
+        try:
+            if self.lineage is not None:
+                with_prompts = conf.getboolean("kandinsky", "lineage_includes_prompt", fallback=False)
+                return facets(self.lineage, with_prompts=with_prompts)
+        except Exception:  # of the settings, of another version of OpenLineage, of a URL that is none
+            log.warning("The lineage of the task could not be emitted", exc_info=True)
+        return OperatorLineage()
 
 
 def facets(lineage: Lineage, *, with_prompts: bool) -> OperatorLineage[Any, Any]:

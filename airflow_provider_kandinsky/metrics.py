@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
@@ -17,6 +18,7 @@ from airflow.configuration import conf
 from airflow_provider_kandinsky.capabilities import stats_of_tasks, stats_of_triggerer
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.segmind.values import number_in
 
 log = logging.getLogger(__name__)
 
@@ -40,24 +42,24 @@ class Metric(StrEnum):
 class JobMetrics:
     """The metrics of one task's jobs. Whatever goes wrong with them is logged, and never the task's problem.
 
-    :param stats: Airflow's.
+    :param stats: gives Airflow's.
     :param ti: the task instance, whose names become tags.
     :param model: the slug, where it is known.
     """
 
-    def __init__(self, stats: Any, ti: Any, model: str | None) -> None:
+    def __init__(self, stats: Callable[[], Any], ti: Any, model: str | None) -> None:
         self._stats = stats
         self._tags = {"dag_id": ti.dag_id, "task_id": ti.task_id} | ({"model": model} if model else {})
 
     @classmethod
     def of_task(cls, ti: Any, model: str | None = None) -> Self:
         """For use in a worker."""
-        return cls(stats_of_tasks(), ti, model)
+        return cls(stats_of_tasks, ti, model)
 
     @classmethod
     def of_trigger(cls, ti: Any, model: str | None = None) -> Self:
         """For use in the triggerer: in a thread, because a client may look up its host or wait for its socket."""
-        return cls(stats_of_triggerer(), ti, model)
+        return cls(stats_of_triggerer, ti, model)
 
     def submitted(self) -> None:
         """A job was bought, and its id is known."""
@@ -82,7 +84,7 @@ class JobMetrics:
             (Metric.QUEUE_TIME, result.queue_time),
         ):
             if seconds is not None:
-                self._tell("timing", metric, timedelta(seconds=seconds))
+                self._tell("timing", metric, seconds)
 
     def failed(self, error: KandinskyError) -> None:
         """A try, or in a batch one of its items, has failed."""
@@ -94,12 +96,16 @@ class JobMetrics:
 
     def _count(self, metric: Metric, count: float = 1, **tags: str) -> None:
         self._tell("incr", metric, count, **tags)
-        if tags and conf.getboolean("metrics", "legacy_names_on", fallback=True):
-            self._tell("incr", ".".join([metric, *tags.values()]), count)
 
-    def _tell(self, method: Literal["incr", "timing"], name: str, value: Any, **tags: str) -> None:
+    def _tell(self, method: Literal["incr", "timing"], metric: Metric, value: float, **tags: str) -> None:
         try:
+            if number_in(value) is None:
+                return  # it came from elsewhere, perhaps through an event, and counts nothing
             with _one_at_a_time:
-                getattr(self._stats, method)(str(name), value, tags=self._tags | tags)
+                tell = getattr(self._stats(), method)
+                told = timedelta(seconds=value) if method == "timing" else value
+                tell(str(metric), told, tags=self._tags | tags)
+                if tags and conf.getboolean("metrics", "legacy_names_on", fallback=True):
+                    tell(".".join([metric, *tags.values()]), told, tags=self._tags)
         except Exception:  # whatever a client may raise; there are those of users, too
-            log.warning("The metric %s could not be told", name, exc_info=True)
+            log.warning("The metric %s could not be told", metric, exc_info=True)

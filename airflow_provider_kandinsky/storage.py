@@ -16,8 +16,14 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.capabilities import AirflowException
 from airflow_provider_kandinsky.event_loop import TaskRunner
+from airflow_provider_kandinsky.file_names import file_name, is_below
 from airflow_provider_kandinsky.segmind.downloads import ImageDownloader
-from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageNotStoredError, KandinskyError
+from airflow_provider_kandinsky.segmind.errors import (
+    BadRequestError,
+    ImageNotStoredError,
+    ImageRefusedError,
+    KandinskyError,
+)
 from airflow_provider_kandinsky.segmind.images import image_extension
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 
@@ -27,6 +33,10 @@ log = logging.getLogger(__name__)
 
 _DEFAULT_NAME: Final = "{request_id}-{index}.{extension}"
 _PLACEHOLDERS: Final = ("request_id", "index", "seed", "extension")
+#: In place of a seed that the service drew and did not tell.
+_RANDOM: Final = "random"
+#: How images are named on the web, and what they are named here.
+_EXTENSIONS: Final = {"jpg": "jpeg"} | {name: name for name in ("png", "jpeg", "webp", "gif", "avif")}
 #: Object stores have no folders, and would make a bucket of a misspelt name.
 _WITHOUT_FOLDERS: Final = ("s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl")
 #: So many pictures are fetched and written at a time.
@@ -47,47 +57,90 @@ class OutputPath:
     """
 
     def __init__(self, template: str, samples: int = 1, jobs: int = 1) -> None:
-        try:
-            names = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-        except ValueError:
-            names = {template}
-        if unknown := names - set(_PLACEHOLDERS):
-            raise BadRequestError(
-                f"output_path={template!r} is not allowed: {', '.join(sorted(unknown))} is no placeholder; "
-                f"there are {', '.join(_PLACEHOLDERS)}"
-            )
-        if samples > 1 and names and "index" not in names:
-            raise BadRequestError(
-                f"output_path={template!r} is not allowed with samples={samples}: without {{index}} each picture "
-                "would take the place of the one before"
-            )
-        if jobs > 1 and names and "request_id" not in names:
-            raise BadRequestError(
-                f"output_path={template!r} is not allowed for {jobs} requests: without {{request_id}} their pictures "
-                "could take each other's place"
-            )
-        self.template = template if names else f"{template.rstrip('/')}/{_DEFAULT_NAME}"
+        self.template = self.check_template(template, samples, jobs)
         try:
             # Before any money is spent: a scheme without its provider, or a connection that is not there.
             _ = ObjectStoragePath(template).fs
         except (ValueError, ImportError, AirflowException) as error:
             raise BadRequestError(f"output_path={template!r} cannot be written to: {error}") from error
 
+    @staticmethod
+    def check_template(template: str, samples: int = 1, jobs: int = 1) -> str:
+        """Check all that can be known without the storage and its connection; the parameters are the constructor's.
+
+        :return: the template, with the default name if it has no placeholder.
+        :raises BadRequestError: it is not allowed.
+        """
+        try:
+            fields = [field for field in string.Formatter().parse(template) if field[1] is not None]
+        except ValueError:
+            fields = [("", template, "", None)]
+        names = {str(name) for _, name, _, _ in fields}
+        if unknown := names - set(_PLACEHOLDERS):
+            raise _refused(
+                template,
+                f": {', '.join(sorted(unknown))} is no placeholder; there are {', '.join(_PLACEHOLDERS)}",
+            )
+        if any(name == "request_id" and (spec or conversion) for _, name, spec, conversion in fields):
+            raise _refused(template, ": {request_id} takes no format, because then two ids could give one name")
+        if samples > 1 and names and "index" not in names:
+            raise _refused(
+                template,
+                f" with samples={samples}: without {{index}} each picture would take the place of the one before",
+            )
+        if jobs > 1 and names and "request_id" not in names:
+            raise _refused(
+                template,
+                f" for {jobs} requests: without {{request_id}} their pictures could take each other's place",
+            )
+        whole = template if names else f"{template.rstrip('/')}/{_DEFAULT_NAME}"
+        for seed in (0, _RANDOM):
+            try:
+                example = whole.format(request_id="id", index=0, seed=seed, extension="png")
+            except (ValueError, LookupError, TypeError) as error:
+                raise _refused(template, f": seed={seed!r} does not fit into it ({error})") from error
+            if not is_below(example, _fixed_part(whole)):
+                raise _refused(template, ": it leads out of the folder that it begins with")
+        return whole
+
     @property
     def is_of_one_job(self) -> bool:
         """Whether no other job's pictures can have these names, so that what is there is this job's."""
-        return "{request_id" in self.template
+        return any(name == "request_id" for _, name, _, _ in string.Formatter().parse(self.template))
 
     def beside(self, name: str) -> ObjectStoragePath:
         """A file in the innermost folder that all pictures have in common."""
-        return ObjectStoragePath(self.template.partition("{")[0].rpartition("/")[0]) / name
+        return ObjectStoragePath(_fixed_part(self.template).rpartition("/")[0]) / name
 
     def of(self, result: GenerationResult, index: int, extension: str) -> ObjectStoragePath:
-        """The path of one picture."""
-        seed = "random" if result.seed is None else result.seed
-        return ObjectStoragePath(
-            self.template.format(request_id=result.request_id, index=index, seed=seed, extension=extension)
+        """The path of one image.
+
+        :raises ImageRefusedError: it would not lie below the fixed part of the template.
+        """
+        seed = result.seed if isinstance(result.seed, int) else _RANDOM
+        path = self.template.format(
+            request_id=file_name(str(result.request_id)), index=index, seed=seed, extension=file_name(extension)
         )
+        if not is_below(path, _fixed_part(self.template)):
+            raise ImageRefusedError(
+                f"The image is not stored: {path!r:.300} is not in the folder of output_path",
+                request_id=result.request_id,
+            )
+        return ObjectStoragePath(path)
+
+
+def _fixed_part(template: str) -> str:
+    """What stands before the first placeholder."""
+    fixed = ""
+    for literal, name, _, _ in string.Formatter().parse(template):
+        fixed += literal
+        if name is not None:
+            break
+    return fixed
+
+
+def _refused(template: str, reason: str) -> BadRequestError:
+    return BadRequestError(f"output_path={template!r} is not allowed{reason}")
 
 
 def store(
@@ -148,12 +201,9 @@ async def _store_one(
     result: GenerationResult, index: int, image: Image, output_path: OutputPath, downloader: ImageDownloader
 ) -> ObjectStoragePath:
     # The URL tells the type well enough to look for what an earlier try has written.
-    if (
-        output_path.is_of_one_job
-        and image.url
-        and (guess := PurePosixPath(image.url.partition("?")[0]).suffix.lstrip("."))
-    ):
-        stored = output_path.of(result, index, guess)
+    guess = PurePosixPath((image.url or "").partition("?")[0]).suffix.lower().lstrip(".")
+    if output_path.is_of_one_job and guess in _EXTENSIONS:
+        stored = output_path.of(result, index, _EXTENSIONS[guess])
         if await _in_storage(stored, result.request_id, stored.exists):
             log.info("%s is there already", stored)
             return stored

@@ -13,8 +13,8 @@ from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.history import PastRequest
-from airflow_provider_kandinsky.segmind.refusals import number_in
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.values import number_in
 
 #: Stands for the arguments of what was submitted, where only their hashes are known.
 UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)

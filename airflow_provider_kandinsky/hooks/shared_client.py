@@ -10,8 +10,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -23,15 +23,53 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 log = logging.getLogger(__name__)
 
 
-@dataclass
+#: How often a connection that cannot be used is read again, in seconds: all who wait with it share one answer.
+_READ_AGAIN_AFTER: Final = 5.0
+
+
 class _Share:
     """A hook and those who use its client."""
 
-    hook: KandinskyHook
-    users: int = 0
+    def __init__(self, kandinsky_conn_id: str) -> None:
+        self.users = 0
+        self.hook = KandinskyHook(kandinsky_conn_id)
+        self._opening = asyncio.Lock()
+        self._error: KandinskyError | None = None
+        self._read_again_at = 0.0
+
+    async def client(self) -> AsyncSegmindClient:
+        """The client, opened by the first to come.
+
+        :raises KandinskyError: the connection cannot be used.
+        """
+        now = asyncio.get_running_loop().time
+        async with self._opening:
+            if self._error is not None and now() < self._read_again_at:
+                raise self._error
+            try:
+                return await self.hook.aget_conn()
+            except KandinskyError as error:
+                self._error, self._read_again_at = error, now() + _READ_AGAIN_AFTER
+                raise
 
 
 _shares: MutableMapping[asyncio.AbstractEventLoop, dict[str, _Share]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def _share_of(kandinsky_conn_id: str) -> AsyncIterator[_Share]:
+    shares = _shares.setdefault(asyncio.get_running_loop(), {})
+    share = shares.get(kandinsky_conn_id)
+    if share is None:
+        share = shares[kandinsky_conn_id] = _Share(kandinsky_conn_id)
+    share.users += 1
+    try:
+        yield share
+    finally:
+        share.users -= 1
+        if share.users == 0:
+            del shares[kandinsky_conn_id]
+            await share.hook.__aexit__()
 
 
 @asynccontextmanager
@@ -42,18 +80,8 @@ async def shared_client(kandinsky_conn_id: str) -> AsyncIterator[AsyncSegmindCli
 
     :param kandinsky_conn_id: the connection.
     """
-    shares = _shares.setdefault(asyncio.get_running_loop(), {})
-    share = shares.get(kandinsky_conn_id)
-    if share is None:
-        share = shares[kandinsky_conn_id] = _Share(KandinskyHook(kandinsky_conn_id))
-    share.users += 1
-    try:
-        yield await share.hook.aget_conn()
-    finally:
-        share.users -= 1
-        if share.users == 0:
-            del shares[kandinsky_conn_id]
-            await share.hook.__aexit__()
+    async with _share_of(kandinsky_conn_id) as share:
+        yield await share.client()
 
 
 async def follow_with_shared_client(
@@ -76,15 +104,17 @@ async def follow_with_shared_client(
     :param poll_interval: seconds between polls; adaptive if ``None``.
     :raises KandinskyError: see :meth:`~.segmind.client.SegmindClient.follow`.
     """
-    poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
-    async with AsyncExitStack() as stack:
-        client = None
+    async with _share_of(kandinsky_conn_id) as share:
+        poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
+        client, is_logged = None, False
         while client is None:
             try:
-                client = await stack.enter_async_context(shared_client(kandinsky_conn_id))
+                client = await share.client()
             except KandinskyError as error:
                 pause = poller.on_error(error, time.time())
-                log.warning("Request %s cannot be polled; trying again in %.0f s: %s", request_id, pause, error)
+                if not is_logged:
+                    log.warning("Request %s cannot be polled until its connection can be used: %s", request_id, error)
+                is_logged = True
                 await asyncio.sleep(pause)
         return await client.follow(
             request_id, model, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval

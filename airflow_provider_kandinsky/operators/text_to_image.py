@@ -342,7 +342,9 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         literals = {name: value for name, value in arguments.items() if is_literal(value)}
         if not is_literal(self.prompt):
             literals["prompt"] = "(rendered when the task runs)"
-        TextToImageRequest(**literals)
+        request = TextToImageRequest(**literals)
+        if self.output_path is not None and is_literal(self.output_path):
+            OutputPath.check_template(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
 
 

@@ -397,7 +397,9 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         """Check what is known before templates are rendered; the rest waits for :meth:`_items`."""
         arguments = {name: getattr(self, name) for name in SHARED_ARGUMENTS}
         literals = {name: value for name, value in arguments.items() if is_literal(value)}
-        TextToImageRequest(prompt="(each item has its own)", **literals)
+        request = TextToImageRequest(prompt="(each item has its own)", **literals)
+        if self.output_path is not None and is_literal(self.output_path):
+            OutputPath.check_template(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
         if self.on_item_failure not in _ON_ITEM_FAILURE:
             raise refused("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")

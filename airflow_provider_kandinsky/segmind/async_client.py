@@ -17,7 +17,8 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Api, Call
+from airflow_provider_kandinsky.segmind.bodies import UnreadBodyError, read_body
+from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Api, Call
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     KandinskyError,
@@ -167,7 +168,9 @@ class AsyncSegmindClient(Shell):
         try:
             self._api = replace(before, api_key=await self._read_key())
         except Exception as error:  # noqa: BLE001  a secrets backend may raise anything; jobs are waited for anyway
-            log.warning("The API key was refused and could not be read again; the old one is used on: %s", error)
+            # What a backend says may hold the key.
+            reason = str(error) if isinstance(error, KandinskyError) else type(error).__name__
+            log.warning("The API key was refused and could not be read again; the old one is used on: %s", reason)
             return False
         self._http.headers["x-api-key"] = self._api.api_key
         if is_another := self._api.api_key != before.api_key:
@@ -201,13 +204,14 @@ class AsyncSegmindClient(Shell):
         async with self._gate.passage(call.rank, send_by):
             if call.before_send is not None:
                 call.before_send()
+                await asyncio.sleep(0)  # who was cancelled meanwhile, by an execution timeout, is not sent
             api = self._api  # a key that is changed meanwhile is not the one that this answer may repeat
             try:
                 answer = await self._exchange(call, timeout or self._request_timeout)
-            except httpx.HTTPError as error:
-                lost = call.lost(error)
             except TimeoutError:
                 lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
+            except TRANSPORT_ERRORS as error:
+                lost = call.lost(error)
             else:
                 return self._read(api, call, answer)
         # Raised out here, because an httpx error in its context would hold the request, and with it the key.
@@ -221,10 +225,17 @@ class AsyncSegmindClient(Shell):
             raise
 
     async def _exchange(self, call: Call[T], timeout: float) -> Answer:
-        limits = self._limits(timeout)
+        unread, content = "", b""
         with own_request(self._api.api_key):
             async with asyncio.timeout(timeout):
-                response = await self._http.request(
-                    call.method, call.url, json=call.json, params=call.params, timeout=limits
+                request = self._http.build_request(
+                    call.method, call.url, json=call.json, params=call.params, timeout=self._limits(timeout)
                 )
-                return self._answer(response)
+                response = await self._http.send(request, stream=True)
+                try:
+                    content = await read_body(response, call.max_bytes)
+                except UnreadBodyError as error:
+                    unread = str(error)
+                finally:
+                    await response.aclose()
+        return Answer(response.status_code, response.headers, content, self._clock(), unread)

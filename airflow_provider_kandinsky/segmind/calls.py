@@ -12,23 +12,24 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import quote
 
 import httpx
 
 from airflow_provider_kandinsky.segmind import wire
+from airflow_provider_kandinsky.segmind.bodies import MEGABYTE
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
-    BadRequestError,
     Billing,
     ConfigurationError,
+    InvalidResponseError,
     KandinskyError,
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest, read_history, read_past_request
 from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin
-from airflow_provider_kandinsky.segmind.refusals import Answer
+from airflow_provider_kandinsky.segmind.redaction import MARK
+from airflow_provider_kandinsky.segmind.refusals import Answer, about_job
 from airflow_provider_kandinsky.segmind.schemas import (
     Credits,
     GenerationResult,
@@ -36,6 +37,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.url_paths import id_segment, segment
 
 T = TypeVar("T")
 
@@ -44,6 +46,13 @@ DEFAULT_BASE_URL: Final = "https://api.segmind.com"
 DEFAULT_HISTORY_URL: Final = "https://api.spotprod.segmind.com/inference-request/request-history"
 #: The history can be asked for so many days at a time.
 _LONGEST_WINDOW: Final = timedelta(days=31)
+
+#: Bytes of an answer that can hold images, and of a page of the history, which holds their URLs and the prompts.
+MAX_RESULT: Final = 64 * MEGABYTE
+MAX_HISTORY: Final = 16 * MEGABYTE
+
+#: What httpx raises when a request is built or sent, beside TimeoutError.
+TRANSPORT_ERRORS: Final = (httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 
 #: Failures that come before the first byte of a request has left.
 _NEVER_SENT: Final = (
@@ -71,6 +80,7 @@ class Call(Generic[T]):
     :param read: the reader of the answer; raises if the answer is not what was asked for.
     :param buys: whether an accepted request costs money, so that a lost answer is an unknown outcome.
     :param rank: who goes before whom, where requests have to wait.
+    :param max_bytes: so much of an answer is read; a larger one is an error.
     :param before_send: called each time just before the request leaves; what it raises keeps the request back.
     """
 
@@ -82,9 +92,10 @@ class Call(Generic[T]):
     params: Mapping[str, Any] | None = None
     buys: bool = False
     rank: Rank = Rank.ANSWER
+    max_bytes: int = MEGABYTE
     before_send: Callable[[], None] | None = None
 
-    def lost(self, error: httpx.HTTPError) -> KandinskyError:
+    def lost(self, error: Exception) -> KandinskyError:
         """Say what it means that no answer came.
 
         The failure's own text is not repeated: httpx puts header values into some.
@@ -99,6 +110,16 @@ class Call(Generic[T]):
                 f"The request was sent but its answer was lost ({failure}); it may have been accepted"
             )
         return self._unavailable(f"The connection was lost ({failure})")
+
+    def unreadable(self, answer: Answer) -> KandinskyError:
+        """Say what it means that the body of an answer, which was a 2xx, was not read."""
+        if self.buys:
+            return SubmissionUnknownError(
+                f"The service accepted the request but its answer cannot be read: {answer.unread}; the job is probably "
+                "running, and will then be billed",
+                http_status=answer.status,
+            )
+        return about_job(InvalidResponseError, f"The answer cannot be read: {answer.unread}", answer, self.request_id)
 
     def _unavailable(self, message: str) -> ServiceUnavailableError:
         billing = Billing.MAYBE if self.request_id else Billing.NO
@@ -143,7 +164,7 @@ class Api:
     def submit(
         self, request: TextToImageRequest, model: str, before_send: Callable[[], None] | None = None
     ) -> Call[Job]:
-        url = f"{self.base_url}/v2/{_segment(model)}"
+        url = f"{self.base_url}/v2/{segment(model)}"
         return Call(
             "POST",
             url,
@@ -155,7 +176,7 @@ class Api:
         )
 
     def generate(self, request: TextToImageRequest, model: str) -> Call[GenerationResult]:
-        url = f"{self.base_url}/v1/{_segment(model)}"
+        url = f"{self.base_url}/v1/{segment(model)}"
         return Call(
             "POST",
             url,
@@ -163,6 +184,7 @@ class Api:
             json=request.payload(),
             buys=True,
             rank=Rank.PURCHASE,
+            max_bytes=MAX_RESULT,
         )
 
     def status(self, request_id: str) -> Call[JobStatus]:
@@ -171,7 +193,7 @@ class Api:
 
     def result(self, request_id: str, model: str | None) -> Call[GenerationResult]:
         read = partial(wire.read_result, request_id=request_id, model=model)
-        return Call("GET", self._job_url(request_id), read, request_id)
+        return Call("GET", self._job_url(request_id), read, request_id, max_bytes=MAX_RESULT)
 
     def credits(self) -> Call[Credits]:
         return Call("GET", f"{self.base_url}/v1/get-user-credits", wire.read_credits)
@@ -183,16 +205,19 @@ class Api:
         if until is not None:
             last = datetime.fromtimestamp(until, UTC) + timedelta(days=1)
             params["to_date"] = min(last, first + _LONGEST_WINDOW).date().isoformat()
-        return Call("GET", self._history_url(), read_history, params=params)
+        return Call("GET", self._history_url(), read_history, params=params, max_bytes=MAX_HISTORY)
 
     def past_request(self, request_id: str) -> Call[PastRequest | None]:
-        return Call("GET", f"{self._history_url()}/{_segment(request_id)}", read_past_request, request_id)
+        url = f"{self._history_url()}/{id_segment(request_id)}"
+        return Call("GET", url, read_past_request, request_id, max_bytes=MAX_HISTORY)
 
     def read(self, call: Call[T], answer: Answer) -> T:
-        """Read an answer, less any echo of the API key: as it came, and as the text of an error it may have become."""
-        content = answer.content.replace(self.api_key.encode(), b"***")
+        """Read an answer, less any echo of the API key: in its bytes, in what was parsed, in an error's text."""
+        content = answer.content.replace(self.api_key.encode(), MARK.encode())
         try:
-            return call.read(replace(answer, content=content))
+            if answer.unread and answer.is_success:
+                raise call.unreadable(answer)
+            return call.read(replace(answer, content=content, secret=self.api_key))
         except KandinskyError as error:
             error.hide(self.api_key)
             raise
@@ -203,7 +228,7 @@ class Api:
         return self.history_url
 
     def _job_url(self, request_id: str) -> str:
-        return f"{self.base_url}/v2/requests/{_segment(request_id)}"
+        return f"{self.base_url}/v2/requests/{id_segment(request_id)}"
 
     def _checked_url(self, text: str) -> str:
         text = text.strip()
@@ -219,18 +244,3 @@ class Api:
                 f"{shown!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
             )
         return str(url).rstrip("/")
-
-
-def _segment(name: str) -> str:
-    """One segment of a path, that stays one whatever is in the name.
-
-    :raises BadRequestError: no path can hold it.
-    """
-    try:
-        quoted = quote(name, safe="")
-    except UnicodeEncodeError:
-        quoted = ""
-    if not quoted:
-        raise BadRequestError(f"{name!r} cannot be a request id or a model")
-    # Dots alone would lead out of the folder.
-    return quoted if quoted.strip(".") else quoted.replace(".", "%252E")

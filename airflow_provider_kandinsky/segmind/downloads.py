@@ -13,14 +13,22 @@ import httpx
 import tenacity
 
 from airflow_provider_kandinsky import __version__
+from airflow_provider_kandinsky.segmind.bodies import MEGABYTE, UnreadBodyError, raw_chunks
+from airflow_provider_kandinsky.segmind.calls import TRANSPORT_ERRORS
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.images import image_extension, is_whole
 from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin, without_proxy
-from airflow_provider_kandinsky.segmind.shell import CONNECT_TIMEOUT, REQUEST_TIMEOUT, next_wait, ssl_context
+from airflow_provider_kandinsky.segmind.shell import (
+    CONNECT_TIMEOUT,
+    REQUEST_TIMEOUT,
+    next_wait,
+    no_cookies,
+    ssl_context,
+)
 
 IMAGE_HOST: Final = "images.segmind.com"
-LARGEST_IMAGE: Final = 32 * 2**20
+LARGEST_IMAGE: Final = 32 * MEGABYTE
 #: Seconds for one whole picture; httpx counts its own limit anew for every piece that arrives.
 FETCH_TIMEOUT: Final = 60.0
 _TRIES: Final = 5
@@ -36,7 +44,7 @@ def check_image_url(url: str, hosts: Collection[str], request_id: str | None = N
     """
     try:
         place = origin(url)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):
         raise ImageRefusedError(f"The picture's URL is none: {url:.200}", request_id=request_id) from None
     if place.scheme != "https" and not (place.scheme == "http" and is_loopback(place.host)):
         raise ImageRefusedError(f"The picture is not served over https: {url:.200}", request_id=request_id)
@@ -76,7 +84,12 @@ class ImageDownloader:
         self._hosts = frozenset(hosts)
         self._sleep = sleep
         self._http = httpx.AsyncClient(
-            headers={"user-agent": f"airflow-provider-kandinsky/{__version__}", "accept": "image/*"},
+            headers={
+                "user-agent": f"airflow-provider-kandinsky/{__version__}",
+                "accept": "image/*",
+                "accept-encoding": "identity",
+            },
+            cookies=no_cookies(),
             timeout=httpx.Timeout(REQUEST_TIMEOUT, connect=CONNECT_TIMEOUT),
             verify=ssl_context(),
             follow_redirects=False,
@@ -95,7 +108,7 @@ class ImageDownloader:
         :param into: seekable; what a failed try has left in it is thrown away.
         :param request_id: the job, for the errors.
         :return: the type by content; see :func:`~.images.image_extension`.
-        :raises ImageRefusedError: the URL may not be fetched, or gave something that is no picture, or too large.
+        :raises ImageRefusedError: the URL may not be fetched, or gave something that is no image, too large or packed.
         :raises ImageUnavailableError: it could not be fetched, or was cut off, in several tries.
         """
         check_image_url(url, self._hosts, request_id)
@@ -121,13 +134,13 @@ class ImageDownloader:
                         http_status=response.status_code,
                         request_id=request_id,
                     )
-                async for chunk in response.aiter_bytes():
+                async for chunk in raw_chunks(response, LARGEST_IMAGE):
                     into.write(chunk)
-                    if into.tell() > LARGEST_IMAGE:
-                        raise ImageRefusedError(
-                            f"The picture is larger than {LARGEST_IMAGE // 2**20} MB: {url:.200}", request_id=request_id
-                        )
-        except (httpx.HTTPError, TimeoutError) as error:
+        except UnreadBodyError as error:
+            raise ImageRefusedError(
+                f"The image at {url:.200} is not stored, because {error}", request_id=request_id
+            ) from error
+        except (TimeoutError, *TRANSPORT_ERRORS) as error:
             raise ImageUnavailableError(
                 f"The picture could not be fetched from {url:.200} ({describe_failure(error)})", request_id=request_id
             ) from error

@@ -6,24 +6,24 @@ time, are not: the one list of objects in the body is taken, and the first time 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
-from airflow_provider_kandinsky.segmind.images import collect_images
+from airflow_provider_kandinsky.segmind.images import collect_images, first_images
 from airflow_provider_kandinsky.segmind.refusals import (
     Answer,
     Purpose,
     error_text,
-    integer_in,
-    moment_in,
-    number_in,
     refusal,
 )
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, parse_request_id
+from airflow_provider_kandinsky.segmind.values import amount_in, integer_in, number_in, parse_moment
 
 _TIME_KEYS: Final = ("model_created", "created_at", "created", "timestamp")
+
+_LONGEST_MODEL: Final = 200
 
 #: Rows asked for at once; the vendor allows 100.
 PAGE_SIZE: Final = 100
@@ -33,13 +33,14 @@ PAGE_SIZE: Final = 100
 class PastRequest:
     """One request of the history.
 
-    :param request_id: the job.
-    :param status: COMPLETED, FAILED, or UNKNOWN for what is not finished.
+    :param request_id: the job; empty if the history names none that could be asked for.
+    :param status: COMPLETED if that is said of any of its images, FAILED if of all of them, else UNKNOWN, which is not
+        finished.
     :param payload: the inputs as they were sent.
     :param images: what it gave; as many as the history tells of.
     :param created_at: seconds since the epoch; ``None`` if the history does not tell.
     :param cost: in US dollars; ``None`` is unknown.
-    :param created_at_doubt: by how many seconds the real time may differ, where the history gives no zone or no hour.
+    :param created_at_doubt: by how many seconds ``created_at`` may be wrong, because no zone is told, or a date alone.
     """
 
     request_id: str
@@ -79,12 +80,11 @@ def read_history(answer: Answer) -> list[PastRequest]:
     rows = _rows(answer.json(), depth=4)
     if rows is None:
         raise InvalidResponseError(f"This is no request history: {error_text(answer)}", http_status=answer.status)
-    found: dict[str, PastRequest] = {}
-    for row in filter(None, map(_past_request, rows)):
-        known = found.setdefault(row.request_id, row)
-        images = tuple(dict.fromkeys((*known.images, *row.images)))
-        found[row.request_id] = replace(known, images=images)
-    return list(found.values())
+    found: dict[object, list[PastRequest]] = {}
+    for row in filter(None, (_past_request(row, answer) for row in rows)):
+        # Rows whose id is not known have nothing in common.
+        found.setdefault(row.request_id or object(), []).append(row)
+    return [_merged(rows_of_one) for rows_of_one in found.values()]
 
 
 def read_past_request(answer: Answer) -> PastRequest | None:
@@ -97,12 +97,13 @@ def read_past_request(answer: Answer) -> PastRequest | None:
         return None
     if not answer.is_success:
         raise refusal(answer, Purpose.ACCOUNT)
-    found = filter(None, map(_past_request, _objects(answer.json(), depth=3)))
+    objects = (_past_request(each, answer) for each in _objects(answer.json(), depth=3))
+    found = [each for each in objects if each is not None and each.request_id]
     # An envelope may have a request id of its own, but not the inputs.
     past = max(found, key=lambda each: bool(each.payload), default=None)
     if past is None:
         raise InvalidResponseError(f"This is no past request: {error_text(answer)}", http_status=answer.status)
-    return past
+    return _merged([each for each in found if each.request_id == past.request_id])
 
 
 def _rows(body: Any, depth: int) -> list[dict[str, Any]] | None:
@@ -127,20 +128,38 @@ def _objects(body: Any, depth: int) -> Iterator[dict[str, Any]]:
             yield from _objects(value, depth - 1)
 
 
-def _past_request(row: Mapping[str, Any]) -> PastRequest | None:
-    request_id = row.get("request_id")
-    if not isinstance(request_id, str) or not request_id:
-        return None
+def _past_request(row: Mapping[str, Any], answer: Answer) -> PastRequest | None:
     payload = row.get("request_body")
-    moments = (moment_in(row[key]) for key in _TIME_KEYS if row.get(key))
+    request_id = parse_request_id(row.get("request_id")) or ""
+    if not request_id and not isinstance(payload, dict):
+        return None
+    model = row.get("model_name")
+    moments = (parse_moment(row[key]) for key in _TIME_KEYS if row.get(key))
+    moment = next((moment for moment in moments if moment is not None), None)
     return PastRequest(
         request_id=request_id,
-        model=str(row.get("model_name") or ""),
+        model=model[:_LONGEST_MODEL] if isinstance(model, str) else "",
         status=JobStatus.parse(row.get("model_status")),
         payload=payload if isinstance(payload, dict) else {},
-        images=collect_images(row.get("generation_url")),
-        created_at=next((moment for moment in moments if moment is not None), None),
-        cost=number_in(row.get("credits_deduction")),
+        images=collect_images(row.get("generation_url"), parse=answer.parse),
+        created_at=None if moment is None else moment.seconds,
+        cost=amount_in(row.get("credits_deduction")),
+        created_at_doubt=0.0 if moment is None else moment.doubt,
+    )
+
+
+def _merged(rows: Sequence[PastRequest]) -> PastRequest:
+    """One request of its rows: there is one for each image, every one with the whole cost."""
+    statuses = {row.status for row in rows}
+    unfinished = JobStatus.FAILED if statuses == {JobStatus.FAILED} else JobStatus.UNKNOWN
+    dated = next((row for row in rows if row.created_at is not None), rows[0])
+    return replace(
+        dated,
+        model=next((row.model for row in rows if row.model), ""),
+        status=JobStatus.COMPLETED if JobStatus.COMPLETED in statuses else unfinished,
+        payload=next((row.payload for row in rows if row.payload), {}),
+        images=first_images(image for row in rows for image in row.images),
+        cost=next((row.cost for row in rows if row.cost is not None), None),
     )
 
 

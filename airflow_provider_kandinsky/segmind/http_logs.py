@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from airflow_provider_kandinsky.segmind.redaction import redact
+
 #: A filter of a logger does not see the records of the loggers below it, so each is named.
 _LOGGERS: Final = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
@@ -38,8 +40,8 @@ def _put_right(record: logging.LogRecord) -> bool:
     secret = _secret.get()
     if secret is None:
         return True
-    if secret and secret in (message := record.getMessage()):
-        record.msg, record.args = message.replace(secret, "***"), None
+    if secret and (redacted := redact(message := record.getMessage(), secret)) != message:
+        record.msg, record.args = redacted, None
     return record.levelno >= logging.WARNING or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final
 
+from airflow_provider_kandinsky.segmind.bodies import parse_json
 from airflow_provider_kandinsky.segmind.schemas import Image
 
 #: Under which keys an object may hold its picture, best first.
@@ -21,17 +21,40 @@ _OBJECT_KEYS: Final = ("url", "image_url", "image", "b64_json", "base64", "data"
 #: How far before the end of a file the end of its picture may be, in bytes: some writers add a little after it.
 _TRAILER: Final = 1024
 
+#: A job gives 8 at most.
+MAX_IMAGES: Final = 16
+
+#: Characters of a URL.
+_MAX_URL: Final = 2048
+
+#: How many boxes a file of the AVIF family may have; a whole one has a handful.
+_MAX_BOXES: Final = 1000
+
 #: Shapes nest (a list of objects of JSON text …), but never this deep in good faith.
 _MAX_DEPTH: Final = 8
 
 
-def collect_images(*values: Any) -> tuple[Image, ...]:
-    """Find the pictures in the given JSON values, in order, each once.
+Parse = Callable[[str], Any]
+
+
+def collect_images(*values: Any, parse: Parse = parse_json) -> tuple[Image, ...]:
+    """Find the images in the given JSON values, in order, each once.
 
     :param values: the ``images`` and ``output`` fields of a body, in that order.
-    :return: as many as there are; none if nothing looks like a picture.
+    :param parse: reads JSON that came as text; ``None`` if it is not JSON.
+    :return: as many as there are, :data:`MAX_IMAGES` at most; none if nothing looks like an image.
     """
-    return tuple(dict.fromkeys(image for value in values for image in _walk(value, _MAX_DEPTH)))
+    return first_images(image for value in values for image in _walk(value, _MAX_DEPTH, parse))
+
+
+def first_images(images: Iterable[Image]) -> tuple[Image, ...]:
+    """As many of them as a request can have, in order, each once."""
+    found: dict[Image, None] = {}
+    for image in images:
+        found[image] = None
+        if len(found) == MAX_IMAGES:
+            break
+    return tuple(found)
 
 
 def image_extension(data: bytes) -> str | None:
@@ -75,7 +98,9 @@ def is_whole(picture: IO[bytes], extension: str) -> bool:
 def _has_whole_boxes(picture: IO[bytes], size: int) -> bool:
     """Whether a file of the AVIF family ends where its last box does."""
     start = 0
-    while start < size:
+    for _ in range(_MAX_BOXES):
+        if start >= size:
+            break
         picture.seek(start)
         header = picture.read(16)
         length = int.from_bytes(header[:4], "big")
@@ -89,45 +114,49 @@ def _has_whole_boxes(picture: IO[bytes], size: int) -> bool:
     return start == size
 
 
-def _walk(value: Any, depth: int) -> Iterator[Image]:
+def _walk(value: Any, depth: int, parse: Parse) -> Iterator[Image]:
     if depth == 0:
         return
     if isinstance(value, str):
-        yield from _from_text(value.strip(), depth)
+        yield from _from_text(value.strip(), depth, parse)
     elif isinstance(value, list):
         for item in value:
-            yield from _walk(item, depth - 1)
+            yield from _walk(item, depth - 1, parse)
     elif isinstance(value, dict):
-        # An object describes one picture, perhaps in two ways; its first good field is the one to take.
+        # An object describes one image, perhaps in two ways; its first good field is the one to take.
         for key in _OBJECT_KEYS:
-            if images := list(_walk(value.get(key), depth - 1)):
-                yield from images
+            found = _walk(value.get(key), depth - 1, parse)
+            if (first := next(found, None)) is not None:
+                yield first
+                yield from found
                 return
-        for field in value.values():
-            yield from _walk(field, depth - 1)
+        for key, field in value.items():
+            if key not in _OBJECT_KEYS:
+                yield from _walk(field, depth - 1, parse)
 
 
-def _from_text(text: str, depth: int) -> Iterator[Image]:
+def _from_text(text: str, depth: int, parse: Parse) -> Iterator[Image]:
     lowered = text[:16].lower()
     if lowered.startswith(("http://", "https://")):
-        yield Image(url=text)
+        if len(text) <= _MAX_URL:
+            yield Image(url=text)
     elif lowered.startswith("data:"):
         yield from _from_base64(text.partition(",")[2])
     elif lowered.startswith(("[", "{", '"')):
-        try:
-            nested = json.loads(text)
-        except (ValueError, RecursionError):
-            return
-        yield from _walk(nested, depth - 1)
+        yield from _walk(parse(text), depth - 1, parse)
     else:
         yield from _from_base64(text)
 
 
 def _from_base64(text: str) -> Iterator[Image]:
-    try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return
-    # Many a plain word is valid base64; only what decodes to a picture is one.
-    if image_extension(data):
+    # Many a plain word is valid base64; only what decodes to an image is one.
+    if image_extension(_decoded(text[:64])[:16]) and (data := _decoded(text)):
         yield Image(data=data)
+
+
+def _decoded(text: str) -> bytes:
+    """The bytes of base64 that may have blanks in it; none if it is not base64."""
+    try:
+        return base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        return b""

@@ -49,8 +49,6 @@ _LEAST_PHASE: Final = 0.5
 
 #: The service counts its limits per minute: whatever it says, a longer wait than this is a misunderstanding.
 LONGEST_ADVISED_WAIT: Final = 60.0
-#: Replaced by the next.
-UNKNOWN_ID_TOLERANCE: Final = 10.0
 #: For how many seconds nothing but 404 has to come until a job counts as gone.
 NOT_FOUND_GRACE_PERIOD: Final = 60.0
 #: Seconds until the next poll after one that failed; doubled with each that follows, up to the usual interval.

@@ -6,16 +6,15 @@ answer to a POST that cannot be understood means that the POST may have been acc
 
 from __future__ import annotations
 
-import json
-import math
+import html
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import Any, Final
 
+from airflow_provider_kandinsky.segmind.bodies import parse_json
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -35,7 +34,13 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
+from airflow_provider_kandinsky.segmind.redaction import clean, one_line
+from airflow_provider_kandinsky.segmind.values import advised_wait
 
+#: Characters of an error page that are looked at, and of an error that are told.
+_PAGE_BEGINNING: Final = 4096
+_LONGEST_TEXT: Final = 500
+_ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _ERROR_KEYS: Final = ("error", "error_description", "detail", "message", "html-message", "msg")
 _CREDIT_WORDS: Final = re.compile(r"credit|balance|spending|quota|payment|insufficient", re.IGNORECASE)
 _BLOCKED_WORDS: Final = re.compile(
@@ -58,16 +63,21 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP response without its request, and so without the API key.
+    """An HTTP response without its request.
 
     :param headers: names in lower case.
+    :param content: the body as it was sent; empty if it was not read to its end.
     :param received_at: wall clock, seconds since the epoch; reset times are counted from it.
+    :param unread: why the body was not read; empty if it was.
+    :param secret: what is struck out of all that is read here: the API key.
     """
 
     status: int
     headers: Mapping[str, str]
     content: bytes
     received_at: float
+    unread: str = ""
+    secret: str = field(default="", repr=False)
 
     @property
     def is_success(self) -> bool:
@@ -75,10 +85,19 @@ class Answer:
 
     def json(self) -> Any:
         """The body, or ``None`` where it is not JSON."""
-        try:
-            return json.loads(self.content)
-        except (ValueError, RecursionError):
-            return None
+        return self.parse(self.content)
+
+    def parse(self, text: bytes | str) -> Any:
+        """JSON that came in it, perhaps as a text within JSON; see :func:`~.bodies.parse_json`."""
+        return parse_json(text, self.secret)
+
+    def beginning(self) -> str:
+        """The first 4096 characters of the body as text. More of an error page is never looked at."""
+        # Twice as much is searched for the secret, so that none of it is left at the end.
+        text = self.content[: 2 * _PAGE_BEGINNING].decode(errors="replace")
+        # Broken JSON is text, and may tell the secret in its own way.
+        text = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), html.unescape(text))
+        return clean(text, self.secret)[:_PAGE_BEGINNING]
 
 
 _BY_STATUS: Final[Mapping[int, tuple[type[KandinskyError], str]]] = {
@@ -128,32 +147,16 @@ def refusal(answer: Answer, purpose: Purpose, request_id: str | None = None) -> 
 
 
 def error_text(answer: Answer) -> str:
-    """What the service says went wrong, in at most 500 characters: from JSON, or the title of an HTML page."""
+    """What the service says went wrong, in a line of at most 500 characters: from JSON, or an HTML page's title."""
+    if answer.unread:
+        return f"a body that was not read, because {answer.unread}"
     body = answer.json()
     if body is not None:
-        return _flatten(body)[:500] or "no reason given"
-    text = answer.content.decode(errors="replace").strip()
-    if title := re.search(r"<(title|h1)[^>]*>(.*?)</\1>", text, re.IGNORECASE | re.DOTALL):
-        return f"an HTML page, {' '.join(title[2].split())[:200]!r}"
-    return "an HTML page" if text.startswith("<") else text[:500] or "an empty body"
-
-
-def advised_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """How many seconds the service asks to wait, from ``Retry-After`` or ``x-rate-limit-reset-at-utc``.
-
-    The format of the latter is not documented: seconds or milliseconds since the epoch, ISO 8601 and HTTP dates
-    are all understood.
-
-    :param headers: names in lower case.
-    :param now: seconds since the epoch.
-    :return: 0 or more; ``None`` if nothing was said, or nothing that can be read.
-    """
-    if (delay := number_in(headers.get("retry-after"))) is not None:
-        return max(0.0, delay)
-    for name in ("retry-after", "x-rate-limit-reset-at-utc"):
-        if name in headers and (moment := moment_in(headers[name])) is not None:
-            return max(0.0, moment - now)
-    return None
+        return one_line("; ".join(islice(_texts(body), 100)), _LONGEST_TEXT) or "no reason given"
+    text = answer.beginning().strip()
+    if title := _title(text):
+        return f"an HTML page, {title!r}"
+    return "an HTML page" if text.startswith("<") else one_line(text, _LONGEST_TEXT) or "an empty body"
 
 
 def failure(answer: Answer, request_id: str | None) -> JobFailedError:
@@ -188,48 +191,29 @@ def _not_found(text: str, answer: Answer, purpose: Purpose, request_id: str | No
     )
 
 
-def _flatten(value: Any, depth: int = 8) -> str:
-    """Text out of whatever an error came as: a string, an object, a list of objects."""
-    if isinstance(value, (dict, list)) and depth == 0:
-        return ""
-    if isinstance(value, dict):
-        texts = (_flatten(value[key], depth - 1) for key in _ERROR_KEYS if value.get(key))
-        return next((text for text in texts if text), "")
-    if isinstance(value, list):
-        return "; ".join(text for item in value if (text := _flatten(item, depth - 1)))
-    return "" if value is None else str(value).strip()
+def _texts(value: Any, depth: int = 8) -> Iterator[str]:
+    """Text out of whatever an error came as: a string, an object, a list of objects. Each part is seen once."""
+    if isinstance(value, (dict, list)):
+        if depth == 0:
+            return
+        if isinstance(value, list):
+            for item in value:
+                yield from _texts(item, depth - 1)
+            return
+        for key in _ERROR_KEYS:
+            texts = _texts(value.get(key) or None, depth - 1)
+            if first := next(texts, ""):
+                yield first
+                yield from texts
+                return
+    elif value is not None and (text := str(value).strip()):
+        yield text[:_LONGEST_TEXT]
 
 
-def number_in(value: Any) -> float | None:
-    """A finite number, also out of a string; ``None`` for all else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def integer_in(value: Any) -> int | None:
-    """An integer, also out of a string, and exactly: through a float the large ones would be rounded."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        return None
-
-
-def moment_in(value: Any) -> float | None:
-    """A time, as seconds since the epoch: from seconds or milliseconds, ISO 8601, or an HTTP date."""
-    if (number := number_in(value)) is not None:
-        return number / 1000 if number > 1e11 else number
-    text = str(value).strip()
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            moment = parse(text)
-        except (ValueError, OverflowError):
-            continue
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    return None
+def _title(page: str) -> str:
+    """The title or the heading of an HTML page, in time that is linear in its length."""
+    for tag in ("title", "h1"):
+        opened = re.search(rf"<{tag}\b[^<>]*>", page, re.IGNORECASE)
+        if opened and (closed := re.compile(rf"</{tag}\s*>", re.IGNORECASE).search(page, opened.end())):
+            return one_line(page[opened.end() : closed.start()], 200)
+    return ""

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import ErrorDetails
 
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
+from airflow_provider_kandinsky.segmind.redaction import MARK
 
 DEFAULT_MODEL: Final = "kandinsky2.1-txt2im"
 
@@ -26,7 +27,11 @@ RECORD_LIFETIME: Final = 3600.0
 #: How long it keeps the pictures, in seconds; reported, not documented.
 IMAGE_LIFETIME: Final = 7 * 24 * 3600.0
 
-_REQUEST_ID: Final = re.compile(r"[!-~]{1,200}")
+#: Those that Airflow can carry from a task to where XComs are kept. Of another one its worker dies.
+INTEGERS: Final = range(-(2**63), 2**64)
+
+#: What the key was struck out of is not the id any more.
+_REQUEST_ID: Final = re.compile(rf"(?!.*{re.escape(MARK)})[!-~]{{1,200}}")
 
 SCHEDULERS: Final = ("DDIM", "P-Sampler")
 IMAGE_SIDES: Final = (512, 1024)
@@ -46,7 +51,10 @@ def _no_bool(value: Any) -> Any:
 
 
 def _encodable(value: str) -> str:
-    """Half of a surrogate pair is a string to Python, and nothing that JSON can be sent with."""
+    """Half of a surrogate pair is a string to Python, and nothing that JSON can be sent with; NUL is nothing that a
+    database takes."""
+    if "\0" in value:
+        raise ValueError
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -68,7 +76,7 @@ _Scheduler = Annotated[str, _one_of(SCHEDULERS)]
 _Side = Annotated[int, BeforeValidator(_no_bool), _one_of(IMAGE_SIDES)]
 _Samples = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=8)]
 _Steps = Annotated[int, BeforeValidator(_no_bool), Field(ge=10, le=40)]
-_Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=-1)]
+_Seed = Annotated[int, BeforeValidator(_no_bool), Field(ge=-1, lt=INTEGERS.stop)]
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 
 
@@ -120,7 +128,7 @@ class TextToImageRequest(BaseModel):
     samples: Annotated[_Samples | None, Field(description="an integer from 1 to 8")] = None
     num_inference_steps: Annotated[_Steps | None, Field(description="an integer from 10 to 40")] = None
     guidance_scale: Annotated[Number | None, Field(description="a finite number")] = None
-    seed: Annotated[_Seed | None, Field(description="an integer, 0 or more, or -1 for a random one")] = None
+    seed: Annotated[_Seed | None, Field(description="an integer from 0 to 2**64 - 1, or -1 for a random one")] = None
     img_width: Annotated[_Side | None, Field(description="512 or 1024")] = None
     img_height: Annotated[_Side | None, Field(description="512 or 1024")] = None
     base64: Annotated[bool | None, Field(description="true or false")] = None

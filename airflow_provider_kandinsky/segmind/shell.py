@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import httpx
@@ -38,6 +39,11 @@ MAX_CONNECTIONS: Final = 20
 def ssl_context() -> ssl.SSLContext:
     """The one SSL context of this process. Building one takes some 20 ms, in which no event loop runs."""
     return httpx.create_ssl_context()
+
+
+def no_cookies() -> CookieJar:
+    """A jar that takes none: one that filled at every poll would grow for as long as a triggerer runs."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 def next_wait(attempt: tenacity.RetryCallState) -> float:
@@ -147,10 +153,13 @@ class Shell:
                 "x-api-key": self._api.api_key,
                 "user-agent": f"airflow-provider-kandinsky/{__version__}",
                 "accept": "application/json, image/*",
+                # What is packed would have to be unpacked before its size is known.
+                "accept-encoding": "identity",
             },
             "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
             "follow_redirects": False,
             "mounts": without_proxy(filter(None, (self._api.base_url, self._api.history_url))),
+            "cookies": no_cookies(),
         }
 
     @staticmethod

@@ -1,14 +1,14 @@
 """Answers in, schemas out or errors raised: the only place that knows the service's JSON keys. Does no I/O.
 
 What the vendor documents, and what had to be guessed, is told apart in ``docs/segmind-api.md``. The rules that
-matter most: FAILED is served under HTTP 422 and sometimes under 200, also behind a status of COMPLETED; the text
-of an error can be under any of five keys, or be an HTML page; and an answer to a POST that cannot be understood
-means that the POST may have been accepted.
+matter most: a job has failed only where a body says FAILED, which it does under HTTP 422, sometimes under 200, and
+also behind a status of COMPLETED; the text of an error can be under any of five keys, or be an HTML page; and an
+answer to a POST that cannot be understood means that the POST may have been accepted.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_kandinsky.segmind.errors import (
     EmptyResultError,
@@ -16,35 +16,46 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.images import collect_images, image_extension
+from airflow_provider_kandinsky.segmind.redaction import one_line
 from airflow_provider_kandinsky.segmind.refusals import (
     Answer,
     Purpose,
     about_job,
     error_text,
     failure,
-    integer_in,
-    number_in,
     refusal,
 )
-from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Image, Job, JobStatus
+from airflow_provider_kandinsky.segmind.schemas import (
+    Credits,
+    GenerationResult,
+    Image,
+    Job,
+    JobStatus,
+    parse_request_id,
+)
+from airflow_provider_kandinsky.segmind.values import amount_in, integer_in, number_in
+
+#: So many keys of a body that holds no image are named.
+_MOST_KEYS: Final = 10
 
 
 def read_submission(answer: Answer) -> Job:
     """Read the answer to ``POST /v2/{model}``.
 
-    :raises SubmissionUnknownError: for a 5xx, and for a 2xx without a request id: the job may exist.
+    :raises SubmissionUnknownError: for a 5xx, and for a 2xx without a usable request id: the job may exist.
     :raises KandinskyError: what the status means, for all else.
     """
     if not answer.is_success:
         raise refusal(answer, Purpose.SUBMIT)
     body = answer.json()
-    request_id = body.get("request_id") if isinstance(body, dict) else None
-    if not isinstance(request_id, str) or not request_id.strip():
+    request_id = parse_request_id(body.get("request_id")) if isinstance(body, dict) else None
+    if request_id is None:
         raise SubmissionUnknownError(
-            "The service accepted the request but its answer holds no request id; the job is probably running",
+            "The service accepted the request but its answer holds no request id that can be used; the job is "
+            "probably running",
             http_status=answer.status,
         )
-    return Job(request_id.strip(), JobStatus.parse(body.get("status")))
+    return Job(request_id, JobStatus.parse(body.get("status")))
 
 
 def read_status(answer: Answer, request_id: str) -> JobStatus:
@@ -65,18 +76,20 @@ def read_result(answer: Answer, request_id: str | None, model: str | None = None
     :raises EmptyResultError: the job is finished and no picture is in the body.
     """
     body = _job_body(answer, request_id)
-    images = collect_images(body.get("images"), body.get("output"))
+    images = collect_images(body.get("images"), body.get("output"), parse=answer.parse)
     if "status" in body and not JobStatus.parse(body["status"]).is_terminal:
         raise about_job(
             InvalidResponseError,
-            f"The result is not there yet: the body says {body['status']!r:.80}",
+            f"The result is not there yet: the body says {_in_short(body['status'])!r:.80}",
             answer,
             request_id,
         )
     if not images:
-        keys = ", ".join(sorted(map(str, body))) or "none"
+        keys = sorted(body)
+        named = ", ".join(one_line(key, 40) for key in keys[:_MOST_KEYS]) or "none"
+        more = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
         raise EmptyResultError(
-            f"The job is finished, and billed, but no image is in its result; the keys that came: {keys}",
+            f"The job is finished, and billed, but no image is in its result; the keys that came: {named}{more}",
             http_status=answer.status,
             request_id=request_id,
         )
@@ -86,10 +99,10 @@ def read_result(answer: Answer, request_id: str | None, model: str | None = None
         images=images,
         model=model,
         seed=integer_in(body.get("seed")),
-        cost=number_in(metrics.get("cost")),
-        inference_time=number_in(metrics.get("inference_time", timings.get("inference_time"))),
-        queue_time=number_in(metrics.get("queue_time", timings.get("queue_time"))),
-        total_time=number_in(metrics.get("total_time", timings.get("total_time"))),
+        cost=amount_in(metrics.get("cost")),
+        inference_time=amount_in(metrics.get("inference_time", timings.get("inference_time"))),
+        queue_time=amount_in(metrics.get("queue_time", timings.get("queue_time"))),
+        total_time=amount_in(metrics.get("total_time", timings.get("total_time"))),
         metrics=metrics,
     )
 
@@ -128,13 +141,24 @@ def _job_body(answer: Answer, request_id: str | None) -> dict[str, Any]:
     """The object that a job's status and result come in, unless it says that there is none."""
     body = answer.json()
     says_failed = isinstance(body, dict) and JobStatus.parse(body.get("status")) is JobStatus.FAILED
-    if answer.status == 422 or (answer.is_success and says_failed):
+    if says_failed and (answer.is_success or answer.status == 422):
         raise failure(answer, request_id)
+    if answer.status == 422:
+        # Not documented. To take it for a failure that costs nothing would be to pay for the job a second time.
+        text = f"HTTP 422 without a status of FAILED: {error_text(answer)}"
+        raise about_job(InvalidResponseError, text, answer, request_id)
     if not answer.is_success:
         raise refusal(answer, Purpose.JOB, request_id)
     if not isinstance(body, dict):
         raise about_job(InvalidResponseError, f"Not the API's JSON: {error_text(answer)}", answer, request_id)
     return body
+
+
+def _in_short(status: Any) -> Any:
+    """A status that is none, as little of it as a message shows."""
+    if isinstance(status, str):
+        return status[:80]
+    return type(status).__name__ if isinstance(status, (dict, list)) else status
 
 
 def _object(value: Any) -> dict[str, Any]:

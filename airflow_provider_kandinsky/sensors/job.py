@@ -19,7 +19,8 @@ from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
+from airflow_provider_kandinsky.storage import OutputPath
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
@@ -66,9 +67,11 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.output_path = output_path
         self._poller: JobPoller | None = None
         self._last_trouble: type[KandinskyError] | None = None
-        if is_literal(request_id):
-            with failures_for_airflow():
+        with failures_for_airflow():
+            if is_literal(request_id):
                 self._check_request_id()
+            if output_path is not None and is_literal(output_path):
+                OutputPath.check_template(output_path)
 
     def execute(self, context: Context) -> Any:
         """Poke, or defer, as the arguments say."""
@@ -124,7 +127,7 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
 
     def _check_request_id(self) -> None:
         # As text, None is what a template makes of an XCom that is not there.
-        if not isinstance(self.request_id, str) or self.request_id.strip() in ("", "None"):
+        if parse_request_id(self.request_id) in (None, "None"):
             raise refused("request_id", self.request_id, "the id of a job, as the task that submitted it returned it")
 
     def _deliver(self, result: GenerationResult, context: Context, hook: KandinskyHook) -> list[str]:

@@ -72,7 +72,8 @@ class StoreWith:
 def test_records_can_be_read(block: Block) -> None:
     record = json.loads(block.text)
     assert JobLedger(StoreWith(record)).read() == Entry(**record)
-    assert set(record) == set(Entry.__slots__)
+    # All that a record of a job without any trouble has.
+    assert set(Entry.__slots__) - set(record) == {"earlier_ids", "sent_at", "not_found"}
 
 
 @pytest.mark.parametrize("block", blocks("ini"), ids=str)

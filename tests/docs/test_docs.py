@@ -159,7 +159,15 @@ def test_quoted_messages_are_the_codes(message: str) -> None:
 def told_to_users() -> Iterator[str]:
     """The messages of errors and warnings, where they are written out. The gallery and the sandbox tell theirs on pages
     of their own."""
-    told = {*error_types(), "LedgerError", "BatchItemsFailedError", "CostLimitError", "ImportError", "warning"}
+    told = {
+        *error_types(),
+        "LedgerError",
+        "BatchItemsFailedError",
+        "CostLimitError",
+        "RequestsChangedError",
+        "ImportError",
+        "warning",
+    }
     told |= {"AirflowTaskTimeout", "AirflowSensorTimeout"}
     for file in PACKAGE.rglob("*.py"):
         if {"gallery", "sandbox"} & set(file.relative_to(PACKAGE).parts):

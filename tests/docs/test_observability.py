@@ -36,7 +36,7 @@ class OneTask:
 
 def told_of_everything() -> dict[str, tuple[str, set[str]]]:
     stats = Recorded()
-    metrics = JobMetrics(stats, OneTask, "m")
+    metrics = JobMetrics(lambda: stats, OneTask, "m")
     metrics.submitted()
     metrics.reattached("ledger")
     metrics.failed(KandinskyError("it broke"))

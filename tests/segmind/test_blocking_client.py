@@ -118,6 +118,25 @@ def test_a_task_timeout_interrupts_the_wait_at_once_and_ends_the_request() -> No
         assert client.get_status("r-1") is JobStatus.QUEUED, "the client goes on"
 
 
+def test_a_task_timeout_while_the_purchase_is_noted_keeps_it_back(a_cat: TextToImageRequest) -> None:
+    sent: list[httpx.Request] = []
+    interrupted = threading.Event()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json=STATUS)
+
+    def note(_: float) -> None:
+        os.kill(os.getpid(), signal.SIGALRM)
+        assert interrupted.wait(5)
+
+    with SegmindClient("SG_x", transport=httpx.MockTransport(answer)) as client:
+        with alarm_after(60), pytest.raises(TaskTimeout):
+            client.submit(a_cat, on_send=note)
+        interrupted.set()
+    assert sent == []
+
+
 def test_a_task_timeout_interrupts_a_long_sleep() -> None:
     slept = threading.Event()
 
@@ -149,14 +168,20 @@ def test_a_signal_handler_that_returns_interrupts_nothing() -> None:
     assert killed
 
 
+def errors_alive() -> int:
+    """How many there are; other tests may have left some."""
+    return sum(isinstance(each, ServiceUnavailableError) for each in gc.get_objects())
+
+
 def test_a_failure_of_its_own_keeps_nothing_alive() -> None:
     with SegmindClient("SG_x", transport=httpx.MockTransport(lambda _: httpx.Response(500))) as client:
         gc.collect()
         gc.disable()
         try:
+            before = errors_alive()
             with pytest.raises(ServiceUnavailableError):
                 client.get_status("r-1")
-            assert not [each for each in gc.get_objects() if isinstance(each, ServiceUnavailableError)]
+            assert errors_alive() == before
         finally:
             gc.enable()
 

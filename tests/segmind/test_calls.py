@@ -115,7 +115,6 @@ def test_the_history_is_asked_from_the_day_before_wherever_this_machine_is(
         ("2c7f-11", "2c7f-11"),
         ("a/b", "a%2Fb"),
         ("a?b#c", "a%3Fb%23c"),
-        ("a b", "a%20b"),
         ("kandinsky2.1-txt2im", "kandinsky2.1-txt2im"),
         (".", "%252E"),
         ("..", "%252E%252E"),
@@ -131,11 +130,22 @@ def test_a_name_is_one_segment_of_a_path(name: str, segment: str) -> None:
 
 
 @pytest.mark.parametrize("ask", [API.status, API.past_request, lambda name: API.submit(A_CAT, name)])
-@pytest.mark.parametrize("name", ["r-\ud800", ""], ids=["no text", "empty"])
+@pytest.mark.parametrize("name", ["r-\ud800", "", "r" * 70_000], ids=["no text", "empty", "too long"])
 def test_a_name_that_no_path_can_hold_is_refused(ask: Callable[[str], Any], name: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         ask(name)
-    assert caught.value.message == f"{name!r} cannot be a request id or a model"
+    assert caught.value.message == f"{name[:200]!r} cannot be a request id or a model"
+
+
+@pytest.mark.parametrize("ask", [API.status, lambda name: API.result(name, None), API.past_request])
+@pytest.mark.parametrize("name", ["a b", "r\n1", "\u00e4", "r" * 201], ids=repr)
+def test_an_id_that_the_service_cannot_have_given_is_refused(ask: Callable[[str], Any], name: str) -> None:
+    with pytest.raises(BadRequestError, match="cannot be a request id or a model"):
+        ask(name)
+
+
+def test_a_model_is_one_segment_with_blanks_and_all() -> None:
+    assert API.submit(A_CAT, "a b").url == f"{BASE}/v2/a%20b"
 
 
 @pytest.mark.parametrize("model", ["m", None])

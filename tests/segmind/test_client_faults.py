@@ -164,7 +164,7 @@ def test_a_key_that_was_changed_is_read_again_and_goes_with_all_that_follows(
 def test_the_key_is_read_again_every_half_minute_at_most_and_the_wait_outlasts_what_that_meets(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = Keys("SG_sandbox", OSError("no vault"), "", "SG_new")
+    keys = Keys("SG_sandbox", OSError("no vault for SG_new"), "", "SG_new")
     client = connect(sandbox.url, read_key=keys)
     job = client.submit(a_cat)
     sandbox.configure(api_keys=["SG_new"])
@@ -173,7 +173,9 @@ def test_the_key_is_read_again_every_half_minute_at_most_and_the_wait_outlasts_w
     assert keys.read == 4
     assert 3 * KEY_REFRESH_INTERVAL <= fake_time.now - started < 5 * KEY_REFRESH_INTERVAL
     assert "could not be read again" in caplog.text
-    assert "no vault" in caplog.text
+    assert "OSError" in caplog.text
+    assert "There is no API key" in caplog.text
+    assert "SG_" not in caplog.text
 
 
 def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(

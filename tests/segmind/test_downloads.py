@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import socket
 import time
@@ -47,7 +48,9 @@ def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_length(body: bytes, length: int | None = None) -> bytes:
-    return OK + f"Content-Length: {len(body) if length is None else length}\r\n\r\n".encode() + body
+    # The server hangs up after each answer: who is not told may send the next request into a line that is closing.
+    length = len(body) if length is None else length
+    return OK + f"Connection: close\r\nContent-Length: {length}\r\n\r\n".encode() + body
 
 
 def to_the_end(body: bytes) -> bytes:
@@ -56,7 +59,7 @@ def to_the_end(body: bytes) -> bytes:
 
 
 def nothing_with(status: str) -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()
+    return f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
 
 
 def test_a_good_picture(raw_server: Callable[..., Any], fetch: Fetch) -> None:
@@ -127,7 +130,9 @@ def test_a_picture_of_33_megabytes_is_not_fetched_to_its_end(raw_server: Callabl
     server = raw_server(with_length(PNG, 33 * 2**20), *[megabyte] * 33)
     with pytest.raises(ImageRefusedError) as failure:
         fetch(f"{server.url}/cat.png")
-    assert failure.value.message == f"The picture is larger than 32 MB: {server.url}/cat.png"
+    assert failure.value.message == (
+        f"The image at {server.url}/cat.png is not stored, because it is larger than 32 MB, or came in too many pieces"
+    )
     assert failure.value.request_id == "r-1"
     assert len(server.received) == 1
 
@@ -141,6 +146,36 @@ def test_the_largest_picture_is_taken(
     monkeypatch.setattr(downloads, "LARGEST_IMAGE", len(PNG) - 1)
     with pytest.raises(ImageRefusedError, match="is larger than"):
         fetch(server.url)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br", "unheard-of"])
+def test_a_packed_picture_is_not_unpacked(raw_server: Callable[..., Any], fetch: Fetch, encoding: str) -> None:
+    packed = gzip.compress(gzip.compress(bytes(2**24)))
+    server = raw_server(OK + f"Content-Encoding: {encoding}\r\nContent-Length: {len(packed)}\r\n\r\n".encode() + packed)
+    with pytest.raises(ImageRefusedError, match="it came in the encoding"):
+        fetch(f"{server.url}/cat.png")
+    (heard,) = server.received
+    assert b"accept-encoding: identity\r\n" in heard.lower()
+
+
+def test_a_picture_in_millions_of_pieces_is_given_up(raw_server: Callable[..., Any], fetch: Fetch) -> None:
+    server = raw_server(OK + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n" * 10_000] * 10_000)
+    began = time.monotonic()
+    with pytest.raises(ImageRefusedError, match="too many pieces"):
+        fetch(server.url)
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.usefixtures("one_try")
+@pytest.mark.parametrize(
+    "place", ["http://[::1", "https:///x", "//..\x80../", "x:", "http://" + "a" * 300, "x" * 70_000]
+)
+def test_a_redirect_to_nowhere_is_an_error_of_the_tree(
+    raw_server: Callable[..., Any], fetch: Fetch, place: str
+) -> None:
+    moved = f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
+    with pytest.raises(ImageUnavailableError):
+        fetch(raw_server(moved).url)
 
 
 @pytest.mark.usefixtures("one_try")
@@ -230,6 +265,12 @@ NOT_AMONG = (
         ("ftp://127.0.0.1/c.png", ("127.0.0.1",), "is not served over https: ftp://127.0.0.1/c.png"),
         ("file:///etc/passwd", ("",), "is not served over https: file:///etc/passwd"),
         ("https://images.segmind.com:port/c.png", VENDOR, "The picture's URL is none: https://images.segmind.com:port"),
+        ("https://images.segmind.com/\ud800", VENDOR, "The picture's URL is none: https://images.segmind.com/"),
+        (
+            "https://images.segmind.com/" + "c" * 70_000,
+            VENDOR,
+            "The picture's URL is none: https://images.segmind.com/",
+        ),
     ],
 )
 def test_a_place_that_may_not_be_asked(fetch: Fetch, url: str, hosts: tuple[str, ...], message: str) -> None:

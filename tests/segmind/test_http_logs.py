@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http_logs import own_request
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
@@ -67,3 +68,25 @@ def test_a_warning_about_an_own_request_is_told_without_the_key(
     assert lines(caplog, "httpx") == told
     logging.getLogger("httpx").info("%s is told to others", "all")
     assert lines(caplog, "httpx") == [*told, "all is told to others"]
+
+
+@pytest.mark.parametrize("key", ["SG_back\\slash", "SG_quo'te", 'SG_quo"te', "SG_'both\"", "SG_\\'\"all", "SG_a+b/c="])
+@pytest.mark.parametrize("around", [b"%s", b"'%s'", b'"%s"', b"'\"%s"])
+def test_a_key_that_repr_escapes_is_hidden(
+    connect: Connect,
+    raw_server: Callable[..., Any],
+    a_cat: TextToImageRequest,
+    caplog: pytest.LogCaptureFixture,
+    key: str,
+    around: bytes,
+) -> None:
+    echo = around % key.encode()
+    server = raw_server(b"HTTP/1.1 400 " + echo + b"\r\nX-Your-Key: " + echo + b"\r\nContent-Length: 0\r\n\r\n")
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(KandinskyError) as caught:
+        connect(server.url, key).submit(a_cat)
+    assert "x-your-key" in caplog.text.lower()
+    written = caplog.text + str(caught.value)
+    # However it is escaped, its letters in a row would tell it.
+    plain = written.replace("\\", "").replace("%2B", "+").replace("%2F", "/").replace("%3D", "=")
+    assert key.replace("\\", "") not in plain

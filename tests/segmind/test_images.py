@@ -167,10 +167,12 @@ def test_the_end_of_a_picture_is_looked_for_near_the_end_of_its_file() -> None:
         (b"\0\0\0\1mdat\0\0\0\0\0\0\0\0", True),
         (b"\0\0\0\1mdat\0\0\0\0\0\0\0\x07", False),
         (b"\0\0\0\1mdat\1\0\0\0\0\0\0\x10", False),
+        (b"\0\0\0\x08free" * 2_000_000, False),
     ],
     ids=[
         "empty", "of one byte", "shorter than its head", "no room for a type", "to the end of the file",
         "long, and empty", "long, to the end of the file", "long, and shorter than its head", "longer than any file",
+        "of millions of boxes",
     ],
 )  # fmt: skip
 def test_an_avif_ends_where_its_last_box_does(boxes: bytes, is_one: bool) -> None:

@@ -21,7 +21,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.history import read_history, read_past_request
 from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.refusals import Answer, advised_wait
+from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     IMAGE_SIDES,
     RECORD_LIFETIME,
@@ -32,6 +32,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.values import advised_wait
 
 KEYS = (
     "status", "request_id", "error", "detail", "message", "html-message", "output", "images", "url", "b64_json",
@@ -148,15 +149,16 @@ def or_none(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.none() | values
 
 
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 REQUESTS = st.fixed_dictionaries(
-    {"prompt": st.text(min_size=1).filter(str.strip)},
+    {"prompt": TEXT.filter(str.strip)},
     optional={
-        "negative_prompt": or_none(st.text()),
+        "negative_prompt": or_none(TEXT),
         "scheduler": or_none(st.sampled_from(SCHEDULERS)),
         "samples": or_none(st.integers(1, 8)),
         "num_inference_steps": or_none(st.integers(10, 40)),
         "guidance_scale": or_none(st.floats(allow_nan=False, allow_infinity=False)),
-        "seed": or_none(st.integers(-1, 2**64)),
+        "seed": or_none(st.integers(-1, 2**64 - 1)),
         "img_width": or_none(st.sampled_from(IMAGE_SIDES)),
         "img_height": or_none(st.sampled_from(IMAGE_SIDES)),
         "base64": or_none(st.booleans()),

@@ -24,7 +24,7 @@ ALLOWED = {
     "samples": "an integer from 1 to 8",
     "num_inference_steps": "an integer from 10 to 40",
     "guidance_scale": "a finite number",
-    "seed": "an integer, 0 or more, or -1 for a random one",
+    "seed": "an integer from 0 to 2**64 - 1, or -1 for a random one",
     "img_width": "512 or 1024",
     "img_height": "512 or 1024",
     "base64": "true or false",
@@ -55,6 +55,7 @@ TAKEN: list[tuple[str, Any, Any]] = [
     ("seed", 0, 0),
     ("seed", 2**63, 2**63),
     ("seed", str(2**63), 2**63),
+    ("seed", 2**64 - 1, 2**64 - 1),
     *((side, value, int(value)) for side in ("img_width", "img_height") for value in (512, 1024, "512", "1024")),
     ("base64", True, True),
     ("base64", False, False),
@@ -63,13 +64,13 @@ TAKEN: list[tuple[str, Any, Any]] = [
 ]
 
 REFUSED: list[tuple[str, Any]] = [
-    *(("prompt", value) for value in (None, "", " \n\t", 5, ["a cat"])),
-    *(("negative_prompt", value) for value in (5, ["dogs"], True)),
+    *(("prompt", value) for value in (None, "", " \n\t", 5, ["a cat"], "a\0cat", "\ud800")),
+    *(("negative_prompt", value) for value in (5, ["dogs"], True, "\0")),
     *(("scheduler", value) for value in ("ddim", "P-sampler", "", "Euler", 1, True)),
     *(("samples", value) for value in (0, 9, "0", "9", -1, 1.5, "1.5", "many", "", True, False, [1])),
     *(("num_inference_steps", value) for value in (9, 41, "9", "41", 20.5, True, False)),
     *(("guidance_scale", value) for value in (float("nan"), float("inf"), "nan", "-inf", "high", "", True, False)),
-    *(("seed", value) for value in (-2, "-2", 0.5, "random", True, False, float("inf"))),
+    *(("seed", value) for value in (-2, "-2", 0.5, "random", True, False, float("inf"), 2**64, str(2**64))),
     *(("img_width", value) for value in (511, 513, 1023, 1025, "768", 5121024, 0, True, "wide")),
     *(("img_height", value) for value in (511, 513, 1023, 1025, "768", 5121024, 0, False, "high")),
     *(("base64", value) for value in ("perhaps", 2, "")),

@@ -61,7 +61,8 @@ def test_an_accepted_submission_without_id_may_be_running(answer: MakeAnswer, bo
     error = caught.value
     assert (error.http_status, error.billing, error.retryable) == (200, Billing.MAYBE, False)
     assert error.message == (
-        "The service accepted the request but its answer holds no request id; the job is probably running"
+        "The service accepted the request but its answer holds no request id that can be used; the job is probably "
+        "running"
     )
 
 
@@ -101,11 +102,21 @@ def test_failed_is_failed_under_any_http_status(answer: MakeAnswer, http_status:
         assert (error.http_status, error.request_id, error.billing) == (http_status, "r", Billing.NO)
 
 
-@pytest.mark.parametrize("body", by_id(NOT_OBJECTS))
-def test_422_is_failed_whatever_its_body(answer: MakeAnswer, body: Any) -> None:
+@pytest.mark.parametrize("body", by_id(NOT_OBJECTS | {"unknown": {"status": "STOPPED"}, "no status": {"error": "x"}}))
+def test_422_that_does_not_say_failed_is_no_failure(answer: MakeAnswer, body: Any) -> None:
     for read in read_both(answer(body, 422)):
-        with pytest.raises(JobFailedError):
+        with pytest.raises(InvalidResponseError, match="HTTP 422 without a status of FAILED: ") as caught:
             read()
+        error = caught.value
+        assert (error.retryable, error.billing, error.request_id, error.http_status) == (True, "maybe", "r", 422)
+
+
+@pytest.mark.parametrize("body", by_id(NOT_OBJECTS))
+def test_422_of_v1_that_does_not_say_failed_may_have_been_billed(answer: MakeAnswer, body: Any) -> None:
+    """It may be the end of a job that has run for minutes."""
+    with pytest.raises(SubmissionUnknownError, match="HTTP 422 without a status of FAILED: ") as caught:
+        wire.read_generation(answer(body, 422), "m")
+    assert (caught.value.billing, caught.value.http_status) == ("maybe", 422)
 
 
 @pytest.mark.parametrize("body", by_id(NOT_OBJECTS))

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import DAG
 from task_instance import TaskInstance, paint, paint_all
 
-from airflow_provider_kandinsky.lineage import dataset_name
+from airflow_provider_kandinsky.lineage import Lineage, dataset_name
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
@@ -128,3 +128,23 @@ def test_of_a_large_batch_the_manifest_is_the_output(sandbox: Sandbox, ti: TaskI
     task = paint_all(["a cat", "a dog"], output_path=f"file://{tmp_path}", max_xcom_items=1)
     assert told_by_run(ti, task) == [("file", f"{tmp_path}/manifest_gallery_manual__1_paint.jsonl")]
     assert told_by(task, ti)[0] == {"model": "kandinsky2.1-txt2im", "cost": 0.02, "generations": []}
+
+
+@pytest.mark.parametrize(
+    ("lineage", "setting"),
+    [
+        (Lineage("m", 0.01, [], ["http://[no-url"]), "False"),
+        (Lineage("m", 0.01, [], [None]), "False"),  # type: ignore[list-item]  # as an event of another version may have it
+        (Lineage("m", 0.01, [None], []), "False"),  # type: ignore[list-item]
+        (Lineage("m", 0.01, [], []), "perhaps"),
+    ],
+    ids=["no URL", "nothing for a URL", "nothing for a request", "a setting that is none"],
+)
+def test_lineage_that_cannot_be_told_breaks_no_task(
+    ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lineage: Lineage, setting: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__KANDINSKY__LINEAGE_INCLUDES_PROMPT", setting)
+    task = paint()
+    task.lineage = lineage
+    assert told_by(task, ti) == ({}, [])
+    assert "The lineage of the task could not be emitted" in caplog.text

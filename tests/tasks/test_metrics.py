@@ -122,6 +122,41 @@ def test_a_client_that_breaks_breaks_no_task(
     assert "The metric kandinsky.submitted could not be told" in caplog.text
 
 
+ODD = [1e14, 1e308, float("nan"), float("inf"), -1, 10**5000, "much", "1e400", True, [1], {"a": 1}, b"1"]
+
+
+@pytest.mark.parametrize("field", ["cost", "inference_time", "queue_time", "looks"])
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:20] if not isinstance(value, int) else "int")
+def test_no_number_breaks_a_task(ti: TaskInstance, statsd: StatsdSocket, field: str, value: Any) -> None:
+    result = GenerationResult.from_dict({"request_id": "r-1", "urls": ["https://i/1"], field: value})
+    JobMetrics.of_task(ti, "m").completed(result)
+    assert statsd.sums()["kandinsky.completed"] == 1
+
+
+def test_a_broken_setting_breaks_no_task(
+    ti: TaskInstance, statsd: StatsdSocket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__LEGACY_NAMES_ON", "perhaps")
+    JobMetrics.of_task(ti).failed(KandinskyError("it broke"))
+    assert "The metric kandinsky.failed could not be told" in caplog.text
+
+
+def test_metrics_that_cannot_be_had_break_no_task(ti: TaskInstance, caplog: pytest.LogCaptureFixture) -> None:
+    def no_stats() -> Any:
+        raise ImportError("no metrics today")
+
+    JobMetrics(no_stats, ti, None).completed(GenerationResult("r-1", (), cost=1.0))
+    assert "The metric kandinsky.cost could not be told" in caplog.text
+
+
+@each_way
+def test_a_result_beyond_all_clocks_is_delivered(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    metrics = {"inference_time": 1e14, "cost": -5, "queue_time": "1e300"}
+    sandbox.fault("result", body={"status": "COMPLETED", "output": f"{sandbox.url}/1.png", "metrics": metrics})
+    assert ti.run(paint(deferrable=deferrable)) == [f"{sandbox.url}/1.png"]
+    assert {ti.pushed["generation"][name] for name in metrics} == {None}
+
+
 @each_way
 def test_a_failed_job(sandbox: Sandbox, ti: TaskInstance, statsd: StatsdSocket, deferrable: bool) -> None:
     fail(ti, paint(prompt="[blocked]", deferrable=deferrable))

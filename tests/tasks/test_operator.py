@@ -37,7 +37,7 @@ BEYOND = [
     ("num_inference_steps", 9, "from 10 to 40"),
     ("num_inference_steps", 41, "from 10 to 40"),
     ("guidance_scale", "much", "a finite number"),
-    ("seed", -2, "0 or more, or -1"),
+    ("seed", -2, "an integer from 0 to 2**64 - 1, or -1"),
     ("img_width", 5121024, "512 or 1024"),
     ("img_height", 768, "512 or 1024"),
     ("base64", "perhaps", "true or false"),

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
-from task_instance import TaskInstance, paint
+from task_instance import TaskInstance, paint, paint_all
 
 from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
@@ -132,7 +132,7 @@ def test_a_picture_too_large_is_dropped(
     sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads.LARGEST_IMAGE", 1000)
-    with pytest.raises(AirflowFailException, match="is larger than"):
+    with pytest.raises(AirflowFailException, match="it is larger than"):
         ti.run(paint(output_path=f"file://{tmp_path}"))
 
 
@@ -152,3 +152,17 @@ def test_a_bad_template_is_refused_before_anything_is_sent(
         ti.run(paint(samples=2, output_path=template))
     assert message in str(failure.value)
     assert sandbox.count_calls() == 0
+
+
+@pytest.mark.parametrize(
+    "template", ["s3://nobody@bucket/{id}", "s3://nobody@bucket/{request_id}", "s3://nobody@bucket/{"]
+)
+@pytest.mark.parametrize("task", [paint, lambda **more: paint_all(["a cat"], **more)], ids=["single", "batch"])
+def test_a_literal_is_refused_when_the_dag_is_parsed(template: str, task: Any) -> None:
+    """Without its storage, of which the DAG processor may know nothing."""
+    with pytest.raises(AirflowFailException, match=r"output_path=.*is not allowed"):
+        task(output_path=template, samples=2)
+    with pytest.raises(AirflowFailException, match=r"output_path=.*is not allowed"):
+        KandinskyJobSensor(task_id="wait", request_id="r-1", output_path="file:///tmp/{id}")
+    assert task(output_path="s3://nobody@bucket/{{ ds }}/{request_id}", samples=2).output_path
+    assert task(output_path="s3://nobody@bucket/{request_id}-{index}", samples=2).output_path

@@ -8,6 +8,8 @@ import time
 import pytest
 from task_instance import TaskInstance, paint
 
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection_reader import aread_settings
 from airflow_provider_kandinsky.hooks.shared_client import _shares, shared_client
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
@@ -96,6 +98,7 @@ def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(sandbox: Sandbox,
 def test_a_connection_that_has_no_key_for_a_while_is_waited_out(
     sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.hooks.shared_client._READ_AGAIN_AFTER", 0.1)
     request_id = ti.run(paint(wait_for_completion=False))
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", ""))
 
@@ -114,7 +117,20 @@ def test_a_connection_that_never_has_a_key_is_waited_out_until_the_deadline(
 ) -> None:
     request_id = ti.run(paint(wait_for_completion=False))
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", ""))
-    event = asyncio.run(fire(trigger(request_id, timeout=0.3)))
+    reads: list[str] = []
+    read = aread_settings
+
+    async def note_and_read(conn_id: str) -> ConnectionSettings:
+        reads.append(conn_id)
+        return await read(conn_id)
+
+    monkeypatch.setattr("airflow_provider_kandinsky.hooks.kandinsky.aread_settings", note_and_read)
+
+    async def wait_for_many() -> dict[str, object]:
+        return (await asyncio.gather(*(fire(trigger(request_id, timeout=0.3)) for _ in range(20))))[0]
+
+    event = asyncio.run(wait_for_many())
+    assert len(reads) == 1, "all who wait share one answer"
     error: dict[str, object] = event["error"]  # type: ignore[assignment]
     assert (error["type"], error["retryable"]) == ("JobTimeoutError", True)
     assert "There is no API key" in str(error["message"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -131,3 +133,25 @@ def test_without_a_picture_that_may_be_shown_the_link_leads_to_the_gallery(
     mapped = "/mapped/3" if map_index == 3 else ""
     expected = f"{where}{mapped}/plugin/kandinsky-gallery" if ui_has_plugin_tabs() else ""
     assert image_link(returned, ti, "kandinsky_default") == expected
+
+
+@both_ways
+@pytest.mark.parametrize("seed", [2**64, str(2**64), -(2**63) - 1, "9" * 400], ids=["number", "text", "low", "long"])
+def test_airflow_can_carry_whatever_the_service_tells(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, seed: Any
+) -> None:
+    """Its messages from a worker hold no integer beyond 64 bits: the worker would die of it in every try."""
+    frame = getattr(import_module("airflow.sdk.execution_time.comms"), "_RequestFrame", None)
+    if frame is None:
+        pytest.skip("this Airflow sends its messages in another way")
+    with pytest.raises(OverflowError):
+        frame(id=1, body={"value": 2**64}).as_bytes()
+    told = {
+        "seed": seed,
+        "metrics": {"cost": 10**400, "inference_time": 2**70},
+        "output": f"{sandbox.url}/\0\ud800.png",
+    }
+    sandbox.fault("result", body=json.dumps({"status": "COMPLETED"} | told))
+    ti.run(paint(seed=7, deferrable=deferrable))
+    assert frame(id=1, body={"value": ti.pushed}).as_bytes()
+    assert ti.pushed["generation"]["seed"] == 7
