@@ -159,15 +159,15 @@ def test_polls_beside_submissions_on_a_small_plan(chaos: Chaos) -> None:
 
 
 def test_a_trigger_that_cannot_start(chaos: Chaos, tmp_path: Path) -> None:
-    chaos.sandbox.configure(latency=20)
+    chaos.sandbox.configure(latency=60)
     with broken_triggerer(chaos, tmp_path):
-        run_id = chaos.airflow.trigger_dag("one_try")
-        row = chaos.finish("the trigger cannot start", "one_try", run_id)
+        run_id = chaos.airflow.trigger_dag("without_trigger")
+        row = chaos.finish("the trigger cannot start", "without_trigger", run_id)
     assert (row.accepted, row.lost) == (1, 0)
 
 
 def test_a_batch_s_trigger_that_cannot_start(chaos: Chaos, tmp_path: Path) -> None:
-    chaos.sandbox.configure(latency=20)
+    chaos.sandbox.configure(latency=60)
     with broken_triggerer(chaos, tmp_path):
-        run_id = chaos.airflow.trigger_dag("one_try_of_a_batch")
-        chaos.finish_batch("a batch's trigger cannot start", "one_try_of_a_batch", run_id, items=3)
+        run_id = chaos.airflow.trigger_dag("batch_without_trigger")
+        chaos.finish_batch("a batch's trigger cannot start", "batch_without_trigger", run_id, items=3)
