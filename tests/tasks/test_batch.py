@@ -195,6 +195,20 @@ def test_credits_that_run_out_stop_the_batch(sandbox: Sandbox, ti: TaskInstance)
 
 
 @both_ways
+@pytest.mark.parametrize("why", ["credits", "max_cost"])
+def test_what_is_used_up_fails_the_task_though_items_may_fail(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = {"max_cost": 0.05, "max_in_flight": 5} if why == "max_cost" else {}
+    sandbox.configure(credits=0.05 if why == "credits" else 100)
+    with pytest.raises(AirflowFailException, match="25 of 30 items have failed, 5 are done"):
+        ti.run(paint_all(cats(30), on_item_failure="keep", deferrable=deferrable, **arguments))
+    assert len([row for row in ti.pushed["return_value"] if row["urls"]]) == len(sandbox.submissions) == 5
+    error = "CostLimitError" if why == "max_cost" else "InsufficientCreditsError"
+    assert f"25 of 30 items have failed: 25 {error}" in caplog.text
+
+
+@both_ways
 def test_a_cost_limit_leaves_the_rest_out_and_says_so(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
     with pytest.raises(AirflowFailException) as failure:
         ti.run(paint_all(cats(40), max_in_flight=10, max_cost=0.15, deferrable=deferrable))
