@@ -4,6 +4,7 @@ twice, and nothing that was paid for is left."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -178,4 +179,54 @@ def test_a_job_that_is_known_again_has_not_been_waited_for(
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection())
     sandbox.fault("status", status=404)
     assert "JobTimeoutError" in failure(ti, paint(timeout=0.2, on_unknown_submit="resubmit"))
+    assert len(sandbox.submissions) == 1
+
+
+@both
+@pytest.mark.parametrize("told", ["missing", "stripped", "unreadable"])
+def test_a_history_that_tells_the_inputs_in_its_own_way_does_not_say_not_there(
+    sandbox: Sandbox, ti: TaskInstance, paints: str, told: str
+) -> None:
+    sandbox.fault("submit", drop=True, after=True)
+    sandbox.fault("history", status=403)
+    failure(ti, OPERATORS[paints]())
+    (job,) = sandbox.submissions
+    created = datetime.fromtimestamp(job["at"], UTC).isoformat()
+    inputs = {"missing": None, "stripped": job["payload"] | {"prompt": "a\u00a0cat"}, "unreadable": "{"}[told]
+    row = {"request_id": job["request_id"], "request_body": inputs, "model_created": created}
+    sandbox.fault("history", status=200, body={"data": [row]}, times=10)
+    ti.retry()
+    ti.age(100)
+
+    assert "the request history cannot tell: it says: perhaps there" in failure(ti, OPERATORS[paints]())
+    assert len(sandbox.submissions) == 1
+
+
+@both
+def test_a_404_of_a_wrong_history_url_does_not_say_not_there(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.0)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=f"{sandbox.url}/elsewhere"))
+    sandbox.configure(latency=60)
+    for _ in range(2):
+        sandbox.fault("status", status=404)
+        failure(ti, OPERATORS[paints](timeout=0.2))
+        ti.retry()
+    assert len(sandbox.submissions) == 1
+
+
+@both
+def test_a_job_that_the_history_has_in_its_list_alone_is_there(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str
+) -> None:
+    """As that of a team-mate, whose key is not used any more."""
+    sandbox.configure(latency=0)
+    first = urls(ti.run(OPERATORS[paints]()))
+    forget_the_results(ti)
+    ti.age(3600)
+    ti.retry()
+    sandbox.configure(expiry=0)
+    sandbox.fault("history", status=404, body={"error": "not found"})
+    assert urls(ti.run(OPERATORS[paints]())) == first
     assert len(sandbox.submissions) == 1
