@@ -105,18 +105,20 @@ class Submission:
             return self._resolve_intent(entry)
         return self._reattach(entry, entry.request_id)
 
-    def after_wait(self, purchase: Purchase, error: JobExpiredError) -> Purchase:
+    def after_wait(self, purchase: Purchase, error: JobExpiredError, *, has_waited: bool = True) -> Purchase:
         """Ask the history about a job that the service knew nothing of for a whole wait.
 
         Submits nothing: that is for the next try.
 
+        :param has_waited: whether for a whole wait nothing but 404 came, and not only once.
         :return: the job with its result, or without, if it is to be waited for again.
         :raises JobExpiredError: it is not to be found, or the history cannot tell; ``error``, that is.
         :raises KandinskyError: not all images are to be had, or it is not finished within the hour.
         """
-        self._ledger.write_not_found()
+        if has_waited:
+            self._ledger.write_not_found()
         finding = self._history.find_job(purchase.request_id, purchase.submitted_at, self._samples)
-        step = self._after_not_found(finding, purchase.submitted_at, has_waited=True)
+        step = self._after_not_found(finding, purchase.submitted_at, has_waited=has_waited)
         if step is Step.DELIVER and finding.row is not None:
             log.info("The service does not know request %s; its images are in the history", purchase.request_id)
             return replace(purchase, result=finding.row.result())
@@ -187,6 +189,9 @@ class Submission:
         result = None
         try:
             status: JobStatus | str = self._hook.get_status(request_id)
+            if entry.not_found:  # it is known again, so a later 404 is to be waited out, too
+                entry = replace(entry, not_found=False)
+                self._ledger.write(entry)
             if status is JobStatus.COMPLETED and not self._id_only:
                 result = self._hook.get_result(request_id, self._model)
         except JobFailedError as error:

@@ -24,6 +24,7 @@ from airflow_provider_kandinsky.ledger import (
 )
 from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.segmind.values import number_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -57,6 +58,7 @@ class BatchEntry:
     :param send_by: by when its POST had left, or never will, seconds since the epoch.
     :param sent_at: when its POST had last left, if its answer was lost.
     :param earlier_ids: jobs that were submitted for it before, and which are not to be taken for this one.
+    :param earlier_cost: dollars, what those have cost as far as the service has told.
     """
 
     key: str
@@ -72,10 +74,11 @@ class BatchEntry:
     send_by: float | None = None
     sent_at: float | None = None
     earlier_ids: Sequence[str] = ()
+    earlier_cost: float | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether it is still to be submitted: only its earlier ids are worth keeping."""
+        """Whether it is still to be submitted: only what was submitted for it before is worth keeping."""
         return self.intended_at == 0.0 and self.error is None and self.request_id is None
 
     @property
@@ -87,6 +90,11 @@ class BatchEntry:
     def is_in_flight(self) -> bool:
         """Whether it was bought, and nothing is known of what it gave."""
         return self.error is None and self.request_id is not None and self.result is None
+
+    @property
+    def cost(self) -> float:
+        """Dollars, for all jobs that were submitted for it, as far as the service has told."""
+        return (self.earlier_cost or 0.0) + (number_in((self.result or {}).get("cost")) or 0.0)
 
     @property
     def failure(self) -> KandinskyError | None:
@@ -209,10 +217,13 @@ class BatchLedger:
         """Whether a user has cleared the task since."""
         return entry.max_tries != self.max_tries
 
-    def known_ids(self, key: str) -> Sequence[str]:
-        """All jobs that were ever submitted for a purchase."""
-        entry = self._raw(key)
-        return add_earlier_id(entry.earlier_ids, entry.request_id) if entry else ()
+    def open_entry(self, key: str) -> BatchEntry:
+        """A purchase that is to be made, or made again, with what is known of its earlier jobs."""
+        entry = BatchEntry(key, self.try_number, self.max_tries)
+        if (before := self._raw(key)) is None:
+            return entry
+        ids = add_earlier_id(before.earlier_ids, before.request_id)
+        return replace(entry, earlier_ids=ids, earlier_cost=before.cost or None)
 
     def put(self, entry: BatchEntry) -> None:
         """Note a purchase, in place of what was known of it; :meth:`write` keeps it."""
@@ -224,8 +235,8 @@ class BatchLedger:
 
     def reset(self, key: str) -> None:
         """Have a purchase made, or made again. The ids of its jobs stay known."""
-        if ids := self.known_ids(key):
-            self.put(BatchEntry(key, self.try_number, self.max_tries, earlier_ids=ids))
+        if (entry := self.open_entry(key)).earlier_ids:
+            self.put(entry)
         elif (number := self._chunk_of.pop(key, None)) is not None:
             del self._chunks[number][key]
             self._unwritten.add(number)

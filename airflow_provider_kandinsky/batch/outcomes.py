@@ -134,7 +134,8 @@ class Outcomes:
             for item, result in self._fetch(self._as_bytes[start : start + _BYTES_AT_ONCE]):
                 if isinstance(result, KandinskyError):
                     if (entry := self._purchases.entry(item)) is not None:
-                        self._record_error(item, entry, result)
+                        # Asked for once, unlike what was waited for.
+                        self._record_error(item, entry, result, has_waited=False)
                 else:
                     finished.append((item, result.with_seed(item.seed)))
             self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
@@ -167,13 +168,15 @@ class Outcomes:
 
         return list(zip(items, self._runner.run(fetch_all()), strict=True))
 
-    def _record_error(self, item: Item, entry: BatchEntry, error: KandinskyError) -> None:
+    def _record_error(
+        self, item: Item, entry: BatchEntry, error: KandinskyError, *, has_waited: bool = True
+    ) -> None:
         step, is_of_earlier_try = Step.FAIL, self._purchases.is_of_earlier_try(entry)
         if isinstance(error, JobExpiredError):
             request_id, samples = entry.request_id or "", item.request.samples or 1
             finding = self._history.find_job(request_id, entry.submitted_at, samples)
             age = self._clock() - entry.submitted_at
-            step = after_not_found(finding.history, age, self._history.on_unknown_submit, has_waited=True)
+            step = after_not_found(finding.history, age, self._history.on_unknown_submit, has_waited=has_waited)
             if step is Step.DELIVER and finding.row is not None:
                 self._purchases.note_result(item, finding.row.result())
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -14,7 +14,6 @@ from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest
-from airflow_provider_kandinsky.segmind.values import number_in
 
 #: Stands for the arguments of what was submitted, where only their hashes are known.
 UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)
@@ -84,8 +83,8 @@ class Purchases:
 
     def cost(self) -> float:
         """Dollars, as far as the service has told them, for all that the ledger knows: also for what is not among the
-        items any more."""
-        return round(self._ledger.closed.cost + _cost(self._ledger), 6)
+        items any more, and for jobs in whose place others were submitted."""
+        return round(self._ledger.closed.cost + sum(entry.cost for entry in self._ledger), 6)
 
     def note_intent(self, item: Item, now: float, send_by: float) -> None:
         """It is about to be submitted.
@@ -233,7 +232,7 @@ class Purchases:
                 closed,
                 chunks=end,
                 ranges=ranges,
-                cost=closed.cost + _cost(entry for chunk in chunks[closed.chunks : end] for entry in chunk.values()),
+                cost=closed.cost + sum(each.cost for chunk in chunks[closed.chunks : end] for each in chunk.values()),
                 succeeded=closed.succeeded + sum(count for count, entry in rows if not entry.error),
                 failed=closed.failed + sum(count for count, entry in rows if entry.error),
             )
@@ -252,9 +251,6 @@ class Purchases:
 
     def _begun(self, item: Item) -> BatchEntry:
         """An item's entry, as one of this try."""
-        entry = self.entry(item) or BatchEntry(item.key, 0, 0, earlier_ids=self._ledger.known_ids(item.key))
+        entry = self.entry(item) or self._ledger.open_entry(item.key)
         return replace(entry, try_number=self._ledger.try_number, max_tries=self._ledger.max_tries)
 
-
-def _cost(entries: Iterable[BatchEntry]) -> float:
-    return sum(number_in((entry.result or {}).get("cost")) or 0.0 for entry in entries)

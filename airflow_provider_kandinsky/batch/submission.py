@@ -105,12 +105,13 @@ class BatchSubmission:
         :raises RateLimitedError: for longer than the client waits, and nothing is in flight.
         :raises ServiceUnavailableError: the same.
         """
+        wanted_items = list(self._purchases.wanted)
         cost = self._purchases.cost()
-        if self._max_cost is not None and cost >= self._max_cost:
+        if wanted_items and self._max_cost is not None and cost >= self._max_cost:
             self.stopped = CostLimitError(
                 f"It was left out, because the costs so far, ${cost:g}, have reached max_cost={self._max_cost!r}"
             )
-        wanted = iter(list(self._purchases.wanted))
+        wanted = iter(wanted_items)
         flying = len(self._purchases.in_flight())
         until = self._clock() + _LONGEST_SUBMISSION
         refusal: KandinskyError | None = None

@@ -161,7 +161,9 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             except JobExpiredError as error:
                 purchase = self._purchase_before_deferral(event["request_id"], context)
                 request = self._request(context)
-                purchase = self._submission(hook, request, context).after_wait(purchase, error)
+                # Without an error in the event the job is finished, and what met a 404 was the fetching of its images.
+                has_waited = "error" in event
+                purchase = self._submission(hook, request, context).after_wait(purchase, error, has_waited=has_waited)
                 return self._finish(purchase, request, context, hook)
             return self._deliver(result, context, hook)
 

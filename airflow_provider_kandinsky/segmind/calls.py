@@ -202,6 +202,7 @@ class Api:
         # Days are all that can be asked for; one more, because it is not known in which time zone they begin.
         first = datetime.fromtimestamp(since, UTC) - timedelta(days=1)
         params = {"page": page, "per_page": PAGE_SIZE, "model_name": model, "from_date": first.date().isoformat()}
+        params |= {"sort_by": "model_created", "sort_order": "desc"}  # reading ends at what is older than is wanted
         if until is not None:
             last = datetime.fromtimestamp(until, UTC) + timedelta(days=1)
             params["to_date"] = min(last, first + _LONGEST_WINDOW).date().isoformat()

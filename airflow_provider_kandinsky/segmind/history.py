@@ -72,18 +72,19 @@ def read_history(answer: Answer) -> list[PastRequest]:
     """Read one page of the history, in its order (newest first). A request of several pictures has a row for each;
     they become one.
 
-    :raises InvalidResponseError: there is no list of objects in the body.
+    :raises InvalidResponseError: there is no list of objects in the body, or not one of them is a request.
     :raises KandinskyError: what the status means, unless it is 2xx.
     """
     if not answer.is_success:
         raise refusal(answer, Purpose.ACCOUNT)
     rows = _rows(answer.json(), depth=4)
-    if rows is None:
-        raise InvalidResponseError(f"This is no request history: {error_text(answer)}", http_status=answer.status)
     found: dict[object, list[PastRequest]] = {}
-    for row in filter(None, (_past_request(row, answer) for row in rows)):
+    for row in filter(None, (_past_request(row, answer) for row in rows or ())):
         # Rows whose id is not known have nothing in common.
         found.setdefault(row.request_id or object(), []).append(row)
+    # An empty list says that nothing was submitted; one of something else says nothing.
+    if rows is None or (rows and not found):
+        raise InvalidResponseError(f"This is no request history: {error_text(answer)}", http_status=answer.status)
     return [_merged(rows_of_one) for rows_of_one in found.values()]
 
 
@@ -109,7 +110,8 @@ def read_past_request(answer: Answer) -> PastRequest | None:
 def _rows(body: Any, depth: int) -> list[dict[str, Any]] | None:
     """The one list of objects, wherever it is. An empty history has an empty list."""
     if isinstance(body, list):
-        return [row for row in body if isinstance(row, dict)]
+        rows = [row for row in body if isinstance(row, dict)]
+        return rows if rows or not body else None
     if isinstance(body, dict) and depth:
         lists = (_rows(value, depth - 1) for value in body.values())
         found = [rows for rows in lists if rows is not None]
@@ -130,6 +132,8 @@ def _objects(body: Any, depth: int) -> Iterator[dict[str, Any]]:
 
 def _past_request(row: Mapping[str, Any], answer: Answer) -> PastRequest | None:
     payload = row.get("request_body")
+    if isinstance(payload, str):
+        payload = answer.parse(payload)
     request_id = parse_request_id(row.get("request_id")) or ""
     if not request_id and not isinstance(payload, dict):
         return None

@@ -37,6 +37,7 @@ PURCHASE = {
     "rank": Rank.PURCHASE,
 }
 PAGE = {"page": 3, "per_page": 100, "model_name": "m", "from_date": "2023-11-13"}
+PAGE |= {"sort_by": "model_created", "sort_order": "desc"}
 
 CALLS: dict[str, tuple[Call[Any], str, dict[str, Any]]] = {
     "submit": (API.submit(A_CAT, "m"), f"POST {BASE}/v2/m", PURCHASE),

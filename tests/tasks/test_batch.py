@@ -223,6 +223,25 @@ def test_a_cost_limit_leaves_the_rest_out_and_says_so(sandbox: Sandbox, ti: Task
     assert len(sandbox.submissions) == 40
 
 
+@both_ways
+def test_a_batch_that_costs_just_its_limit_succeeds(sandbox: Sandbox, ti: TaskInstance, deferrable: bool) -> None:
+    assert len(ti.run(paint_all(cats(4), max_cost=0.04, deferrable=deferrable))) == 4
+
+
+@both_ways
+def test_what_was_paid_before_a_clear_counts_for_the_limit(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool
+) -> None:
+    rows = [{"prompt": "a cat", "seed": -1}] * 2
+    ti.run(paint_all(rows, max_cost=0.05, max_in_flight=1, deferrable=deferrable))
+    ti.clear()
+    assert len(ti.run(paint_all(rows, max_cost=0.05, max_in_flight=1, deferrable=deferrable))) == 2
+    ti.clear()
+    with pytest.raises(AirflowFailException, match=r"the costs so far, \$0\.05, have reached max_cost=0\.05"):
+        ti.run(paint_all(rows, max_cost=0.05, max_in_flight=1, deferrable=deferrable))
+    assert len(sandbox.submissions) == 5
+
+
 def test_more_items_than_xcom_takes_need_an_output_path(sandbox: Sandbox, ti: TaskInstance) -> None:
     with pytest.raises(AirflowFailException, match=r"11 requests need an output_path.*max_xcom_items=10"):
         ti.run(paint_all(cats(11), max_xcom_items=10))

@@ -4,10 +4,13 @@ twice, and nothing that was paid for is left."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from task_instance import TaskInstance, paint, paint_all
+from airflow_names import TaskDeferred
+from task_instance import TaskInstance, fire, paint, paint_all
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 
@@ -126,4 +129,104 @@ def test_what_is_pending_after_the_hour_is_waited_for(sandbox: Sandbox, ti: Task
 
     assert "the request history says that it is not finished" in told
     assert "JobTimeoutError" in told
+    assert len(sandbox.submissions) == 1
+
+
+@both
+@pytest.mark.parametrize("on_unknown_submit", ["fail", "resubmit"])
+def test_a_404_when_a_worker_fetches_a_finished_job_is_not_a_wait(
+    sandbox: Sandbox,
+    ti: TaskInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    paints: str,
+    on_unknown_submit: str,
+) -> None:
+    """Images that come as bytes do not travel in the trigger's event: the worker asks for them once more."""
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
+    arguments = {"base64": True, "output_path": f"file://{tmp_path}", "on_unknown_submit": on_unknown_submit}
+    for _ in range(2):  # the job is one of an earlier try
+        ti.retry()
+        operator = OPERATORS[paints](deferrable=True, **arguments)
+        sandbox.configure(latency=0.7)
+        with pytest.raises(TaskDeferred) as deferral:
+            operator.execute(ti.context_of(operator))
+    event = fire(deferral.value.trigger)
+    sandbox.fault("result", status=404)
+
+    rows = ti.resume(operator, deferral.value.method_name, {"event": event})
+
+    assert urls(rows)[0].endswith(".png")
+    assert len(sandbox.submissions) == 1
+    assert not ti.store.values.get("kandinsky_job", {}).get("not_found")
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_job_that_is_known_again_has_not_been_waited_for(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, history: bool
+) -> None:
+    """The first try meets a minute of 404, the second one a running job, the third one a single 404."""
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.0)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
+    sandbox.configure(latency=60, history_lag=60)
+    sandbox.fault("status", status=404)
+    assert "JobExpiredError" in failure(ti, paint(timeout=0.2))
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 60.0)
+    ti.retry()
+    assert "JobTimeoutError" in failure(ti, paint(timeout=0.2))
+    ti.retry()
+    if history:
+        monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection())
+    sandbox.fault("status", status=404)
+    assert "JobTimeoutError" in failure(ti, paint(timeout=0.2, on_unknown_submit="resubmit"))
+    assert len(sandbox.submissions) == 1
+
+
+@both
+@pytest.mark.parametrize("told", ["missing", "stripped", "unreadable"])
+def test_a_history_that_tells_the_inputs_in_its_own_way_does_not_say_not_there(
+    sandbox: Sandbox, ti: TaskInstance, paints: str, told: str
+) -> None:
+    sandbox.fault("submit", drop=True, after=True)
+    sandbox.fault("history", status=403)
+    failure(ti, OPERATORS[paints]())
+    (job,) = sandbox.submissions
+    created = datetime.fromtimestamp(job["at"], UTC).isoformat()
+    inputs = {"missing": None, "stripped": job["payload"] | {"prompt": "a\u00a0cat"}, "unreadable": "{"}[told]
+    row = {"request_id": job["request_id"], "request_body": inputs, "model_created": created}
+    sandbox.fault("history", status=200, body={"data": [row]}, times=10)
+    ti.retry()
+    ti.age(100)
+
+    assert "the request history cannot tell: it says: perhaps there" in failure(ti, OPERATORS[paints]())
+    assert len(sandbox.submissions) == 1
+
+
+@both
+def test_a_404_of_a_wrong_history_url_does_not_say_not_there(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.0)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=f"{sandbox.url}/elsewhere"))
+    sandbox.configure(latency=60)
+    for _ in range(2):
+        sandbox.fault("status", status=404)
+        failure(ti, OPERATORS[paints](timeout=0.2))
+        ti.retry()
+    assert len(sandbox.submissions) == 1
+
+
+@both
+def test_a_job_that_the_history_has_in_its_list_alone_is_there(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str
+) -> None:
+    """As that of a team-mate, whose key is not used any more."""
+    sandbox.configure(latency=0)
+    first = urls(ti.run(OPERATORS[paints]()))
+    forget_the_results(ti)
+    ti.age(3600)
+    ti.retry()
+    sandbox.configure(expiry=0)
+    sandbox.fault("history", status=404, body={"error": "not found"})
+    assert urls(ti.run(OPERATORS[paints]())) == first
     assert len(sandbox.submissions) == 1

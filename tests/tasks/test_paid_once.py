@@ -145,6 +145,7 @@ def test_an_expired_job_without_a_picture_is_bought_again(
     sandbox.configure(expiry=0)
     ti.age(3600)
     sandbox.fault("history", status=404, body={"error": "not found"})
+    sandbox.fault("history", status=200, body={"data": []})
 
     with pytest.raises((AirflowFailException, JobTimeoutError)):
         ti.run(paint(timeout=0.1, deferrable=deferrable))
