@@ -253,4 +253,3 @@ class Purchases:
         """An item's entry, as one of this try."""
         entry = self.entry(item) or self._ledger.open_entry(item.key)
         return replace(entry, try_number=self._ledger.try_number, max_tries=self._ledger.max_tries)
-

@@ -171,13 +171,10 @@ class HistoryReconciler:
         if not client.has_history:
             return Finding(History.NOT_CONFIGURED)
         try:
-<<<<<<< HEAD
             row = client.get_past_request(request_id)
             if row is not None and row.request_id != request_id:
                 raise InvalidResponseError("The request history answers with another request than was asked for")
-=======
-            row = client.get_past_request(request_id) or self._in_list(request_id, submitted_at)
->>>>>>> review
+            row = row or self._in_list(request_id, submitted_at)
             if row is not None and row.status is JobStatus.COMPLETED and len(row.images) < samples:
                 # Asked for by its id, a request may be one row; in the list it has a row for each image.
                 row = self._with_all_images(row, submitted_at, samples)
