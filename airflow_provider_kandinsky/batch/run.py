@@ -36,6 +36,7 @@ class BatchRun:
     :param runner: the event loop that the hook's async client lives in.
     :param model: the slug.
     :param metrics: where purchases are counted.
+    :param began_at: when this try began, seconds since the epoch.
     :param timeout: seconds from a submission until the job is given up.
     :param output_path: where the pictures are stored, if anywhere.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
@@ -53,6 +54,7 @@ class BatchRun:
         model: str,
         *,
         metrics: JobMetrics,
+        began_at: float,
         timeout: float,
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
@@ -69,6 +71,7 @@ class BatchRun:
         self._hook = hook
         self._runner = runner
         self._model = model
+        self._began_at = began_at
         self._timeout = timeout
         self._output_path = output_path
         self._clock = clock
@@ -133,7 +136,7 @@ class BatchRun:
 
     def _watched(self, entry: BatchEntry) -> WatchedJob:
         # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
-        since = self._clock() if self.purchases.is_of_earlier_try(entry) else entry.submitted_at
+        since = max(self._began_at, entry.submitted_at)
         deadline = min(since + self._timeout, entry.submitted_at + RECORD_LIFETIME)
         return WatchedJob(entry.request_id or "", entry.submitted_at, deadline)
 

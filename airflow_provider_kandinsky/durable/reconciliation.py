@@ -28,6 +28,10 @@ _LATEST: Final = 3600.0
 #: A local time that is read as UTC is wrong by so many seconds at most.
 _ZONE_DOUBT: Final = 14 * 3600.0
 _MAX_PAGES: Final = 50
+#: After so many questions in a row that it did not answer, each of them for all the client's patience, the history is
+#: not asked about jobs for so many seconds: a batch has many, and the first who is refused may be one alone.
+_MAX_FAILURES: Final = 3
+_ASK_AGAIN_AFTER: Final = 60.0
 
 
 class Match(Enum):
@@ -133,6 +137,9 @@ class HistoryReconciler:
         self.on_unknown_submit = on_unknown_submit
         self._clock = clock
         self._sleep = sleep
+        self._failures = 0
+        self._ask_again_at = 0.0
+        self._last_error: KandinskyError | None = None
 
     def find(self, intents: Sequence[Intent], known_ids: Collection[str] = ()) -> list[Finding]:
         """What has become of submissions, as far as the history knows now, by one scan for all.
@@ -150,12 +157,16 @@ class HistoryReconciler:
     def resolve(self, intents: Sequence[Intent], known_ids: Collection[str] = ()) -> list[Finding]:
         """As :meth:`find`, but final: what is absent was never accepted. May wait for the history to settle."""
         findings = self.find(intents, known_ids)
-        absent = [
-            intent.settled_at
-            for intent, finding in zip(intents, findings, strict=True)
-            if finding.history is History.ABSENT
-        ]
-        if absent and (unsettled := max(absent) - self._clock()) > 0:
+        # What was intended was so before now, whatever a clock says that is ahead of this one.
+        unsettled = max(
+            (
+                min(intent.settled_at - self._clock(), intent.settled_at - intent.intended_at)
+                for intent, finding in zip(intents, findings, strict=True)
+                if finding.history is History.ABSENT
+            ),
+            default=0.0,
+        )
+        if unsettled > 0:
             log.info("Waiting %.0f s for the request history to learn of what was submitted", unsettled)
             self._sleep(unsettled)
             findings = self.find(intents, known_ids)
@@ -170,6 +181,8 @@ class HistoryReconciler:
         client = self._hook.get_conn()
         if not client.has_history:
             return Finding(History.NOT_CONFIGURED)
+        if self._clock() < self._ask_again_at:
+            return Finding(History.UNREACHABLE, error=self._last_error)
         try:
             row = client.get_past_request(request_id)
             if row is not None and row.request_id != request_id:
@@ -179,7 +192,11 @@ class HistoryReconciler:
                 # Asked for by its id, a request may be one row; in the list it has a row for each image.
                 row = self._with_all_images(row, submitted_at, samples)
         except KandinskyError as error:
+            self._failures, self._last_error = self._failures + 1, error
+            if self._failures >= _MAX_FAILURES:
+                self._ask_again_at = self._clock() + _ASK_AGAIN_AFTER
             return Finding(History.UNREACHABLE, error=error)
+        self._failures = 0
         if row is None:
             return Finding(History.ABSENT)
         return Finding(_word(row, samples), row)

@@ -10,6 +10,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     JobTimeoutError,
     KandinskyError,
     SubmissionUnknownError,
+    error_from_dict,
 )
 
 
@@ -42,7 +43,8 @@ def expired_error(step: Step, finding: Finding, request_id: str, samples: int) -
             "The job has expired, and the request history says that it is not finished", request_id=request_id
         )
     if finding.error is not None:
-        error = finding.error
+        error = error_from_dict(finding.error.to_dict())  # it may be the reason for other jobs, too
+        error.__cause__ = finding.error
         error.message = f"The service does not know the job, and the request history says: {error.message}"
         error.request_id, error.billing = request_id, Billing.MAYBE
         return error

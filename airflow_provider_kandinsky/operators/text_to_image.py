@@ -184,7 +184,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         self._note_request(request_id)
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             purchase = self._purchase_before_deferral(request_id, context)
-            deadline = time.time() if is_over else self._deadline(purchase, context["ti"].start_date.timestamp())
+            deadline = time.time() if is_over else self._deadline(purchase, context)
             result = self._wait_here(hook, purchase, deadline)
             return self._deliver(result.with_seed(_sent_seed(self.seed)), context, hook)
 
@@ -210,8 +210,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         """Wait for a job, here or by deferring, and deliver what it gives."""
         seed = _sent_seed(request.seed)
         while purchase.result is None:
-            # A try that re-attaches waits as long as the first one, but not for what the service has forgotten.
-            deadline = self._deadline(purchase, time.time())
+            deadline = self._deadline(purchase, context)
             if self.deferrable:
                 self._defer_until(deadline, purchase, seed, context)
             try:
@@ -221,11 +220,11 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         result = purchase.result.with_seed(seed)
         return self._deliver(result, context, hook, is_asked_again=purchase.is_asked_again)
 
-    def _deadline(self, purchase: Purchase, since: float) -> float:
-        """
-        :param since: from when on this try waits.
-        """
-        return min(max(since, purchase.submitted_at) + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
+    def _deadline(self, purchase: Purchase, context: Context) -> float:
+        # A try that re-attaches waits as long as the first one, but not for what the service has forgotten. It counts
+        # from its beginning, as it may wait several times.
+        since = max(context["ti"].start_date.timestamp(), purchase.submitted_at)
+        return min(since + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
 
     def _purchase_before_deferral(self, request_id: str, context: Context) -> Purchase:
         """What was deferred for, as far as this process can know."""

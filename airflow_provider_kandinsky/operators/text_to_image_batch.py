@@ -239,6 +239,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
                 runner,
                 self.model,
                 metrics=JobMetrics.of_task(context["ti"], self.model),
+                began_at=context["ti"].start_date.timestamp(),
                 timeout=self.timeout,
                 output_path=output_path,
                 max_cost=self.max_cost,

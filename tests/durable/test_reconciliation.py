@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.durable.policy import History
+from airflow_provider_kandinsky.durable.policy import History, Step
 from airflow_provider_kandinsky.durable.reconciliation import HISTORY_SETTLES, HistoryReconciler, Intent
+from airflow_provider_kandinsky.durable.verdicts import expired_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
@@ -191,3 +192,34 @@ def test_without_a_history_nothing_is_known(
         assert history.find_job("nobody", clock.now, samples=1).history is History.NOT_CONFIGURED
         assert [each.history for each in history.resolve([intent(clock)])] == [History.NOT_CONFIGURED]
     assert clock.slept == 0
+
+
+def test_a_clock_that_was_ahead_is_not_waited_for(history: HistoryReconciler, clock: Clock) -> None:
+    history.resolve([intent(clock, intended_at=clock.now + 3600, send_by=clock.now + 3620)])
+    assert clock.slept == pytest.approx(HISTORY_SETTLES + 20)
+
+
+def test_a_history_that_does_not_answer_is_not_asked_about_every_job(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
+) -> None:
+    job = hook.submit(A_CAT).request_id
+    kandinsky_sandbox.fault("history", status=403, times=1_000)
+    for _ in range(200):
+        finding = history.find_job(job, clock.now, samples=1)
+        assert finding.history is History.UNREACHABLE
+        error = expired_error(Step.FAIL, finding, job, samples=1)
+        assert error.message.count("The service does not know the job") == 1
+    assert kandinsky_sandbox.count_calls("history") == 3
+    kandinsky_sandbox.clear_faults()
+    clock.now += 60
+    assert history.find_job(job, clock.now, samples=1).history is History.COMPLETED
+
+
+def test_one_job_that_cannot_be_asked_about_does_not_hide_the_others(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
+) -> None:
+    job = hook.submit(A_CAT).request_id
+    for _ in range(5):
+        kandinsky_sandbox.fault("history", status=403)
+        assert history.find_job(job, clock.now, samples=1).history is History.UNREACHABLE
+        assert history.find_job(job, clock.now, samples=1).history is History.COMPLETED

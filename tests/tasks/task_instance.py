@@ -86,6 +86,7 @@ class TaskInstance:
     def retry(self) -> None:
         """Begin the next try; Airflow empties the XComs."""
         self.try_number += 1
+        self.start_date = datetime.now(UTC)
         self.pushed.clear()
 
     def age(self, seconds: float) -> None:

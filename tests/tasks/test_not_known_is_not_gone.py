@@ -3,6 +3,7 @@ twice, and nothing that was paid for is left."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,4 +230,23 @@ def test_a_job_that_the_history_has_in_its_list_alone_is_there(
     sandbox.configure(expiry=0)
     sandbox.fault("history", status=404, body={"error": "not found"})
     assert urls(ti.run(OPERATORS[paints]())) == first
+    assert len(sandbox.submissions) == 1
+
+
+@both
+@both_ways
+def test_a_wait_that_begins_anew_ends_with_the_timeout_of_its_try(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str, deferrable: bool
+) -> None:
+    """The service knows nothing of it, and the history says each time that it is not finished."""
+    give_up_waiting(sandbox, ti, paints)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.2)
+    sandbox.fault("status", status=404, times=1_000)
+    before = sandbox.count_calls("history")
+    began = time.monotonic()
+
+    assert "JobTimeoutError" in failure(ti, OPERATORS[paints](timeout=1.5, deferrable=deferrable))
+
+    assert time.monotonic() - began < 3
+    assert sandbox.count_calls("history") - before > 1
     assert len(sandbox.submissions) == 1
