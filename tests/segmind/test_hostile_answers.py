@@ -42,12 +42,12 @@ def within(seconds: float) -> Iterator[None]:
     "page", [b"<h1>" * 16_000, b"<title" * 10_000, b"<h1 " * 250_000, b"<title>" + b"x" * 2**20], ids=range(4)
 )
 def test_an_error_page_takes_no_time(answer: MakeAnswer, page: bytes) -> None:
-    with within(0.5):
+    with within(5):
         assert len(error_text(answer(page, 502))) <= 500
 
 
 def test_an_error_of_many_parts_takes_no_time(answer: MakeAnswer) -> None:
-    with within(1):
+    with within(5):
         assert len(error_text(answer({"error": ["x" * 100] * 150_000}, 502))) == 500
 
 
@@ -57,7 +57,7 @@ def test_an_error_of_many_parts_takes_no_time(answer: MakeAnswer) -> None:
     ids=["wide", "deep lists", "deep objects", "long number"],
 )
 def test_a_body_that_would_fill_the_memory_is_not_read(answer: MakeAnswer, body: bytes) -> None:
-    with within(1):
+    with within(5):
         for read in (lambda each: wire.read_result(each, "r"), read_history, read_past_request, wire.read_credits):
             with pytest.raises(InvalidResponseError):
                 read(answer(body))
@@ -67,20 +67,20 @@ def test_children_are_walked_once() -> None:
     value: Any = ["no image"] * 20_000
     for _ in range(6):
         value = {"data": value}
-    with within(1):
+    with within(5):
         assert collect_images(value) == ()
 
 
 def test_a_text_of_blanks_is_not_taken_apart() -> None:
     text = "ab " * 5_000_000
-    with within(1):
+    with within(5):
         assert collect_images(text) == ()
 
 
 @pytest.mark.parametrize("wrap", [list, lambda urls: dict(enumerate(urls)), json.dumps], ids=["list", "object", "text"])
 def test_so_many_images_are_taken_and_no_more(wrap: Callable[[list[str]], Any]) -> None:
     urls = [f"{URL}?{number}" for number in range(50_000)]
-    with within(1):
+    with within(5):
         assert collect_images(wrap(urls)) == tuple(Image(url=url) for url in urls[:16])
 
 
@@ -91,7 +91,7 @@ def test_the_longest_url_is_taken_and_no_longer_one() -> None:
 
 def test_a_request_of_the_history_has_so_many_images(answer: MakeAnswer) -> None:
     rows = [{"request_id": "r", "generation_url": f"{URL}?{number}"} for number in range(20_000)]
-    with within(3):
+    with within(5):
         (past,) = read_history(answer(rows))
     assert len(past.images) == 16
 
