@@ -30,9 +30,22 @@ def file_name(text: str) -> str:
     return name
 
 
-def is_below(path: str, fixed_part: str) -> bool:
+def fixed_part(template: str) -> str:
+    """What stands before the first placeholder of a template; all of it, if there is none.
+
+    :raises ValueError: a brace without another.
+    """
+    fixed = ""
+    for literal, name, _, _ in string.Formatter().parse(template):
+        fixed += literal
+        if name is not None:
+            break
+    return fixed
+
+
+def is_below(path: str, start: str) -> bool:
     """Whether a path leads to somewhere in the folder of another, on file systems that know ``..`` and on others."""
-    folder = fixed_part[: fixed_part.rfind("/") + 1].rpartition("://")[2]
+    folder = start[: start.rfind("/") + 1].rpartition("://")[2]
     place = posixpath.normpath(path.rpartition("://")[2])
     if not folder:
         return not place.startswith(("/", "../")) and place not in (".", "..")

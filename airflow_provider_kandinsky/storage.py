@@ -16,7 +16,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.capabilities import AirflowException
 from airflow_provider_kandinsky.event_loop import TaskRunner
-from airflow_provider_kandinsky.file_names import file_name, is_below
+from airflow_provider_kandinsky.file_names import file_name, fixed_part, is_below
 from airflow_provider_kandinsky.segmind.downloads import ImageDownloader
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
@@ -99,7 +99,7 @@ class OutputPath:
                 example = whole.format(request_id="id", index=0, seed=seed, extension="png")
             except (ValueError, LookupError, TypeError) as error:
                 raise _refused(template, f": seed={seed!r} does not fit into it ({error})") from error
-            if not is_below(example, _fixed_part(whole)):
+            if not is_below(example, fixed_part(whole)):
                 raise _refused(template, ": it leads out of the folder that it begins with")
         return whole
 
@@ -110,7 +110,7 @@ class OutputPath:
 
     def beside(self, name: str) -> ObjectStoragePath:
         """A file in the innermost folder that all pictures have in common."""
-        return ObjectStoragePath(_fixed_part(self.template).rpartition("/")[0]) / name
+        return ObjectStoragePath(fixed_part(self.template).rpartition("/")[0]) / name
 
     def of(self, result: GenerationResult, index: int, extension: str) -> ObjectStoragePath:
         """The path of one image.
@@ -121,22 +121,12 @@ class OutputPath:
         path = self.template.format(
             request_id=file_name(str(result.request_id)), index=index, seed=seed, extension=file_name(extension)
         )
-        if not is_below(path, _fixed_part(self.template)):
+        if not is_below(path, fixed_part(self.template)):
             raise ImageRefusedError(
                 f"The image is not stored: {path!r:.300} is not in the folder of output_path",
                 request_id=result.request_id,
             )
         return ObjectStoragePath(path)
-
-
-def _fixed_part(template: str) -> str:
-    """What stands before the first placeholder."""
-    fixed = ""
-    for literal, name, _, _ in string.Formatter().parse(template):
-        fixed += literal
-        if name is not None:
-            break
-    return fixed
 
 
 def _refused(template: str, reason: str) -> BadRequestError:

@@ -16,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from airflow.sdk import ObjectStoragePath
 
+from airflow_provider_kandinsky.file_names import fixed_part
+
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it is not typed
 
@@ -48,13 +50,14 @@ class OutputPlace:
         if not isinstance(output_path, str) or not output_path:
             return None
         try:
-            parts = list(string.Formatter().parse(output_path))
+            fixed = fixed_part(output_path)
+            has_placeholder = any(name is not None for _, name, _, _ in string.Formatter().parse(output_path))
         except ValueError:
             return None
-        if all(name is None for _, name, _, _ in parts):
-            # Without a placeholder it is a folder.
+        if not has_placeholder:
+            # Then it is a folder.
             return cls(output_path.rstrip("/"), "")
-        folder, slash, head = parts[0][0].rpartition("/")
+        folder, slash, head = fixed.rpartition("/")
         return cls(folder, head) if slash else None
 
     def locate_image(self, uri: str) -> tuple[AbstractFileSystem, str]:
