@@ -168,9 +168,7 @@ class Outcomes:
 
         return list(zip(items, self._runner.run(fetch_all()), strict=True))
 
-    def _record_error(
-        self, item: Item, entry: BatchEntry, error: KandinskyError, *, has_waited: bool = True
-    ) -> None:
+    def _record_error(self, item: Item, entry: BatchEntry, error: KandinskyError, *, has_waited: bool = True) -> None:
         step, is_of_earlier_try = Step.FAIL, self._purchases.is_of_earlier_try(entry)
         if isinstance(error, JobExpiredError):
             request_id, samples = entry.request_id or "", item.request.samples or 1
