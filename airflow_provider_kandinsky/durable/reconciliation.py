@@ -28,6 +28,8 @@ _LATEST: Final = 3600.0
 #: A local time that is read as UTC is wrong by so many seconds at most.
 _ZONE_DOUBT: Final = 14 * 3600.0
 _MAX_PAGES: Final = 50
+#: Reading goes on for so many seconds: a page alone may take most of a minute.
+_LONGEST_READING: Final = 300.0
 #: After so many questions in a row that it did not answer, each of them for all the client's patience, the history is
 #: not asked about jobs for so many seconds: a batch has many, and the first who is refused may be one alone.
 _MAX_FAILURES: Final = 3
@@ -253,9 +255,9 @@ class HistoryReconciler:
     def _rows(self, since: float, until: float) -> Iterator[PastRequest]:
         """The requests between two moments, and some more; newest first.
 
-        :raises ServiceUnavailableError: there is more history than is read.
+        :raises ServiceUnavailableError: there is more history than is read, or it takes too long.
         """
-        client = self._hook.get_conn()
+        client, end = self._hook.get_conn(), self._clock() + _LONGEST_READING
         for page in range(1, _MAX_PAGES + 1):
             rows = client.get_history(self._model, since, page, until=until)
             yield from rows
@@ -263,8 +265,11 @@ class HistoryReconciler:
                 row.created_at is not None and row.created_at + row.created_at_doubt < since for row in rows
             ):
                 return
+            if self._clock() > end:
+                break
         raise ServiceUnavailableError(
-            f"The request history has more than {_MAX_PAGES * PAGE_SIZE} rows in the days to be read"
+            f"The request history has more than {_MAX_PAGES * PAGE_SIZE} rows in the days to be read, or takes more "
+            f"than {_LONGEST_READING:.0f} s to read"
         )
 
 

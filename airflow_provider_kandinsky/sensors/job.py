@@ -107,8 +107,8 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
                 result = hook.get_result(self.request_id)
             except KandinskyError as error:
                 if self.reschedule and isinstance(error, JobExpiredError):
-                    result = self._wait_out_404(hook, error)
-                    return PokeReturnValue(result is not None, result and self._deliver(result, context, hook))
+                    found = self._wait_out_404(hook, error)
+                    return PokeReturnValue(found is not None, found and self._deliver(found, context, hook))
                 poller.on_error(error, time.time())
                 if type(error) is not self._last_trouble:
                     self.log.info("Looking again later: %s", error)

@@ -213,3 +213,14 @@ def test_one_job_that_cannot_be_asked_about_does_not_hide_the_others(
         kandinsky_sandbox.fault("history", status=403)
         assert history.find_job(job, clock.now, samples=1).history is History.UNREACHABLE
         assert history.find_job(job, clock.now, samples=1).history is History.COMPLETED
+
+
+def test_a_slow_history_is_not_read_for_an_hour(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
+) -> None:
+    for number in range(40):  # 320 rows
+        hook.submit({"prompt": f"dog {number}", "samples": 8})
+    slow = HistoryReconciler(hook, DEFAULT_MODEL, clock=lambda: (clock.sleep(200), clock.now)[1])
+    assert slow.find([intent(clock)])[0].history is History.UNREACHABLE
+    assert kandinsky_sandbox.count_calls("history") == 2
+    assert history.find([intent(clock)])[0].history is History.ABSENT
