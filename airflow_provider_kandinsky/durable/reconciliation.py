@@ -187,8 +187,9 @@ class HistoryReconciler:
             return Finding(History.UNREACHABLE, error=self._last_error)
         try:
             row = client.get_past_request(request_id) or self._in_list(request_id, submitted_at)
-            if row is not None and row.status is JobStatus.COMPLETED and len(row.images) < samples:
-                # Asked for by its id, a request may be one row; in the list it has a row for each image.
+            if row is not None and row.status.is_terminal and len(row.images) < samples:
+                # Asked for by its id, a request may be one row; in the list it has a row for each image, and it has
+                # failed if all of them have.
                 row = self._with_all_images(row, submitted_at, samples)
         except KandinskyError as error:
             self._failures, self._last_error = self._failures + 1, error
@@ -245,7 +246,9 @@ class HistoryReconciler:
         try:
             for other in self._rows(moment - doubt, moment + doubt):
                 if other.request_id == row.request_id:
-                    row = replace(row, images=tuple(dict.fromkeys((*row.images, *other.images))))
+                    images = tuple(dict.fromkeys((*row.images, *other.images)))
+                    status = other.status if row.status is JobStatus.FAILED else row.status
+                    row = replace(row, images=images, status=status)
                     if len(row.images) >= samples:
                         break
         except KandinskyError as error:
