@@ -187,7 +187,7 @@ class HistoryReconciler:
             return Finding(History.UNREACHABLE, error=self._last_error)
         try:
             row = client.get_past_request(request_id) or self._in_list(request_id, submitted_at)
-            if row is not None and row.status.is_terminal and len(row.images) < samples:
+            if row is not None and _may_have_more(row, samples):
                 # Asked for by its id, a request may be one row; in the list it has a row for each image, and it has
                 # failed if all of them have.
                 row = self._with_all_images(row, submitted_at, samples)
@@ -274,6 +274,12 @@ class HistoryReconciler:
             f"The request history has more than {_MAX_PAGES * PAGE_SIZE} rows in the days to be read, or takes more "
             f"than {_LONGEST_READING:.0f} s to read"
         )
+
+
+def _may_have_more(row: PastRequest, samples: int) -> bool:
+    if row.status is JobStatus.FAILED:
+        return samples > 1
+    return row.status is JobStatus.COMPLETED and len(row.images) < samples
 
 
 def _word(row: PastRequest, samples: int) -> History:
