@@ -7,6 +7,7 @@ so that no write grows with the batch, and what changes together is written toge
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -28,6 +29,8 @@ from airflow_provider_kandinsky.segmind.values import number_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
 
 #: The progress, for people: the task state store has a tab in Airflow's UI.
 _PROGRESS_KEY: Final = "kandinsky_batch"
@@ -246,7 +249,14 @@ class BatchLedger:
         if self._store is None:
             return
         for number in sorted(self._unwritten):
-            self._write_chunk(self._store, number)
+            try:
+                self._write_chunk(self._store, number)
+            except Exception:
+                ids = [entry.request_id or "" for entry in self._chunks[number].values() if entry.is_in_flight]
+                log.warning(
+                    "The record of a batch could not be written; it may lack these requests: %s", ", ".join(ids)
+                )
+                raise
             self._unwritten.discard(number)
 
     def _write_chunk(self, store: TaskStateStore, number: int) -> None:
@@ -296,7 +306,10 @@ class BatchLedger:
             if chunk is None:
                 return
             for record in chunk:
-                self._place(from_record(BatchEntry, record), number)
+                entry = from_record(BatchEntry, record)
+                # What has moved on to a later chunk, and was read before this one, may be here as it once was.
+                if end is None or entry.key not in self._chunk_of:
+                    self._place(entry, number)
 
     def _raw(self, key: str) -> BatchEntry | None:
         number = self._chunk_of.get(key)

@@ -64,11 +64,13 @@ class Purchases:
         return entry.try_number != self._ledger.try_number
 
     def orphans(self) -> list[tuple[Item, BatchEntry]]:
-        """What this try has submitted, though its arguments are not among the items any more."""
+        """What was submitted by this try, or by an earlier one that it is a retry of, though its arguments are not
+        among the items any more."""
+        known = (self._ledger.get(entry.key) for entry in self._ledger if entry.key not in self._places)
         return [
             (Item(entry.key, UNKNOWN_REQUEST, ()), entry)
-            for entry in self._ledger
-            if entry.request_id and not self.is_of_earlier_try(entry) and entry.key not in self._places
+            for entry in known
+            if entry and entry.request_id and not self.is_cleared(entry)
         ]
 
     def known_ids(self) -> set[str]:

@@ -116,7 +116,7 @@ class BatchSubmission:
         until = self._clock() + _LONGEST_SUBMISSION
         refusal: KandinskyError | None = None
         try:
-            while flying < size and not (self.stopped or refusal) and (self._clock() < until or not flying):
+            while flying < size and not (self.stopped or refusal) and self._clock() < until:
                 group = list(islice(wanted, min(MAX_CONNECTIONS, size - flying)))
                 if not group:
                     break
@@ -126,8 +126,15 @@ class BatchSubmission:
         finally:
             # Also if this is cut short: what was accepted is known.
             self._purchases.write()
-        if refusal is not None and not flying:
+        if flying or self.stopped:
+            return self._purchases.in_flight()[:size]
+        if refusal is not None:
             raise refusal
+        if next(wanted, None) is not None:
+            self.stopped = ServiceUnavailableError(
+                f"It was left out, because no submission was accepted within {_LONGEST_SUBMISSION:.0f} s. Nothing was "
+                "submitted for it"
+            )
         return self._purchases.in_flight()[:size]
 
     def _submit(self, group: Sequence[Item]) -> KandinskyError | None:

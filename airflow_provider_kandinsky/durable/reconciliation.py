@@ -28,6 +28,8 @@ _LATEST: Final = 3600.0
 #: A local time that is read as UTC is wrong by so many seconds at most.
 _ZONE_DOUBT: Final = 14 * 3600.0
 _MAX_PAGES: Final = 50
+#: Reading goes on for so many seconds: a page alone may take most of a minute.
+_LONGEST_READING: Final = 300.0
 #: After so many questions in a row that it did not answer, each of them for all the client's patience, the history is
 #: not asked about jobs for so many seconds: a batch has many, and the first who is refused may be one alone.
 _MAX_FAILURES: Final = 3
@@ -188,8 +190,9 @@ class HistoryReconciler:
             if row is not None and row.request_id != request_id:
                 raise InvalidResponseError("The request history answers with another request than was asked for")
             row = row or self._in_list(request_id, submitted_at)
-            if row is not None and row.status is JobStatus.COMPLETED and len(row.images) < samples:
-                # Asked for by its id, a request may be one row; in the list it has a row for each image.
+            if row is not None and _may_have_more(row, samples):
+                # Asked for by its id, a request may be one row; in the list it has a row for each image, and it has
+                # failed if all of them have.
                 row = self._with_all_images(row, submitted_at, samples)
         except KandinskyError as error:
             self._failures, self._last_error = self._failures + 1, error
@@ -246,7 +249,9 @@ class HistoryReconciler:
         try:
             for other in self._rows(moment - doubt, moment + doubt):
                 if other.request_id == row.request_id:
-                    row = replace(row, images=tuple(dict.fromkeys((*row.images, *other.images))))
+                    images = tuple(dict.fromkeys((*row.images, *other.images)))
+                    status = other.status if row.status is JobStatus.FAILED else row.status
+                    row = replace(row, images=images, status=status)
                     if len(row.images) >= samples:
                         break
         except KandinskyError as error:
@@ -256,9 +261,9 @@ class HistoryReconciler:
     def _rows(self, since: float, until: float) -> Iterator[PastRequest]:
         """The requests between two moments, and some more; newest first.
 
-        :raises ServiceUnavailableError: there is more history than is read.
+        :raises ServiceUnavailableError: there is more history than is read, or it takes too long.
         """
-        client = self._hook.get_conn()
+        client, end = self._hook.get_conn(), self._clock() + _LONGEST_READING
         for page in range(1, _MAX_PAGES + 1):
             rows = client.get_history(self._model, since, page, until=until)
             yield from rows
@@ -266,9 +271,18 @@ class HistoryReconciler:
                 row.created_at is not None and row.created_at + row.created_at_doubt < since for row in rows
             ):
                 return
+            if self._clock() > end:
+                break
         raise ServiceUnavailableError(
-            f"The request history has more than {_MAX_PAGES * PAGE_SIZE} rows in the days to be read"
+            f"The request history has more than {_MAX_PAGES * PAGE_SIZE} rows in the days to be read, or takes more "
+            f"than {_LONGEST_READING:.0f} s to read"
         )
+
+
+def _may_have_more(row: PastRequest, samples: int) -> bool:
+    if row.status is JobStatus.FAILED:
+        return samples > 1
+    return row.status is JobStatus.COMPLETED and len(row.images) < samples
 
 
 def _word(row: PastRequest, samples: int) -> History:

@@ -65,8 +65,6 @@ class JobPoller:
         with the job's age to at most 15 s, with jitter.
     :param completion_times: what is known of jobs like this one, and is told of it: where that is enough, an
         adaptive poller looks when they were finished, and never waits longer than 15 s.
-    :param not_found_since: since when nothing but 404 has come, if an earlier poller of the same wait has found so.
-    :param not_found_grace_period: seconds; :data:`NOT_FOUND_GRACE_PERIOD` if ``None``.
     :param rng: numbers from 0 up to 1.
     """
 
@@ -78,8 +76,6 @@ class JobPoller:
         deadline: float,
         poll_interval: float | None = None,
         completion_times: CompletionTimes | None = None,
-        not_found_since: float | None = None,
-        not_found_grace_period: float | None = None,
         rng: Callable[[], float] = random.random,
     ) -> None:
         self.request_id = request_id
@@ -87,8 +83,7 @@ class JobPoller:
         self.deadline = deadline
         self._poll_interval = poll_interval
         self._completion_times = completion_times
-        self._not_found_since = not_found_since
-        self._grace_period = NOT_FOUND_GRACE_PERIOD if not_found_grace_period is None else not_found_grace_period
+        self._not_found_since: float | None = None
         self._rng = rng
         self._phase = _LEAST_PHASE + (1 - _LEAST_PHASE) * rng()
         self._unfinished_at = self._completed_at = 0.0
@@ -176,7 +171,7 @@ class JobPoller:
 
     def _is_gone(self, now: float) -> bool:
         not_found_for = now - (now if self._not_found_since is None else self._not_found_since)
-        return not_found_for >= self._grace_period or now - self.submitted_at >= RECORD_LIFETIME
+        return not_found_for >= NOT_FOUND_GRACE_PERIOD or now - self.submitted_at >= RECORD_LIFETIME
 
     def _last_poll_after(self, error: KandinskyError) -> float:
         """When an error like this one means that there is no more time."""
@@ -196,7 +191,7 @@ class JobPoller:
         self._failures += 1
         wait = min(backoff, self._interval(now))
         if isinstance(error, JobExpiredError) and self._not_found_since is not None:
-            return max(0.0, min(wait, self._not_found_since + self._grace_period - now))
+            return max(0.0, min(wait, self._not_found_since + NOT_FOUND_GRACE_PERIOD - now))
         return wait
 
     def _timed_out(self, last_seen: str, now: float) -> JobTimeoutError:

@@ -17,8 +17,8 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.polling import JobPoller
+from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobTimeoutError, KandinskyError
+from airflow_provider_kandinsky.segmind.polling import NOT_FOUND_GRACE_PERIOD, JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
 from airflow_provider_kandinsky.storage import OutputPath
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
@@ -33,8 +33,8 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
     ``generation`` is pushed with the result.
 
     A job that failed fails the task at once, or skips it with ``soft_fail``. So does an id of which the service says
-    nothing but 404 for a minute (records are kept for one hour after submission); in mode ``reschedule`` that minute
-    counts from the first poke. Outages, rate limits and refusals of the key are waited out.
+    nothing but 404 for a minute (records are kept for one hour after submission); in mode ``reschedule`` a poke that is
+    answered 404 lasts that long. Outages, rate limits and refusals of the key are waited out.
 
     :param request_id: the job; templated.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
@@ -106,6 +106,9 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
                     return PokeReturnValue(is_done=False)
                 result = hook.get_result(self.request_id)
             except KandinskyError as error:
+                if self.reschedule and isinstance(error, JobExpiredError):
+                    found = self._wait_out_404(hook, error)
+                    return PokeReturnValue(found is not None, found and self._deliver(found, context, hook))
                 poller.on_error(error, time.time())
                 if type(error) is not self._last_trouble:
                     self.log.info("Looking again later: %s", error)
@@ -136,14 +139,21 @@ class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
         self.lineage = Lineage.of(result, uris)
         return uris
 
-    def _new_poller(self, context: Context) -> JobPoller:
-        """When this sensor first polled is the only age that it knows of a job that others have submitted.
+    def _wait_out_404(self, hook: KandinskyHook, error: JobExpiredError) -> GenerationResult | None:
+        """Poll on in this process, as the next one will not know of this 404.
 
-        In mode reschedule each poll is a process of its own, which does not know what the last one met: there a 404
-        counts from the first poll on.
+        :return: ``None`` if the job is known, and not finished.
+        :raises JobExpiredError: for :data:`~.segmind.polling.NOT_FOUND_GRACE_PERIOD` nothing else came.
         """
+        self.log.info("Looking again here: %s", error)
+        try:
+            return hook.wait(self.request_id, 2 * NOT_FOUND_GRACE_PERIOD)
+        except JobTimeoutError:
+            return None
+
+    def _new_poller(self, context: Context) -> JobPoller:
+        """When this sensor first polled is the only age that it knows of a job that others have submitted."""
         ti = context["ti"]
         first_reschedule: datetime | None = ti.get_first_reschedule_date(context)
         since = (first_reschedule or ti.start_date).timestamp()
-        not_found_since = since if first_reschedule else None
-        return JobPoller(self.request_id, submitted_at=since, deadline=math.inf, not_found_since=not_found_since)
+        return JobPoller(self.request_id, submitted_at=since, deadline=math.inf)

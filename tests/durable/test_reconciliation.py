@@ -223,3 +223,26 @@ def test_one_job_that_cannot_be_asked_about_does_not_hide_the_others(
         kandinsky_sandbox.fault("history", status=403)
         assert history.find_job(job, clock.now, samples=1).history is History.UNREACHABLE
         assert history.find_job(job, clock.now, samples=1).history is History.COMPLETED
+
+
+def test_a_slow_history_is_not_read_for_an_hour(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
+) -> None:
+    for number in range(40):  # 320 rows
+        hook.submit({"prompt": f"dog {number}", "samples": 8})
+    slow = HistoryReconciler(hook, DEFAULT_MODEL, clock=lambda: (clock.sleep(200), clock.now)[1])
+    assert slow.find([intent(clock)])[0].history is History.UNREACHABLE
+    assert kandinsky_sandbox.count_calls("history") == 2
+    assert history.find([intent(clock)])[0].history is History.ABSENT
+
+
+def test_a_job_has_not_failed_if_one_of_its_images_has(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
+) -> None:
+    job = hook.submit(A_CAT | {"samples": 4}).request_id
+    failed = {"request_id": job, "model_status": "FAILED", "request_body": A_CAT, "generation_url": None}
+    kandinsky_sandbox.fault("history", status=200, body=failed)
+    assert history.find_job(job, clock.now, samples=5).history is History.INCOMPLETE
+    kandinsky_sandbox.fault("history", status=200, body=failed)
+    kandinsky_sandbox.fault("history", status=200, body=[failed] * 4)
+    assert history.find_job(job, clock.now, samples=4).history is History.FAILED

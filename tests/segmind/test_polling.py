@@ -263,13 +263,6 @@ def test_at_the_deadline_an_unknown_id_is_not_known_now() -> None:
         poller(T0 + 20).on_error(JobExpiredError("404"), T0 + 20)
 
 
-def test_the_minute_of_404_can_be_another_and_can_have_begun_before() -> None:
-    job = JobPoller("r-1", submitted_at=T0, deadline=T0 + 900, not_found_grace_period=5.0, rng=DICE["lowest"])
-    assert not_found_until_the_end(job, T0) == pytest.approx(T0 + 5)
-    later = JobPoller("r-1", submitted_at=T0, deadline=T0 + 900, not_found_since=T0)
-    assert not_found_until_the_end(later, T0 + 61) == T0 + 61
-
-
 FINAL = [
     JobFailedError("it failed"),
     ContentBlockedError("it failed"),

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from task_instance import TaskInstance
+from task_instance import MemoryStore, TaskInstance
 
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.items import Item
@@ -56,6 +56,37 @@ def test_a_worker_that_dies_between_the_halves_loses_nothing(ti: TaskInstance) -
     ti.store.values["kandinsky_batch_0001"] = before["kandinsky_batch_0001"]
     again = read(ti)
     assert sorted(each.request_id or "" for each in again) == sorted(f"r{number}" for number in range(30))
+
+
+def test_what_has_moved_on_is_not_read_as_it_once_was(ti: TaskInstance) -> None:
+    """A worker died between the halves, and the first chunk, in which nothing else changed, was closed since."""
+    ledger = read(ti)
+    for number in range(30):
+        ledger.put(entry(number))
+    ledger.write()
+    moved = ti.store.values["kandinsky_batch_0001"][20:]
+    ti.store.values["kandinsky_batch_0002"] = [each | {"uris": ["stored since"]} for each in moved]
+    ti.store.values["kandinsky_batch_closed"] = Closed(1, chunks=1, ranges=((0, 19),)).to_dict()
+
+    again = BatchLedger.read(ti.context, durable=True, is_resumed=True)
+    again.read_all()
+
+    assert again.get("k25") == entry(25, uris=["stored since"])
+    assert sum(1 for _ in again) == 30
+
+
+def test_ids_that_cannot_be_recorded_are_in_the_log(ti: TaskInstance, caplog: pytest.LogCaptureFixture) -> None:
+    class Away(MemoryStore):
+        def set(self, key: str, value: Any) -> None:
+            raise ConnectionError
+
+    ti.store = Away()
+    ledger = read(ti)
+    ledger.put(entry(1, result=None))
+    ledger.put(entry(2))
+    with pytest.raises(ConnectionError):
+        ledger.write()
+    assert "it may lack these requests: r1" in caplog.text
 
 
 def test_what_a_later_version_has_added_is_left_out(ti: TaskInstance) -> None:

@@ -223,6 +223,26 @@ def test_submissions_that_never_arrived_are_made_by_the_next_try(
     assert len(sandbox.submissions) == 30
 
 
+@both_ways
+def test_submitting_ends_where_no_submission_is_accepted(
+    sandbox: Sandbox, ti: TaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may be accepted and billed; ten thousand of them would be an hour of that."""
+    monkeypatch.setattr("airflow_provider_kandinsky.batch.submission._LONGEST_SUBMISSION", 0.3)
+    sandbox.configure(history_lag=60)
+    sandbox.fault("submit", drop=True, after=True, stall=0.2, times=1_000)
+    with pytest.raises(BatchItemsFailedError, match=r"SubmissionUnknownError.*A retry takes up the 100 that"):
+        ti.run(paint_all(cats(100), deferrable=deferrable, on_item_failure="keep"))
+    accepted = len(sandbox.submissions)
+    assert accepted < 100
+    assert "no submission was accepted within" in ti.pushed["return_value"][-1]["error"]["message"]
+    sandbox.configure(history_lag=0)
+    sandbox.clear_faults()
+    ti.retry()
+    ti.age(100)
+    assert len(ti.run(paint_all(cats(100), deferrable=deferrable))) == len(sandbox.submissions) == 100
+
+
 def test_random_pictures_whose_answers_were_lost_are_each_given_to_one_item(sandbox: Sandbox, ti: TaskInstance) -> None:
     sandbox.fault("submit", drop=True, after=True, times=3)
     rows = ti.run(paint_all([{"prompt": "a cat", "seed": -1}] * 5))

@@ -6,8 +6,10 @@ import itertools
 from typing import Any
 
 import pytest
+from airflow_names import TaskDeferred
 from task_instance import TaskInstance, cats, paint_all
 
+from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
 from airflow_provider_kandinsky.capabilities import AirflowFailException
@@ -76,6 +78,27 @@ def test_a_new_try_begins_with_what_is_rendered_then(sandbox: Sandbox, ti: TaskI
     rows = ti.run(renders_anew([["a 1"], ["a 1"]]))
     assert rows[0]["urls"]
     assert len(sandbox.submissions) == 1
+
+
+def test_a_retry_that_renders_other_requests_delivers_what_was_submitted(sandbox: Sandbox, ti: TaskInstance) -> None:
+    """The first try has one image when it fails, and one that is not finished."""
+    sandbox.configure(latency=1.5)
+    with pytest.raises(TaskDeferred):
+        paint_all(["a 1"], deferrable=True).execute(ti.context)
+    with pytest.raises(BatchItemsFailedError):
+        ti.run(paint_all(["a 1", "a 2"], timeout=0.5))
+    sandbox.configure(latency=0)
+    for _ in range(2):
+        ti.retry()
+        assert ti.run(paint_all(["a 3"]))[0]["urls"]
+        jobs = [job["request_id"] for job in sandbox.submissions]
+        assert [row["request_id"] for row in ti.pushed["orphans"]] == jobs[:2]
+        assert all(row["urls"] and row["error"] is None for row in ti.pushed["orphans"])
+        assert ti.pushed["counts"]["cost"] == 0.03
+    assert len(sandbox.submissions) == 3
+    ti.clear()
+    ti.run(paint_all(["a 3"]))
+    assert "orphans" not in ti.pushed
 
 
 def items(keys: list[str]) -> list[Item]:

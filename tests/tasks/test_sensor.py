@@ -101,18 +101,29 @@ def test_in_one_process_the_minute_of_404_begins_again_with_an_answer(
     assert sandbox.count_calls("status", request_id) == 2
 
 
-@pytest.mark.parametrize(("first_poke", "is_over"), [(10, False), (61, True)])
-def test_between_processes_the_minute_of_404_counts_from_the_first_poke(
-    sandbox: Sandbox, ti: TaskInstance, monkeypatch: Any, first_poke: float, is_over: bool
-) -> None:
-    since = datetime.now(UTC) - timedelta(seconds=first_poke)
+@pytest.fixture
+def polled_for_long(ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In mode reschedule, each poke in a process of its own."""
+    since = datetime.now(UTC) - timedelta(minutes=10)
     monkeypatch.setattr(ti, "get_first_reschedule_date", lambda _: since)
-    sensor = wait_for("gone", mode="reschedule")
-    if is_over:
-        with pytest.raises(AirflowFailException, match="HTTP 404"):
-            sensor.poke(ti.context)
-    else:
-        assert not sensor.poke(ti.context).is_done
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 1.5)
+    monkeypatch.setattr("airflow_provider_kandinsky.sensors.job.NOT_FOUND_GRACE_PERIOD", 1.5)
+
+
+@pytest.mark.usefixtures("polled_for_long")
+@pytest.mark.parametrize("latency", [0, 60])
+def test_between_processes_one_404_is_waited_out(sandbox: Sandbox, ti: TaskInstance, latency: float) -> None:
+    sandbox.configure(latency=latency)
+    request_id = ti.run(paint(wait_for_completion=False))
+    sandbox.fault("status", status=404, times=2)
+    assert wait_for(request_id, mode="reschedule").poke(ti.context).is_done == (latency == 0)
+
+
+@pytest.mark.usefixtures("polled_for_long")
+def test_between_processes_a_minute_of_404_is_the_end(sandbox: Sandbox, ti: TaskInstance) -> None:
+    with pytest.raises(AirflowFailException, match="HTTP 404"):
+        wait_for("gone", mode="reschedule").poke(ti.context)
+    assert sandbox.count_calls("status") > 2
 
 
 @every_way
