@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -168,6 +168,15 @@ def known_image_hosts(conn_id: str) -> Collection[str]:
     :return: what it said when this process last read it; the service's own host alone if it has not.
     """
     return _known_image_hosts.get(conn_id, {IMAGE_HOST})
+
+
+def remember_image_hosts(conn_id: str, hosts: Iterable[str]) -> None:
+    """Take over what another process has read.
+
+    :param conn_id: the connection.
+    :param hosts: what :func:`known_image_hosts` gave there.
+    """
+    _known_image_hosts.setdefault(conn_id, frozenset(hosts))
 
 
 def _base_url(connection: Connection) -> str:
