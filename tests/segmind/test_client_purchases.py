@@ -63,7 +63,7 @@ def test_a_purchase_without_any_answer_is_sent_once(
 ) -> None:
     silent = raw_server(b"", gap=30)
     with pytest.raises(SubmissionUnknownError):
-        connect(silent.url, request_timeout=0.1).submit(a_cat)
+        connect(silent.url, request_timeout=0.6).submit(a_cat)
     silent.close()
     assert [request.split(b" HTTP")[0] for request in silent.received] == [b"POST /v2/kandinsky2.1-txt2im"]
 
