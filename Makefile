@@ -22,7 +22,7 @@ matrix: $(VENV)/.dev ## Run the tests on every Airflow and Python; TAGS=oldest o
 	@$(BIN)/nox $(if $(TAGS),--tags $(TAGS))
 
 mutants: $(VENV)/.dev ## Change the code of segmind/ and the ledger bit by bit, and count what the tests notice
-	@$(BIN)/nox --session mutation
+	@$(BIN)/nox --error-on-missing-interpreters --session mutation
 
 audit: $(VENV)/.dev ## List licences and known vulnerabilities; needs the index's vulnerability service
 	@$(BIN)/nox --session audit
