@@ -169,18 +169,16 @@ _UNREADABLE: Final = object()
 
 
 def _value(json: str | None) -> Any:
-    """A value from its JSON. One that a worker has written is JSON; one that the server has written is JSON in JSON."""
-    if json is None:
-        return None
-    try:
-        value = parse(json)
-    except ValueError:
-        return _UNREADABLE
-    if not isinstance(value, str) or not value.startswith(("{", "[", '"')):
-        return value
-    try:
-        return parse(value)
-    except NestedTooDeeplyError:
-        return _UNREADABLE
-    except ValueError:
-        return value
+    """A value from its JSON. One that a worker has written is JSON; one that the server has written is JSON in JSON,
+    and in JSON once more where Airflow 3.1 has changed it over REST."""
+    value: Any = json
+    for is_outermost in (True, False, False):
+        if not isinstance(value, str) or not (is_outermost or value.startswith(("{", "[", '"'))):
+            return value
+        try:
+            value = parse(value)
+        except NestedTooDeeplyError:
+            return _UNREADABLE
+        except ValueError:
+            return _UNREADABLE if is_outermost else value
+    return value
