@@ -243,7 +243,10 @@ class HistoryReconciler:
         return Finding(History.DOUBTFUL if is_doubtful else History.ABSENT)
 
     def _with_all_images(self, row: PastRequest, submitted_at: float, samples: int) -> PastRequest:
-        """A request with the images of all its rows, as far as they are among those of its days."""
+        """A request with the images of all its rows, as far as they are among those of its days.
+
+        :raises KandinskyError: the row has failed, and it cannot be read whether all have.
+        """
         moment = submitted_at if row.created_at is None else row.created_at
         doubt = _CLOCK_SKEW + max(row.created_at_doubt, _ZONE_DOUBT if row.created_at is None else 0.0)
         try:
@@ -255,6 +258,8 @@ class HistoryReconciler:
                     if len(row.images) >= samples:
                         break
         except KandinskyError as error:
+            if row.status is JobStatus.FAILED:
+                raise  # that one image has failed does not say that the job has
             log.warning("Not all rows of request %s could be read from the history: %s", row.request_id, error)
         return row
 

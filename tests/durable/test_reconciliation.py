@@ -246,3 +246,13 @@ def test_a_job_has_not_failed_if_one_of_its_images_has(
     kandinsky_sandbox.fault("history", status=200, body=failed)
     kandinsky_sandbox.fault("history", status=200, body=[failed] * 4)
     assert history.find_job(job, clock.now, samples=4).history is History.FAILED
+
+
+def test_one_failed_image_is_no_failed_job_while_the_others_cannot_be_read(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
+) -> None:
+    job = hook.submit(A_CAT | {"samples": 2}).request_id
+    row = {"request_id": job, "model_status": "FAILED", "request_body": A_CAT | {"samples": 2}}
+    kandinsky_sandbox.fault("history", status=200, body=row)
+    kandinsky_sandbox.fault("history", status=403)
+    assert history.find_job(job, clock.now, samples=2).history is History.UNREACHABLE
