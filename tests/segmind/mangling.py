@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+
 KEY = "SG_f00dfeedc0ffee42"
 URL = "https://images.segmind.com/1.jpeg"
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -23,6 +25,17 @@ DONE = {
     "status": "COMPLETED", "request_id": "r-1", "error": None, "output": URL, "images": [{"url": URL, "file_size": 5}],
     "seed": "123", "metrics": {"cost": 0.01, "inference_time": 13.06, "queue_time": 1}, "timings": {"total_time": "14"},
 }  # fmt: skip
+CAT = TextToImageRequest(prompt="a cat", seed=7)
+#: Every call of a client.
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "submit": lambda client: client.submit(CAT),
+    "generate": lambda client: client.generate(CAT),
+    "status": lambda client: client.get_status("r-1"),
+    "result": lambda client: client.get_result("r-1"),
+    "credits": lambda client: client.get_credits(),
+    "history": lambda client: client.get_history("m", 1e9),
+    "past request": lambda client: client.get_past_request("r-1"),
+}
 GOOD: dict[str, Any] = {
     "submit": {"request_id": "r-1", "status": "QUEUED", "status_url": "https://h/r-1/status"},
     "generate": DONE,

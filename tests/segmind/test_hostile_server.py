@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from mangling import CALLS
 
 from airflow_provider_kandinsky.segmind.bodies import MEGABYTE
 from airflow_provider_kandinsky.segmind.errors import (
@@ -19,7 +20,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 #: Where there is much to try: the blocking client has the async one within it.
 through_both = pytest.mark.parametrize("connect", ["blocking"], indirect=True)
@@ -28,17 +29,7 @@ Connect = Callable[..., Any]
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 TO_THE_END = OK + b"Connection: close\r\n\r\n"
-CAT = TextToImageRequest(prompt="a cat", seed=7)
 
-CALLS: dict[str, Callable[[Any], Any]] = {
-    "submit": lambda client: client.submit(CAT),
-    "generate": lambda client: client.generate(CAT),
-    "status": lambda client: client.get_status("r-1"),
-    "result": lambda client: client.get_result("r-1"),
-    "credits": lambda client: client.get_credits(),
-    "history": lambda client: client.get_history("m", 1e9),
-    "past request": lambda client: client.get_past_request("r-1"),
-}
 #: Those that are read to 1 MB at most.
 SMALL = {"submit", "status", "credits"}
 

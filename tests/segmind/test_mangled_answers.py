@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from mangling import GOOD, KEY, URL, mangled
+from mangling import CALLS, GOOD, KEY, URL, mangled
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.history import PastRequest
@@ -18,22 +18,11 @@ from airflow_provider_kandinsky.segmind.schemas import (
     GenerationResult,
     Job,
     JobStatus,
-    TextToImageRequest,
     parse_request_id,
 )
 
 Connect = Callable[..., Any]
 ANSWERS = 1000
-CAT = TextToImageRequest(prompt="a cat", seed=7)
-CALLS: dict[str, Callable[[Any], Any]] = {
-    "submit": lambda client: client.submit(CAT),
-    "generate": lambda client: client.generate(CAT),
-    "status": lambda client: client.get_status("r-1"),
-    "result": lambda client: client.get_result("r-1"),
-    "credits": lambda client: client.get_credits(),
-    "history": lambda client: client.get_history("m", 1e9),
-    "past request": lambda client: client.get_past_request("r-1"),
-}
 
 
 def expect_storable(told: Any) -> None:
