@@ -14,7 +14,7 @@ from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLER
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
 LIGHTHOUSE = "a lighthouse in a storm, oil on canvas"
 

@@ -17,7 +17,7 @@ from visitor import Visitor, visitor
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("gallery")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
 DAG = "every_kind"
 
