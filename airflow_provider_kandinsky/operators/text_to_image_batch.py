@@ -37,7 +37,7 @@ from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import seed_of, store_of
+from airflow_provider_kandinsky.ledger import own_seed, store_of
 from airflow_provider_kandinsky.lineage import LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
@@ -374,12 +374,10 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
 
     def _items(self, context: Context, hook: KandinskyHook) -> tuple[OutputPath | None, list[Item]]:
         """What is wanted and where its pictures go, from the rendered arguments."""
-        ti = context["ti"]
-        map_index = -1 if ti.map_index is None else ti.map_index
         items = read_items(
             self.requests,
             {name: getattr(self, name) for name in SHARED_ARGUMENTS},
-            seed=partial(seed_of, ti.dag_id, ti.run_id, ti.task_id, map_index),
+            seed=partial(own_seed, context),
             name=partial(fingerprint, hook.get_conn().base_url, self.model),
         )
         if self.output_path:

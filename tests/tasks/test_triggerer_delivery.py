@@ -42,9 +42,7 @@ class WithoutLength(WithLength):
     """XComs as triggers write them in Airflow 3.4."""
 
     @classmethod
-    async def aset(  # type: ignore[override]  # that is the point
-        cls, key: str, value: Any, *, dag_id: str, task_id: str, run_id: str, map_index: int = -1
-    ) -> None:
+    async def aset(cls, key: str, value: Any, *, dag_id: str, task_id: str, run_id: str, map_index: int = -1) -> None:
         await super().aset(key, value, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
 
 
