@@ -52,6 +52,7 @@ __all__ = [
     "amask_secret",
     "determine_kwargs",
     "loop_index",
+    "policies_can_reschedule",
     "set_xcom",
     "stats_of_tasks",
     "stats_of_triggerer",
@@ -119,6 +120,15 @@ def loop_index(context: Context) -> int | None:
     """
     loop: Any = context.get("loop")
     return None if loop is None else loop.index
+
+
+def policies_can_reschedule() -> bool:
+    """Whether a retry policy can have a task run again without using up a try: from Airflow 3.4 on."""
+    try:
+        from airflow.sdk import RetryAction
+    except ImportError:  # before Airflow 3.3
+        return False
+    return hasattr(RetryAction, "RESCHEDULE")
 
 
 def success_is_listened_to() -> bool:

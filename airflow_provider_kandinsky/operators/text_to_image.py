@@ -310,7 +310,8 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
 
     def _defer_until_reset(self, error: RateLimitedError, resets: int) -> NoReturn:
         """Let go of the worker until the limit resets; nothing was accepted, so the ledger holds nothing."""
-        trigger = reset_trigger(error, resets)
+        if (trigger := reset_trigger(error, resets)) is None:
+            raise error
         self.log.info("Rate limited; submitting at %s", trigger.moment)
         self.defer(trigger=trigger, method_name="execute_after_reset", kwargs={"resets": resets + 1})
 

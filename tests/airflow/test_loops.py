@@ -1,0 +1,63 @@
+"""Task loops in a real Airflow: an iteration pays for its own images, each once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from airflow import sdk
+
+from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from demo.local_airflow import LocalAirflow
+
+pytestmark = [
+    pytest.mark.airflow,
+    pytest.mark.xdist_group("airflow"),
+    pytest.mark.skipif(not hasattr(sdk, "LoopDecision"), reason="this Airflow has no task loops"),
+]
+
+REPEAT = "kandinsky_repeat_until_detailed"
+
+
+def seeds(sandbox: Sandbox) -> list[int]:
+    return [submitted["payload"]["seed"] for submitted in sandbox.submissions]
+
+
+def test_it_repeats_until_the_check_is_content(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    run_id = airflow.trigger_dag(REPEAT, {"minimum_size": 1})
+    assert airflow.wait_for_run(REPEAT, run_id) == "success"
+    (submitted,) = sandbox.submissions
+    assert submitted["request_id"] in airflow.xcom(REPEAT, run_id, "best")
+
+
+def test_it_repeats_at_most_so_many_times(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    run_id = airflow.trigger_dag(REPEAT, {"minimum_size": 10**9})
+    assert airflow.wait_for_run(REPEAT, run_id) == "failed"
+    assert len(seeds(sandbox)) == len(set(seeds(sandbox))) == 4
+
+
+def test_no_retry_of_an_iteration_pays_again(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    run_id = airflow.trigger_dag("loop_of_retries")
+    assert airflow.wait_for_run("loop_of_retries", run_id, timeout=240) == "success"
+    tries = [
+        each["try_number"] for each in airflow.task_instances("loop_of_retries", run_id) if "retries" in each["task_id"]
+    ]
+    assert all(number > 1 for number in tries)
+    submitted = {prompt: [] for prompt in ("a cat", "a dog")}
+    for each in sandbox.submissions:
+        submitted[each["payload"]["prompt"]].append(each)
+    assert {prompt: len(of_it) for prompt, of_it in submitted.items()} == {"a cat": 3, "a dog": 3}
+    assert len({each["payload"]["seed"] for each in submitted["a cat"]}) == 3
+
+    collected = airflow.xcom("loop_of_retries", run_id, "collect")
+    ids = {prompt: [each["request_id"] for each in of_it] for prompt, of_it in submitted.items()}
+    assert (collected["in_worker"], collected["deferred"]) == (ids["a cat"], ids["a dog"])
+    for urls, *of_iteration in zip(collected["urls"], ids["a cat"], ids["a dog"], strict=True):
+        assert all(request_id in url for request_id, url in zip(of_iteration, urls, strict=True))
+
+
+def test_mapped_instances_and_batches_have_their_own_in_each_iteration(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    run_id = airflow.trigger_dag("loop_of_many")
+    assert airflow.wait_for_run("loop_of_many", run_id, timeout=240) == "success"
+    assert Counter(each["payload"]["prompt"] for each in sandbox.submissions) == dict.fromkeys("abcd", 2)
+    assert len(set(seeds(sandbox))) == 8
