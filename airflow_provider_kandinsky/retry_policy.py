@@ -37,33 +37,37 @@ _MAX_RATE_LIMIT_RESCHEDULES: Final = 30
 _MAX_CREDITS_RESCHEDULES: Final = 36
 
 
-def _rescheduled(error: type[Exception], delay: timedelta, max_reschedules: int, reason: str) -> list[RetryRule]:
-    """A rule by which the task runs again without using up a try; none where Airflow cannot do that.
+def _without_a_try(error: type[Exception], delay: timedelta, max_reschedules: int, reason: str) -> RetryRule:
+    """A rule by which the task runs again, where Airflow can do that without using up a try; else a rule for a retry.
 
     :param max_reschedules: in a try, those for other errors included; what follows them is up to ``retries``.
     """
     if not policies_can_reschedule():
-        return []
+        return RetryRule(error, RetryAction.RETRY, delay, reason)
     # Airflow 3.3, which the types are checked with, knows neither the action nor its bound.
     bound: dict[str, Any] = {"max_reschedules": max_reschedules}
-    return [RetryRule(error, RetryAction("reschedule"), delay, reason, **bound)]
+    return RetryRule(error, RetryAction("reschedule"), delay, reason, **bound)
 
+
+_RATE_LIMIT: Final = _without_a_try(
+    RateLimitedError,
+    timedelta(seconds=LONGEST_ADVISED_WAIT),
+    _MAX_RATE_LIMIT_RESCHEDULES,
+    "Rate limits are per minute; nothing was accepted",
+)
+#: No retry cures them, so there is a rule only where it costs none.
+_CREDITS: Final = _without_a_try(
+    InsufficientCreditsError,
+    timedelta(minutes=10),
+    _MAX_CREDITS_RESCHEDULES,
+    "The credits are used up; nothing was accepted",
+)
 
 #: When the next try begins, by the type of the failure. How many tries there are is up to ``retries``.
 KANDINSKY_RETRY_POLICY: Final = ExceptionRetryPolicy(
     rules=[
-        *_rescheduled(
-            RateLimitedError,
-            timedelta(seconds=LONGEST_ADVISED_WAIT),
-            _MAX_RATE_LIMIT_RESCHEDULES,
-            "Rate limits are per minute; nothing was accepted, so it costs no try",
-        ),
-        *_rescheduled(
-            InsufficientCreditsError,
-            timedelta(minutes=10),
-            _MAX_CREDITS_RESCHEDULES,
-            "The credits are used up; nothing was accepted, so it costs no try",
-        ),
+        _RATE_LIMIT,
+        *([_CREDITS] if policies_can_reschedule() else []),
         RetryRule(
             JobTimeoutError,
             RetryAction.RETRY,
@@ -75,12 +79,6 @@ KANDINSKY_RETRY_POLICY: Final = ExceptionRetryPolicy(
             RetryAction.RETRY,
             timedelta(seconds=30),
             "The retry asks the request history what became of the submission",
-        ),
-        RetryRule(
-            RateLimitedError,
-            RetryAction.RETRY,
-            timedelta(seconds=LONGEST_ADVISED_WAIT),
-            "Rate limits are per minute",
         ),
         RetryRule(
             JobFailedError,
