@@ -13,10 +13,10 @@ import pytest
 from documentation import PAGES, ROOT, name_of, prose, read
 
 import airflow_provider_kandinsky
+from airflow_provider_kandinsky.capabilities import policies_can_reschedule
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
-from airflow_provider_kandinsky.capabilities import policies_can_reschedule
 from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
 from airflow_provider_kandinsky.segmind import errors
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
