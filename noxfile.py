@@ -20,12 +20,15 @@ NEWEST = "3.3.2"
 #: The newest patch of each earlier minor, and the day after its release. What the index had by then is what Airflow's
 #: own constraints of that version pin, which is how users install it.
 EARLIER = {"3.0.6": "2025-08-30", "3.1.8": "2026-03-12", "3.2.2": "2026-05-30"}
-AIRFLOWS = (*EARLIER, NEWEST)
+#: A pre-release, until the release is in the index. It is used with what is pinned, but for Airflow's own packages.
+COMING = "3.4.0b2"
+OWN_PACKAGES = ("apache-airflow", "apache-airflow-core", "apache-airflow-task-sdk")
+AIRFLOWS = (*EARLIER, NEWEST, COMING)
 #: The vendor's own client judges the sandbox on all of them, and is younger than most.
 YOUNGER = "segmind=2026-10-01"
 
-PYTHONS = ("3.11", "3.12", "3.13")
-NOT_MADE_FOR = {("3.0.6", "3.13")}
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+NOT_MADE_FOR = {("3.0.6", "3.13"), *((airflow, "3.14") for airflow in EARLIER)}
 
 #: The folders of tests that start no Airflow, and read no docs: those are written for the newest.
 UNIT_TESTS = ("capabilities", "durable", "hooks", "sandbox", "segmind", "tasks")
@@ -59,7 +62,18 @@ def real(session: nox.Session, airflow: str) -> None:
     """Run the tests in a real Airflow."""
     install(session, airflow)
     folders = ["tests/airflow"] if airflow == WITHOUT_GALLERY else ["tests/airflow", "tests/gallery"]
+    if airflow == COMING:
+        # One of the DAGs in the docs is for it alone.
+        folders.append("tests/docs/test_python_blocks.py")
     session.run("pytest", *(session.posargs or folders))
+
+
+@nox.session(python="3.12", default=False)
+def coming(session: nox.Session) -> None:
+    """Run the tests that kill components, and those in a browser, on the Airflow that is coming."""
+    install(session, COMING)
+    session.install("--constraint", "constraints.txt", "playwright")
+    session.run("pytest", *(session.posargs or ["tests/browser", "tests/chaos", "--ignore", "tests/chaos/distributed"]))
 
 
 @nox.session(default=False)
@@ -95,6 +109,18 @@ def install(session: nox.Session, airflow: str) -> None:
     """Put an Airflow and the provider into the session's environment, with what they were used with in their time."""
     if airflow == NEWEST:
         pins = ["--constraint", "constraints.txt"]
+    elif airflow == COMING:
+        # What is named as a pre-release here, and what only a pre-release can go with; nothing else.
+        pins = ["--constraint", str(pins_without_airflow(session)), "--prerelease", "if-necessary-or-explicit"]
     else:
         pins = ["--exclude-newer", EARLIER[airflow], "--exclude-newer-package", YOUNGER]
     session.install(f"apache-airflow=={airflow}", "--editable", ".[tests]", *pins)
+
+
+def pins_without_airflow(session: nox.Session) -> Path:
+    """Write down all that is pinned, but for Airflow itself."""
+    own = tuple(f"{name}==" for name in OWN_PACKAGES)
+    pins = Path("constraints.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    file = Path(session.create_tmp(), "constraints.txt")
+    file.write_text("".join(pin for pin in pins if not pin.startswith(own)), encoding="utf-8")
+    return file

@@ -54,17 +54,17 @@ def refused(name: str, value: Any, allowed: str) -> BadRequestError:
     return BadRequestError(f"{name}={value!r:.200} is not allowed: it must be {allowed}. Nothing was submitted.")
 
 
-def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger:
+def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger | None:
     """What lets go of the worker until a rate limit resets.
 
     What the service says is believed within a minute, as its limits are per minute, and not below what a deferral
     has to last.
 
     :param resets: how many there were before this one.
-    :raises RateLimitedError: ``error``, if there were enough of them.
+    :return: ``None`` if there were enough of them.
     """
     if resets >= MAX_RESETS:
-        raise error
+        return None
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
 
     told = LONGEST_ADVISED_WAIT if error.retry_after is None else error.retry_after

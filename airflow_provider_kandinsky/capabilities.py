@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -50,11 +51,14 @@ __all__ = [
     "aget_connection",
     "amask_secret",
     "determine_kwargs",
+    "loop_index",
+    "policies_can_reschedule",
     "set_xcom",
     "stats_of_tasks",
     "stats_of_triggerer",
     "success_is_listened_to",
     "task_state_store",
+    "triggers_can_set_mapped_length",
     "triggers_can_set_xcom",
     "ui_has_plugin_tabs",
 ]
@@ -109,6 +113,24 @@ def task_state_store(context: Context) -> TaskStateStoreAccessor | None:
     return context.get("task_state_store")
 
 
+def loop_index(context: Context) -> int | None:
+    """Which iteration of a task loop (Airflow 3.4) this is, counted from 0; ``None`` outside of loops.
+
+    All iterations share the DAG, the run, the task and the map index.
+    """
+    loop: Any = context.get("loop")
+    return None if loop is None else loop.index
+
+
+def policies_can_reschedule() -> bool:
+    """Whether a retry policy can have a task run again without using up a try: from Airflow 3.4 on."""
+    try:
+        from airflow.sdk import RetryAction
+    except ImportError:  # before Airflow 3.3
+        return False
+    return hasattr(RetryAction, "RESCHEDULE")
+
+
 def success_is_listened_to() -> bool:
     """Whether a listener (OpenLineage, say) is to hear of a task's success, which Airflow tells it in workers only."""
     try:
@@ -127,14 +149,28 @@ def triggers_can_set_xcom() -> bool:
     return hasattr(XCom, "aset")
 
 
-async def set_xcom(key: str, value: Any, **names: Any) -> None:
-    """Write an XCom from an event loop; see :func:`triggers_can_set_xcom`.
+def triggers_can_set_mapped_length() -> bool:
+    """Whether an XCom can be written from an event loop for a downstream task to expand over: in Airflow 3.3 only.
 
-    :param names: ``dag_id``, ``task_id``, ``run_id``, ``map_index``, and ``_mapped_length`` for a value to expand over.
+    Without its length the scheduler takes such a task for one of no instances. Airflow 3.4 keeps that argument to
+    itself.
     """
     from airflow.sdk.execution_time.xcom import XCom
 
-    await XCom.aset(key, value, **names)
+    return triggers_can_set_xcom() and "_mapped_length" in inspect.signature(XCom.aset).parameters
+
+
+async def set_xcom(key: str, value: Any, mapped_length: int | None = None, **names: Any) -> None:
+    """Write an XCom from an event loop; see :func:`triggers_can_set_xcom`.
+
+    :param mapped_length: how many instances of a task expand over the value; see
+        :func:`triggers_can_set_mapped_length`.
+    :param names: ``dag_id``, ``task_id``, ``run_id``, ``map_index``.
+    """
+    from airflow.sdk.execution_time.xcom import XCom
+
+    length = {} if mapped_length is None else {"_mapped_length": mapped_length}
+    await XCom.aset(key, value, **names, **length)
 
 
 def stats_of_tasks() -> Any:

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow.sdk import AssetAlias, BaseOperator
 
-from airflow_provider_kandinsky.capabilities import set_xcom, success_is_listened_to, triggers_can_set_xcom
+from airflow_provider_kandinsky.capabilities import (
+    set_xcom,
+    success_is_listened_to,
+    triggers_can_set_mapped_length,
+    triggers_can_set_xcom,
+)
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
@@ -118,14 +123,24 @@ class TriggererDelivery:
         :return: ``None`` if it has to resume in a worker; why is logged, at debug.
         """
         has_mapped_dependants = next(iter(task.iter_mapped_dependants()), None) is not None
-        if reason := _why_not(task, output_path, has_mapped_dependants):
-            log.debug("The task will resume in a worker: %s", reason)
-            return None
         is_mapped = context["ti"].map_index not in (None, -1)
-        return cls(
+        delivery = cls(
             task.do_xcom_push,
             push_length=has_mapped_dependants and not is_mapped,
         )
+        if reason := delivery.obstacle() or _why_not(task, output_path, has_mapped_dependants):
+            log.debug("The task will resume in a worker: %s", reason)
+            return None
+        return delivery
+
+    def obstacle(self) -> str | None:
+        """Why this Airflow's triggerer cannot do it, if so. Both ask: the worker that plans it, and the trigger, for it
+        may have been planned before an upgrade of Airflow."""
+        if not triggers_can_set_xcom():
+            return "this Airflow's triggers cannot write XComs"
+        if self.push_length and not triggers_can_set_mapped_length():
+            return "a downstream task expands over its result, and this Airflow's triggers cannot store its length"
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's kwargs."""
@@ -145,15 +160,14 @@ class TriggererDelivery:
         writing = [set_xcom("generation", result.generation(), **names)]
         if self.push_result:
             length = len(result.urls) if self.push_length else None
-            writing.append(set_xcom("return_value", result.urls, _mapped_length=length, **names))
+            writing.append(set_xcom("return_value", result.urls, length, **names))
         # Together, because the triggerer takes its time to answer each.
         await asyncio.gather(*writing)
 
 
 def _why_not(task: BaseOperator, output_path: str | None, has_mapped_dependants: bool) -> str | None:
-    """What of a task's end happens in a worker only (Airflow 3.3)."""
+    """What of a task's end happens in a worker only, in every Airflow."""
     reasons = {
-        "this Airflow's triggers cannot write XComs": not triggers_can_set_xcom(),
         "the pictures are to be stored (output_path)": output_path is not None,
         "it has outlets": bool(task.outlets),
         "it has an on_success_callback": bool(task.on_success_callback),

@@ -10,18 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.capabilities import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
+    policies_can_reschedule,
 )
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import (
     ImageNotStoredError,
     ImageUnavailableError,
+    InsufficientCreditsError,
     JobExpiredError,
     JobFailedError,
     JobTimeoutError,
@@ -41,14 +43,18 @@ def failures_for_airflow(context: Context | None = None, *, durable: bool = True
 
     :param context: the running task's; ``None`` while the DAG is parsed.
     :param durable: whether the next try will know what this one has bought.
-    :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause.
+    :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause; but see
+        :func:`is_rescheduled`.
     """
     try:
         yield
     except KandinskyError as error:
+        rescheduled = context is not None and is_rescheduled(error, context)
+        if rescheduled:
+            error.advice = "The task runs again later, as its retry policy asks for; that is no retry."
         error.advice = error.advice or _advice(error, durable)
         _tell(error, context)
-        if error.retryable:
+        if error.retryable or rescheduled:
             raise
         raise AirflowFailException(str(error)) from error
 
@@ -90,6 +96,28 @@ def skips_of_sensor(sensor: BaseSensorOperator) -> Iterator[None]:
         if sensor.never_fail:
             raise AirflowSkipException(f"Skipped, as never_fail asks for: {error}") from error
         raise
+
+
+def is_rescheduled(error: KandinskyError, context: Context) -> bool:
+    """Whether the task's retry policy has it run again for credits that are used up (Airflow 3.4). No retry cures that,
+    but a refill does, and as long as nothing was accepted nothing is bought again.
+
+    Airflow asks the policy itself, but about no error that ends the task at once. Once the bound is reached, this does.
+    """
+    policy = getattr(context.get("task"), "retry_policy", None)
+    if (
+        not isinstance(error, InsufficientCreditsError)
+        or error.request_id
+        or not policies_can_reschedule()
+        or not policy
+    ):
+        return False
+    ti = context["ti"]
+    decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
+    if decision.action.value != "reschedule":
+        return False
+    reschedules: Any = context.get("task_reschedule_count", 0)
+    return decision.max_reschedules is None or reschedules < decision.max_reschedules
 
 
 def error_for_xcom(error: KandinskyError) -> dict[str, str]:

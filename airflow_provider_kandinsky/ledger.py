@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
-from airflow_provider_kandinsky.capabilities import AirflowException, task_state_store
+from airflow_provider_kandinsky.capabilities import AirflowException, loop_index, task_state_store
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -146,7 +146,31 @@ def store_of(context: Context, *, durable: bool) -> TaskStateStore | None:
     store = task_state_store(context) if durable else None
     if durable and store is None:
         _warn_of_no_store()
-    return store
+    index = loop_index(context)
+    return store if store is None or index is None else _IterationStore(store, index)
+
+
+class _IterationStore:
+    """The store of one iteration of a task loop.
+
+    Airflow's own store tells iterations apart. One of the user's own, written for an Airflow without loops, may name
+    what it keeps after the DAG, the run, the task and the map index, and iterations share all of them.
+
+    :param index: the iteration, counted from 0.
+    """
+
+    def __init__(self, store: TaskStateStore, index: int) -> None:
+        self._store = store
+        self._suffix = f"_iteration_{index}"
+
+    def get(self, key: str) -> Any:
+        return self._store.get(key + self._suffix)
+
+    def set(self, key: str, value: Any) -> None:
+        self._store.set(key + self._suffix, value)
+
+    def delete(self, key: str) -> None:
+        self._store.delete(key + self._suffix)
 
 
 def add_earlier_id(earlier_ids: Sequence[str], request_id: str | None) -> list[str]:
@@ -193,14 +217,22 @@ def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def seed_of(dag_id: str, run_id: str, task_id: str, map_index: int, *item: str | int) -> int:
-    """A seed for a task instance that was given none: the same in every try, another in every other task instance.
+def own_seed(context: Context, *item: str | int) -> int:
+    """A seed for a task instance that was given none: the same in every try, another in every other task instance and
+    in every other iteration of a task loop.
 
     So payloads are unique, a retry repeats the picture, and a request found in the history is certainly this task's.
 
     :param item: what tells the items of one task apart.
     :return: 0 to 2147483647.
     """
+    ti, index = context["ti"], loop_index(context)
+    iteration = () if index is None else (f"iteration {index}",)
+    return seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, *iteration, *item)
+
+
+def seed_of(dag_id: str, run_id: str, task_id: str, map_index: int, *item: str | int) -> int:
+    """A seed that is made from names; see :func:`own_seed`."""
     name = "\n".join((dag_id, run_id, task_id, str(map_index), *map(str, item)))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 

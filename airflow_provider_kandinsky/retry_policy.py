@@ -4,12 +4,14 @@ Errors that no retry can cure never come this far: they end the task at once. Fo
 retry is worth it, instead of one ``retry_delay`` for all of them::
 
     KandinskyTextToImageOperator(..., retries=5, retry_policy=KANDINSKY_RETRY_POLICY)
+
+From Airflow 3.4 on a rate limit, and credits that are used up, cost no try: the task is rescheduled, so many times.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 try:
     from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
@@ -18,7 +20,9 @@ except ImportError as error:
         "KANDINSKY_RETRY_POLICY needs the retry policies of Airflow 3.3; before, set retries and retry_delay alone"
     ) from error
 
+from airflow_provider_kandinsky.capabilities import policies_can_reschedule
 from airflow_provider_kandinsky.segmind.errors import (
+    InsufficientCreditsError,
     JobFailedError,
     JobTimeoutError,
     RateLimitedError,
@@ -27,9 +31,43 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
 
+#: So often a try is rescheduled for a rate limit, a minute apart: half an hour.
+_MAX_RATE_LIMIT_RESCHEDULES: Final = 30
+#: So often for credits that are used up, ten minutes apart: six hours.
+_MAX_CREDITS_RESCHEDULES: Final = 36
+
+
+def _without_a_try(error: type[Exception], delay: timedelta, max_reschedules: int, reason: str) -> RetryRule:
+    """A rule by which the task runs again, where Airflow can do that without using up a try; else a rule for a retry.
+
+    :param max_reschedules: in a try, those for other errors included; what follows them is up to ``retries``.
+    """
+    if not policies_can_reschedule():
+        return RetryRule(error, RetryAction.RETRY, delay, reason)
+    # Airflow 3.3, which the types are checked with, knows neither the action nor its bound.
+    bound: dict[str, Any] = {"max_reschedules": max_reschedules}
+    return RetryRule(error, RetryAction("reschedule"), delay, reason, **bound)
+
+
+_RATE_LIMIT: Final = _without_a_try(
+    RateLimitedError,
+    timedelta(seconds=LONGEST_ADVISED_WAIT),
+    _MAX_RATE_LIMIT_RESCHEDULES,
+    "Rate limits are per minute; nothing was accepted",
+)
+#: No retry cures them, so there is a rule only where it costs none.
+_CREDITS: Final = _without_a_try(
+    InsufficientCreditsError,
+    timedelta(minutes=10),
+    _MAX_CREDITS_RESCHEDULES,
+    "The credits are used up; nothing was accepted",
+)
+
 #: When the next try begins, by the type of the failure. How many tries there are is up to ``retries``.
 KANDINSKY_RETRY_POLICY: Final = ExceptionRetryPolicy(
     rules=[
+        _RATE_LIMIT,
+        *([_CREDITS] if policies_can_reschedule() else []),
         RetryRule(
             JobTimeoutError,
             RetryAction.RETRY,
@@ -41,12 +79,6 @@ KANDINSKY_RETRY_POLICY: Final = ExceptionRetryPolicy(
             RetryAction.RETRY,
             timedelta(seconds=30),
             "The retry asks the request history what became of the submission",
-        ),
-        RetryRule(
-            RateLimitedError,
-            RetryAction.RETRY,
-            timedelta(seconds=LONGEST_ADVISED_WAIT),
-            "Rate limits are per minute",
         ),
         RetryRule(
             JobFailedError,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.batch.items import Item, by_position
 from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.capabilities import loop_index
 from airflow_provider_kandinsky.delivery import tell_outlets
 from airflow_provider_kandinsky.failures import error_for_xcom
 from airflow_provider_kandinsky.file_names import file_name
@@ -159,6 +160,8 @@ class BatchDelivery:
         names: Sequence[Any] = [ti.dag_id, ti.run_id, ti.task_id]
         if ti.map_index not in (None, -1):
             names = [*names, ti.map_index]
+        if (index := loop_index(context)) is not None:
+            names = [*names, f"iteration_{index}"]
         path = output_path.beside(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
         arguments = by_position(self._purchases.items, lambda item: item.request.payload())
         rows = [row | {"arguments": payload} for row, payload in zip(self.rows, arguments, strict=True)]

@@ -81,6 +81,13 @@ class BatchRun:
         """Why nothing more is submitted, where that is so."""
         return self._submission.stopped
 
+    def stop(self, error: KandinskyError) -> None:
+        """Submit nothing more.
+
+        :param error: why.
+        """
+        self._submission.stopped = error
+
     def begin(self) -> None:
         """Go on from where an earlier try has ended."""
         self._submission.resolve()

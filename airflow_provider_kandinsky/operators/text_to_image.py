@@ -25,7 +25,7 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import JobLedger, argument_hashes, seed_of
+from airflow_provider_kandinsky.ledger import JobLedger, argument_hashes, own_seed
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
@@ -263,7 +263,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             self.model,
             metrics=JobMetrics.of_task(ti, self.model),
             max_tries=ti.max_tries,
-            has_own_seed=request.seed == _own_seed(ti),
+            has_own_seed=request.seed == own_seed(context),
             id_only=not self.wait_for_completion,
             on_unknown_submit=self.on_unknown_submit,
         )
@@ -322,7 +322,8 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
 
     def _defer_until_reset(self, error: RateLimitedError, request: TextToImageRequest, resets: int) -> NoReturn:
         """Let go of the worker until the limit resets; nothing was accepted, so the ledger holds nothing."""
-        trigger = reset_trigger(error, resets)
+        if (trigger := reset_trigger(error, resets)) is None:
+            raise error
         self.log.info("Rate limited; submitting at %s", trigger.moment)
         kwargs = {"arguments": request.payload(), "resets": resets + 1}
         self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
@@ -341,7 +342,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
 
     def _choose_seed(self, context: Context) -> None:
         if self.seed is None:
-            self.seed = _own_seed(context["ti"])
+            self.seed = own_seed(context)
 
     def _request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments and a seed of the task instance's own, if it was given none."""
@@ -374,10 +375,6 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         if self.output_path is not None and is_literal(self.output_path):
             OutputPath.check_template(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
-
-
-def _own_seed(ti: Any) -> int:
-    return seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index)
 
 
 def _sent_seed(seed: Any) -> int | None:

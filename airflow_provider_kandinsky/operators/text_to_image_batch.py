@@ -35,9 +35,9 @@ from airflow_provider_kandinsky.capabilities import (
 )
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.event_loop import TaskRunner
-from airflow_provider_kandinsky.failures import failures_for_airflow
+from airflow_provider_kandinsky.failures import failures_for_airflow, is_rescheduled
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import seed_of, store_of
+from airflow_provider_kandinsky.ledger import own_seed, store_of
 from airflow_provider_kandinsky.lineage import LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
@@ -292,12 +292,13 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
         try:
             return run.submit_wave(self.max_in_flight)
         except (RateLimitedError, ServiceUnavailableError) as error:
-            error.advice = "Nothing is in flight; a retry goes on with the items that are not done."
             if self.deferrable and isinstance(error, RateLimitedError):
-                trigger = reset_trigger(error, resets)
-                self.log.info("Rate limited; submitting at %s", trigger.moment)
-                kwargs = self._carried(run) | {"resets": resets + 1}
-                self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
+                self._defer_until_reset(error, resets, run)
+            if not run.purchases.are_kept and run.purchases.known_ids():
+                # To run again would be to buy again what is done, so that is handed over.
+                run.stop(error)
+                return []
+            error.advice = "Nothing is in flight; a retry goes on with the items that are not done."
             raise
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
@@ -308,6 +309,13 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
                     else "a retry buys them again"
                 )
             ) from error
+
+    def _defer_until_reset(self, error: RateLimitedError, resets: int, run: BatchRun) -> None:
+        """Let go of the worker until the limit resets, unless there were enough of them."""
+        if trigger := reset_trigger(error, resets):
+            self.log.info("Rate limited; submitting at %s", trigger.moment)
+            kwargs = self._carried(run) | {"resets": resets + 1}
+            self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
 
     def _wait(self, run: BatchRun, jobs: list[WatchedJob]) -> None:
         self._flying = len(jobs)
@@ -335,6 +343,8 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
 
     def _deliver(self, run: BatchRun, context: Context, output_path: OutputPath | None) -> list[dict[str, Any]] | None:
         run.purchases.reopen()
+        if run.stopped and run.purchases.are_kept and is_rescheduled(run.stopped, context):
+            raise run.stopped
         delivery = BatchDelivery(run.purchases, run.stopped, with_uris=output_path is not None)
         rows = delivery.push(context, output_path, self.max_xcom_items)
         self.lineage = delivery.lineage(self.model, with_rows=rows is not None)
@@ -374,12 +384,10 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
 
     def _items(self, context: Context, hook: KandinskyHook) -> tuple[OutputPath | None, list[Item]]:
         """What is wanted and where its pictures go, from the rendered arguments."""
-        ti = context["ti"]
-        map_index = -1 if ti.map_index is None else ti.map_index
         items = read_items(
             self.requests,
             {name: getattr(self, name) for name in SHARED_ARGUMENTS},
-            seed=partial(seed_of, ti.dag_id, ti.run_id, ti.task_id, map_index),
+            seed=partial(own_seed, context),
             name=partial(fingerprint, hook.get_conn().base_url, self.model),
         )
         if self.output_path:

@@ -122,8 +122,12 @@ class KandinskyJobTrigger(BaseTrigger):
         ti = self.task_instance
         if self.delivery is None or result.has_image_data or ti is None:
             return False
+        delivery = TriggererDelivery.from_dict(self.delivery)
+        if obstacle := delivery.obstacle():
+            self.log.info("Request %s is finished; a worker will deliver it: %s", self.request_id, obstacle)
+            return False
         try:
-            await TriggererDelivery.from_dict(self.delivery).deliver(result, ti)
+            await delivery.deliver(result, ti)
         except Exception:
             # Whatever an XCom backend may raise: the result is in hand, and there is another way to deliver it.
             self.log.exception("The result of request %s could not be written here; a worker will", self.request_id)

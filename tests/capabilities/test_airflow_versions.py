@@ -46,13 +46,22 @@ print("\\n" + json.dumps("airflow_provider_kandinsky.hooks.kandinsky" not in sys
     return bool(json.loads(done.stdout.splitlines()[-1]))
 
 
+def has_task_loops() -> bool:
+    from airflow import sdk
+
+    return hasattr(sdk, "LoopDecision")
+
+
 OFFERS = {
     "Each picture is paid for once, through retries, crashes and clears": has_task_state_store,
     "A deferred task ends in the triggerer": capabilities.triggers_can_set_xcom,
+    "… also where a downstream task expands over its result": capabilities.triggers_can_set_mapped_length,
     "`KANDINSKY_RETRY_POLICY`": has_retry_policy,
+    "It reschedules for rate limits and used-up credits": capabilities.policies_can_reschedule,
     "Connections are read in the triggerer's own event loop": capabilities.connections_are_read_async,
     "The connection form needs no import of the hook": makes_the_form_without_the_hook,
     "Gallery tabs on the task and on the run": capabilities.ui_has_plugin_tabs,
+    "Each iteration of a task loop has its own seed and record": has_task_loops,
 }
 
 

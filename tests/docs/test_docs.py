@@ -13,6 +13,7 @@ import pytest
 from documentation import PAGES, ROOT, name_of, prose, read
 
 import airflow_provider_kandinsky
+from airflow_provider_kandinsky.capabilities import policies_can_reschedule
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
@@ -87,9 +88,11 @@ def test_the_table_of_errors_is_whole_and_true() -> None:
 
 
 def test_the_table_of_delays_is_the_policys() -> None:
-    seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120}
+    seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120, "10 min": 600}
     told = {row[0].strip("`"): row[1] for row in rows("docs/how-to/retry.md", "A delay for each failure")}
     assert told.pop("all others") == "`retry_delay`"
+    if not policies_can_reschedule():
+        assert told.pop("InsufficientCreditsError") == "10 min"
     delays = {rule.exception.__name__: rule.retry_delay for rule in KANDINSKY_RETRY_POLICY.rules}
     assert {name: seconds[delay] for name, delay in told.items()} == {
         name: delay.total_seconds() for name, delay in delays.items()

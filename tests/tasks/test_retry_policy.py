@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from airflow_provider_kandinsky.capabilities import policies_can_reschedule
 from airflow_provider_kandinsky.segmind import errors
 
 try:
@@ -19,7 +20,6 @@ from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
     [
         (errors.JobTimeoutError("late", request_id="r"), timedelta(seconds=5)),
         (errors.SubmissionUnknownError("lost"), timedelta(seconds=30)),
-        (errors.RateLimitedError("slow down"), timedelta(seconds=60)),
         (errors.JobFailedError("failed", request_id="r"), timedelta(seconds=30)),
         (errors.ServiceUnavailableError("away"), timedelta(minutes=2)),
         (errors.InvalidResponseError("<html>"), timedelta(minutes=2)),
@@ -34,6 +34,24 @@ def test_each_failure_has_its_delay(error: errors.KandinskyError, delay: timedel
     decision = policy.evaluate(error, try_number=1, max_tries=3)
     assert (decision.action, decision.retry_delay) == (RetryAction.RETRY, delay)
     assert decision.reason
+
+
+def test_a_rate_limit_costs_no_try_where_airflow_can_reschedule() -> None:
+    decision = KANDINSKY_RETRY_POLICY.evaluate(errors.RateLimitedError("slow down"), 1, 3)
+    assert decision.retry_delay == timedelta(seconds=60)
+    if policies_can_reschedule():
+        assert (decision.action, decision.max_reschedules) == (RetryAction.RESCHEDULE, 30)
+    else:
+        assert decision.action is RetryAction.RETRY
+
+
+def test_neither_do_credits_that_are_used_up() -> None:
+    decision = KANDINSKY_RETRY_POLICY.evaluate(errors.InsufficientCreditsError("used up"), 1, 3)
+    if policies_can_reschedule():
+        assert (decision.action, decision.max_reschedules) == (RetryAction.RESCHEDULE, 36)
+        assert decision.retry_delay == timedelta(minutes=10)
+    else:
+        assert decision.action is RetryAction.DEFAULT
 
 
 def test_what_is_not_ours_is_left_to_the_task() -> None:
