@@ -14,7 +14,7 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow_provider_kandinsky.capabilities import ui_has_plugin_tabs
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
 
-_RUN: Final = f"{GALLERY_ROUTE}/dags/{{DAG_ID}}/runs/{{RUN_ID}}"
+_RUN: Final = f"{GALLERY_ROUTE}/open/dags/{{DAG_ID}}/runs/{{RUN_ID}}"
 
 
 def _tab(destination: str, url_route: str, href: str) -> dict[str, str]:

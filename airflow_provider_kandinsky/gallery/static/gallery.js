@@ -12,8 +12,8 @@ for (const image of document.querySelectorAll("img")) {
   image.addEventListener("error", () => sayWhy(image));
 }
 
-// As long as there may be more to come it is looked for again, unless somebody is on their way through the page with the keyboard.
-if (document.querySelector("[data-goes-on]")) {
+// As long as there may be more to come the page is loaded again, unless somebody is on their way through the page with the keyboard.
+if (document.querySelector("[data-auto-refresh]")) {
   setInterval(() => {
     if (document.activeElement === document.body && document.visibilityState === "visible") {
       location.reload();
