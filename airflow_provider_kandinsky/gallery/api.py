@@ -65,13 +65,13 @@ class AirflowApi:
     async def get(self, *path: object, **parameters: Any) -> Any:
         """Ask for a resource.
 
-        :param path: the segments of its path.
+        :param path: the segments of its path, as they are.
         :param parameters: of the query; a list is one parameter several times.
         :return: its JSON.
         :raises ApiError: Airflow refuses, or has no such thing.
         :raises UnreadableAnswerError: the answer is longer than 4 MiB, or nested too deeply.
         """
-        url = "/" + "/".join(quote(str(segment), safe="~") for segment in path)
+        url = "/" + "/".join(map(str, path))
         answer = _Answer()
         try:
             await self._app(self._scope_of(url, urlencode(parameters, doseq=True)), _receive, answer.take)
@@ -90,7 +90,7 @@ class AirflowApi:
         return {key: self._scope[key] for key in kept if key in self._scope} | {
             "method": "GET",
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": quote(path).encode(),
             "query_string": query.encode(),
             "root_path": "",
             "headers": [header for header in headers if header[0].lower() not in _NOT_FORWARDED],

@@ -81,7 +81,8 @@ class Item:
             return State.DONE
         if self.note and not self.unlisted:
             return State.WITHOUT_PICTURE
-        if self.record.state in FAILED and not self.unlisted:
+        # Those of a batch that are not listed beside others need not be those that failed.
+        if self.record.state in FAILED and not (self.unlisted and self.position):
             return State.FAILED
         return State.WITHOUT_PICTURE if has_ended(self.record) else State.UNDER_WAY
 
@@ -104,7 +105,7 @@ def list_items(record: TaskRecord, read_manifest: ReadManifest) -> list[Item]:
     if record.unreadable:
         keys = ", ".join(record.unreadable)
         return [Item(record, note=f"This cannot be shown: XCom {keys} is too long, or nested too deeply.")]
-    if is_batch(record):
+    if is_batch(record) and (record.xcoms or record.fields):
         return list(_batch(record, read_manifest))
     return [Item(record, 0, mapping(record.xcoms.get("arguments")) or _rendered(record), _row(record.xcoms))]
 
@@ -177,6 +178,7 @@ def _unlisted(record: TaskRecord, listed: Sequence[Item], count: int, manifest: 
     notes = [
         _summary(items, bool(listed)),
         text(error.get("message")),
+        "The task failed; its log says why." if record.state in FAILED and not (listed or error) else None,
         f"Each of them is in the manifest {manifest}." if manifest else None,
     ]
     yield Item(
