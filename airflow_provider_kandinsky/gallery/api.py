@@ -71,7 +71,7 @@ class AirflowApi:
         :raises ApiError: Airflow refuses, or has no such thing.
         :raises UnreadableAnswerError: the answer is longer than 4 MiB, or nested too deeply.
         """
-        url = "/" + "/".join(map(str, path))
+        url = f"{self._app.root_path}/" + "/".join(map(str, path))
         answer = _Answer()
         try:
             await self._app(self._scope_of(url, urlencode(parameters, doseq=True)), _receive, answer.take)
@@ -92,7 +92,7 @@ class AirflowApi:
             "path": path,
             "raw_path": quote(path).encode(),
             "query_string": query.encode(),
-            "root_path": "",
+            "root_path": self._app.root_path,
             "headers": [header for header in headers if header[0].lower() not in _NOT_FORWARDED],
             "state": {},
         }
@@ -130,7 +130,7 @@ async def _receive() -> dict[str, Any]:
 def _without_middlewares(parent: FastAPI) -> FastAPI:
     """The same routes, which check the reader's rights themselves. The page's own request has passed the middlewares,
     and one access log entry for it is enough."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, root_path=parent.root_path)
     app.router = parent.router
     app.state = parent.state
     app.exception_handlers = parent.exception_handlers
