@@ -216,7 +216,14 @@ def rendered(fields: Mapping[str, Any], state: str | None = "success", **xcoms: 
 
 
 def test_what_was_asked_for_is_in_the_rendered_fields() -> None:
-    fields = {"prompt": "a cat", "seed": "7", "samples": None, "img_width": "512", "model": "m", "output_path": "s3://x"}
+    fields = {
+        "prompt": "a cat",
+        "seed": "7",
+        "samples": None,
+        "img_width": "512",
+        "model": "m",
+        "output_path": "s3://x",
+    }
     (card,) = hung(rendered(fields, "failed", error=ERROR))
     assert (card.state, card.prompt, card.seed) == (State.FAILED, "a cat", 7)
     assert card.arguments == {"img_width": "512", "model": "m"}
