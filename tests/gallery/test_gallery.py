@@ -41,8 +41,8 @@ def test_a_task_s_pictures(admin: Visitor, airflow: LocalAirflow, run_id: str) -
     assert f"{generation['inference_time']:.1f} s" in page
 
 
-#: In the order of the grid, which is that of the DAG file, as none of them waits for another but the last.
-TASKS = [
+#: Those that have something to show; each instance of a mapped batch by itself.
+TASKS = {
     "two",
     "three",
     "mapped",
@@ -56,7 +56,7 @@ TASKS = [
     "markup",
     "submit",
     "wait",
-]
+}
 
 
 def words(page: str) -> str:
@@ -71,7 +71,7 @@ def headings(page: str) -> list[str]:
 
 def test_a_run_s_pictures_are_grouped_by_task_in_the_order_of_the_grid(admin: Visitor, run_id: str) -> None:
     page = admin.get(DAG, run_id).text
-    assert headings(page) == TASKS
+    assert set(headings(page)) == TASKS
     grid = admin.http.get(f"/ui/grid/structure/{DAG}").json()
     in_grid = [node["id"] for node in grid if node["id"] != "nothing_of_ours"]
     assert list(dict.fromkeys(re.sub(r" .*", "", heading) for heading in headings(page))) == in_grid
@@ -112,7 +112,9 @@ def test_failed_leads_to_the_failed_alone(admin: Visitor, run_id: str) -> None:
 def test_what_failed_in_rendering_has_a_card(admin: Visitor, run_id: str) -> None:
     page = admin.task(DAG, run_id, "unrenderable")
     assert page.count('<li class="card failed') == 1
-    assert "The task failed before it had its arguments, and has submitted nothing; its log says why." in words(page)
+    # As Airflow has its fields, which it could not render.
+    assert prompts(page) == ["{{ no.such.thing }}"]
+    assert "The task failed; its log says why." in words(page)
 
 
 def test_a_prompt_s_samples_are_numbered(admin: Visitor, run_id: str) -> None:
@@ -178,7 +180,7 @@ def test_a_prompt_with_markup_stays_text(admin: Visitor, run_id: str) -> None:
 
 
 def test_the_picture_s_page_leads_on(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
-    first = next(link for link in links(admin.task(DAG, run_id, "two")))
+    first = next(link for link in links(admin.task(DAG, run_id, "two")) if "/0/0" in link)
     page = admin.http.get(first).text
     urls = airflow.xcom(DAG, run_id, "two")
     assert sources(page) == urls[:1]
@@ -191,7 +193,7 @@ def test_the_picture_s_page_leads_on(admin: Visitor, airflow: LocalAirflow, run_
     # It leads back to where it was opened from.
     assert headings(admin.http.get(links(page)[0]).text) == []
     of_run = next(link for link in links(admin.get(DAG, run_id).text) if "within=run" in link)
-    assert headings(admin.http.get(links(admin.http.get(of_run).text)[0]).text) == TASKS
+    assert set(headings(admin.http.get(links(admin.http.get(of_run).text)[0]).text)) == TASKS
 
 
 def test_from_one_instance_to_the_next(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
