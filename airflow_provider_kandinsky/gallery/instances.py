@@ -10,10 +10,14 @@ from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, Scope, TaskKind, TaskRecord
 from airflow_provider_kandinsky.gallery.shapes import mapping
 
-#: Of a run that has no more task instances than this, all are read at once.
+#: Of a run that has no more task instances than this, all are read before any is shown.
+_FEW: Final = 200
+#: So many are read in one call: with rendered fields as long as Airflow keeps them, its answer is still short enough.
 _AT_ONCE: Final = 50
 #: The most that Airflow gives in one answer, unless its administrator has changed ``[api] maximum_page_limit``.
 _MOST_OF_A_PAGE: Final = 100
+#: An order in which none is read twice, nor left out.
+_BY_ID: Final = "id"
 _UNDER_WAY: Final = (
     "none",
     "scheduled",
@@ -121,8 +125,13 @@ class RunInstances:
         :return: ``None`` if they are many.
         :raises NotThereError: there is no such run.
         """
-        records, total = await self._list(limit=_AT_ONCE, order_by="map_index")
-        self._all = records if total <= _AT_ONCE else None
+        records, total = await self._list(limit=_AT_ONCE, order_by=_BY_ID)
+        while len(records) < total <= _FEW:
+            more, total = await self._list(limit=_AT_ONCE, offset=len(records), order_by=_BY_ID)
+            if not more:
+                break
+            records += more
+        self._all = sorted(records, key=lambda record: record.map_index) if total <= _FEW else None
         return self._all
 
     async def one(self, task_id: str, map_index: int) -> TaskRecord:

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from airflow_provider_kandinsky.gallery.api import AirflowApi
 from airflow_provider_kandinsky.gallery.files import read_manifest
 from airflow_provider_kandinsky.gallery.instances import Counts, DagTask, NotThereError, RunInstances, read_tasks
-from airflow_provider_kandinsky.gallery.items import Item, has_ended, is_batch, list_items
+from airflow_provider_kandinsky.gallery.items import Item, is_batch, list_items
 from airflow_provider_kandinsky.gallery.pages import (
     INSTANCES_OF_A_PAGE,
     PREVIEW,
@@ -143,7 +143,7 @@ class Listing:
         part = _Part(
             Section(title_of(record), scope, cut, len(shown), is_preview=False),
             items,
-            auto_refresh=not has_ended(record) and record.kind is not None,
+            auto_refresh=record.state not in ENDED and record.kind is not None,
         )
         whole = _page([part], page, only_failed=only_failed, is_ours=record.kind is not None)
         return replace(whole, title=title_of(record), record=record)
@@ -175,14 +175,16 @@ class Listing:
             counts.under_way - sum(record.state not in (*ENDED, *FAILED) for record in records),
         )
         section = Section(task_id, scope, failed_first(items, only_failed=only_failed), counts.all)
-        return _Part(section, items, unread, auto_refresh=counts.under_way > 0)
+        # One that waits for its next try has failed, and is not over.
+        auto_refresh = counts.under_way > 0 or any(record.state not in ENDED for record in records)
+        return _Part(section, items, unread, auto_refresh=auto_refresh)
 
     async def _of_batch(self, record: TaskRecord, *, only_failed: bool) -> _Part:
         items = await self._items(record)
         shown = failed_first(items, only_failed=only_failed)
         scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
         section = Section(title_of(record), scope, shown[:PREVIEW], len(shown))
-        return _Part(section, items, auto_refresh=not has_ended(record))
+        return _Part(section, items, auto_refresh=record.state not in ENDED)
 
     async def _items(self, record: TaskRecord) -> list[Item]:
         if record.kind is None:

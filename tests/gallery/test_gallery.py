@@ -353,6 +353,50 @@ def test_under_way_and_then_there(admin: Visitor, airflow: LocalAirflow, sandbox
     sandbox.configure(latency=0.2)
 
 
+@pytest.fixture(scope="module")
+def many_run_id(airflow: LocalAirflow, run_id: str) -> str:
+    """A run of a paused DAG, two of whose 250 mapped instances have been marked as failed by hand."""
+    body = {"logical_date": None, "run_after": "2026-01-01T00:00:00Z"}
+    many: str = airflow.api("POST", "/dags/many/dagRuns", json=body)["dag_run_id"]
+    for index in (240, 249):
+        path = f"/dags/many/dagRuns/{many}/taskInstances/mapped/{index}"
+        airflow.api("PATCH", path, json={"new_state": "failed"})
+    return many
+
+
+def instances(page: str) -> list[int]:
+    return [int(index) for index in re.findall(r'<p class="place">\s*mapped \[(\d+)\]', page)]
+
+
+def test_many_instances_are_shown_page_by_page(admin: Visitor, many_run_id: str) -> None:
+    pages = [admin.task("many", many_run_id, "mapped", page=number) for number in range(1, 12)]
+    assert "Page 1 of 11" in pages[0]
+    found = [instances(page) for page in pages]
+    # What has failed comes first, wherever it is.
+    assert found[0] == [240, 249, *range(22)]
+    assert sorted(index for page in found for index in page) == list(range(250))
+    for page in (pages[0], pages[-1]):
+        assert "<dt>generations in all</dt><dd>250</dd>" in page
+        assert "<dt>under way</dt><dd>248</dd>" in page
+        assert "data-auto-refresh" in page
+    assert instances(admin.task("many", many_run_id, "mapped", page=99)) == found[-1]
+
+
+def test_of_many_the_failed_alone(admin: Visitor, many_run_id: str) -> None:
+    assert instances(admin.task("many", many_run_id, "mapped", only="failed")) == [240, 249]
+    page = admin.get("many", many_run_id, only="failed").text
+    assert headings(page) == ["mapped"]
+    assert instances(page) == [240, 249]
+
+
+def test_of_many_the_first_are_on_the_page_of_the_run(admin: Visitor, many_run_id: str) -> None:
+    page = admin.get("many", many_run_id).text
+    assert sorted(headings(page)) == ["mapped", "one"]
+    assert instances(page) == [240, 249, *range(6)]
+    assert "8 of 250" in words(page)
+    assert "Show all 250" in words(page)
+
+
 GENERATION = {"request_id": "r-1", "model": "m", "seed": 7, "cost": 0.01}
 
 

@@ -80,6 +80,13 @@ def any_xcoms():
 
 
 @dag(schedule=None, start_date=datetime(2026, 1, 1))
+def many():
+    """Never run: its task instances are there all the same."""
+    KandinskyTextToImageOperator.partial(task_id="mapped").expand(prompt=[f"stamp {number}" for number in range(250)])
+    KandinskyTextToImageOperator(task_id="one", prompt="a snail")
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1))
 def none_of_ours():
     @task
     def report() -> None:
@@ -90,5 +97,6 @@ def none_of_ours():
 
 every_kind()
 under_way()
+many()
 none_of_ours()
 any_xcoms()
