@@ -9,6 +9,7 @@ backend, is called in a thread.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -108,10 +109,9 @@ def _one_task(run: RunScope, task_id: str, map_index: str) -> Scope:
     if map_index == NOT_MAPPED:
         # Of a mapped task, that is the page of all its instances.
         return replace(run, task_id=task_id)
-    try:
-        return replace(run, task_id=task_id, map_index=max(-1, int(map_index)))
-    except ValueError:
-        raise HTTPException(404) from None
+    if not re.fullmatch(r"-1|[0-9]{1,9}", map_index):
+        raise HTTPException(404)
+    return replace(run, task_id=task_id, map_index=int(map_index))
 
 
 TaskScope = Annotated[Scope, Depends(_one_task)]

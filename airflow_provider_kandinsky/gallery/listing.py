@@ -30,6 +30,8 @@ from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, Scope, Tas
 _AT_A_TIME: Final = 4
 #: Of a mapped batch so many instances are on a page.
 _BATCHES_OF_A_PAGE: Final = 5
+#: More than any task has; numbers beyond it are no use to a database.
+_MOST_PAGES: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +77,18 @@ class Listing:
             tasks = [task for task in tasks if task.task_id in failed or task.kind is TaskKind.BATCH]
         pages = split(tasks)
         page = PageNumber.nearest(number, len(pages), 1)
-        parts: list[_Part] = []
-        for task in pages[page.number - 1]:
-            parts += await self._preview(instances, task, only_failed=only_failed)
+        previews = [self._preview(instances, task, only_failed=only_failed) for task in pages[page.number - 1]]
+        parts = [part for parts_of_task in await asyncio.gather(*previews) for part in parts_of_task]
         return _page(parts, page, only_failed=only_failed, is_ours=is_ours)
 
     async def of_task(self, task_id: str, number: int, *, only_failed: bool) -> Page:
         """A page of all instances of a task: of one alone, if it is not mapped."""
         instances, kind = await self._of_one_task(task_id)
         size = _BATCHES_OF_A_PAGE if kind is TaskKind.BATCH else INSTANCES_OF_A_PAGE
+        number = min(max(number, 1), _MOST_PAGES)
         # Of batches, those that succeeded may have items that failed.
         failed_alone = only_failed and kind is not TaskKind.BATCH
-        records, counts = await instances.page(task_id, (max(number, 1) - 1) * size, size, only_failed=failed_alone)
+        records, counts = await instances.page(task_id, (number - 1) * size, size, only_failed=failed_alone)
         page = PageNumber.nearest(number, counts.all, size)
         if page.number != number:
             offset = (page.number - 1) * size

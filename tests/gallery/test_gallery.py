@@ -311,6 +311,8 @@ def test_without_the_xcoms_the_dag_itself_can_be_read(visitor_without_xcoms: Vis
         ["tasks", "no_such_task", "{MAP_INDEX}"],
         ["tasks", "two", 5],
         ["tasks", "two", "x"],
+        ["tasks", "two", 10**30],
+        ["tasks", "two", -2],
         ["tasks", "two", -1, 0, 2],
         ["tasks", "two", -1, 0, -1],
         ["tasks", "two", -1, 1, 0],
@@ -379,7 +381,8 @@ def test_many_instances_are_shown_page_by_page(admin: Visitor, many_run_id: str)
         assert "<dt>generations in all</dt><dd>250</dd>" in page
         assert "<dt>under way</dt><dd>248</dd>" in page
         assert "data-auto-refresh" in page
-    assert instances(admin.task("many", many_run_id, "mapped", page=99)) == found[-1]
+    for beyond in (99, 10**30):
+        assert instances(admin.task("many", many_run_id, "mapped", page=beyond)) == found[-1]
 
 
 def test_of_many_the_failed_alone(admin: Visitor, many_run_id: str) -> None:
