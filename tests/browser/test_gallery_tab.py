@@ -174,7 +174,7 @@ def test_it_follows_the_theme_of_the_ui(page_as, scheme: str, run_id: str) -> No
 
 def test_something_is_seen_while_a_busy_server_answers(page: Page, run_id: str) -> None:
     waiting: list[Route] = []
-    page.route(re.compile(rf"/{GALLERY_ROUTE}/dags/"), waiting.append)
+    page.route(re.compile(rf"/{GALLERY_ROUTE}/dags/"), lambda route: waiting.append(route))
     frame = of_run(page, "postcards", run_id)
     expect(frame.get_by_text("Loading the pictures…")).to_be_visible()
     # Some seconds later it says that it is not its fault.
@@ -185,8 +185,8 @@ def test_something_is_seen_while_a_busy_server_answers(page: Page, run_id: str) 
 
 def test_each_sample_is_whole_and_as_large_as_any_other_picture(page: Page, run_id: str) -> None:
     frame = of_run(page, "postcards", run_id)
+    expect(frame.locator("img")).to_have_count(4)
     tiles = [image.bounding_box() for image in frame.locator("img").all()]
-    assert len(tiles) == 4
     widths = [tile["width"] for tile in tiles if tile]
     assert max(widths) - min(widths) < 16
     for image in frame.locator("img").all():
@@ -234,7 +234,7 @@ def test_it_can_be_used_with_the_keyboard(page: Page, run_id: str) -> None:
 
 @pytest.mark.parametrize(("scheme", "name"), [("light", "gallery"), ("dark", "gallery-dark")])
 def test_screenshots(page_as, scheme: str, name: str, run_id: str) -> None:
-    page = page_as(color_scheme=scheme, viewport={"width": 1400, "height": 1080})
+    page = page_as(color_scheme=scheme, viewport={"width": 1400, "height": 1180})
     frame = of_run(page, "postcards", run_id)
     for image in frame.locator("img").all():
         expect_loaded(image)
