@@ -10,6 +10,7 @@ from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.gallery.cards import Card
 from airflow_provider_kandinsky.gallery.items import Item
 from airflow_provider_kandinsky.gallery.records import Scope
+from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE
 
 #: What Airflow's UI leaves in the place of the map index for a task that is not mapped.
 NOT_MAPPED: Final = "{MAP_INDEX}"
@@ -73,6 +74,15 @@ class Addresses:
         version = card.record.written_at.timestamp() if card.record.written_at else 0
         place = self._place(card.record.task_id, card.record.map_index, card.position, index)
         return f"{place}/file{_query(v=version)}"
+
+    def tab(self) -> str:
+        """The tab on a task instance, in Airflow's own UI."""
+        ui = self.root.removesuffix(f"/{GALLERY_ROUTE}")
+        path = f"/dags/{_segment(self.scope.dag_id)}/runs/{_segment(self.scope.run_id)}"
+        path += f"/tasks/{_segment(self.scope.task_id or '')}"
+        if self.scope.map_index not in (None, -1):
+            path += f"/mapped/{self.scope.map_index}"
+        return f"{ui}{path}/plugin/{GALLERY_ROUTE}"
 
     def static(self, name: str) -> str:
         """A style sheet or script."""

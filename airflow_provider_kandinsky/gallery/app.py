@@ -24,7 +24,7 @@ from airflow.configuration import conf
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airflow_provider_kandinsky.gallery.addresses import NOT_MAPPED, Addresses, Only, Within
@@ -140,6 +140,17 @@ async def show_task(request: Request, scope: TaskScope, page: int = 1, only: Onl
     else:
         found = await listing.of_instance(task_id, map_index, page, only_failed=only is not None)
     return await _gallery(request, scope, found, only)
+
+
+@router.get(_TASK + "/image")
+async def open_image(request: Request, scope: InstanceScope) -> Response:
+    """Where the link "Image" of a task leads: on to its first image, or while there is none that may be shown, to its
+    tab."""
+    items = await _listing(request, scope).items_of(scope.task_id or "", scope.map_index or 0)
+    cards = await _make_cards(items[:1], items)
+    image = next((image for card in cards for image in card.pictures[:1] if image.origin is not None), None)
+    url = image.address if image else Addresses(request.scope["root_path"], scope).tab()
+    return RedirectResponse(url, status_code=302, headers={"Cache-Control": "no-store"})
 
 
 @router.get(_PICTURE)

@@ -103,7 +103,9 @@ def test_the_picture_s_links_work_within_the_tab(page: Page, sandbox: Sandbox, r
 def test_the_extra_link_leads_to_the_picture(page: Page, airflow: LocalAirflow, run_id: str) -> None:
     page.goto(f"/dags/postcards/runs/{run_id}/tasks/poster/details")
     link = page.get_by_role("link", name="Image", exact=True)
-    expect(link).to_have_attribute("href", airflow.xcom("postcards", run_id, "poster")[0])
+    with page.expect_popup() as opened:
+        link.click()
+    opened.value.wait_for_url(airflow.xcom("postcards", run_id, "poster")[0])
 
 
 def test_while_deferred_the_extra_link_leads_to_the_gallery(
@@ -116,8 +118,9 @@ def test_while_deferred_the_extra_link_leads_to_the_gallery(
     expect(frame.get_by_text("Submitted; the picture is not there yet.")).to_be_visible(timeout=60_000)
     page.goto(f"/dags/slow_picture/runs/{run_id}/tasks/paint/details")
     link = page.get_by_role("link", name="Image", exact=True)
-    expect(link).to_have_attribute("href", re.compile(f"/tasks/paint/plugin/{GALLERY_ROUTE}$"))
+    expect(link).to_be_visible()
     page.goto(link.get_attribute("href") or "")
+    expect(page).to_have_url(re.compile(f"/tasks/paint/plugin/{GALLERY_ROUTE}$"))
     expect(gallery(page).get_by_text("Submitted; the picture is not there yet.")).to_be_visible()
     sandbox.clear_faults()
     # Nobody has to reload the page.

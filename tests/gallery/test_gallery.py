@@ -8,6 +8,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import denying_backend
 import httpx
@@ -580,6 +581,49 @@ def test_a_connection_that_nobody_may_have_breaks_no_page(admin: Visitor, airflo
     assert answer.status_code == 200
     assert sources(answer.text) == urls[:1]
     assert denying_backend.REASON not in airflow.log_file("api-server").read_text()
+
+
+@pytest.mark.parametrize(
+    ("task_id", "map_index", "leads_to"),
+    [
+        ("two", -1, "image"),
+        ("mapped", 1, "image"),
+        ("wait", -1, "image"),
+        ("stored", -1, "tasks/stored"),
+        ("failed", -1, "tasks/failed"),
+        ("unrenderable", -1, "tasks/unrenderable"),
+        ("mapped_batch", 0, "image of a row"),
+    ],
+)
+def test_the_link_of_a_task_leads_to_its_first_image_or_to_its_tab(
+    task_id: str, map_index: int, leads_to: str, admin: Visitor, airflow: LocalAirflow, run_id: str
+) -> None:
+    answer = admin.get(DAG, run_id, "tasks", task_id, map_index, "image")
+    expected = f"/dags/{DAG}/runs/{quote(run_id, safe='')}/{leads_to}/plugin/kandinsky-gallery"
+    if leads_to == "image":
+        expected = airflow.xcom(DAG, run_id, task_id, map_index=map_index)[0]
+    elif leads_to == "image of a row":
+        expected = airflow.xcom(DAG, run_id, task_id, map_index=map_index)[0]["urls"][0]
+    assert (answer.status_code, answer.headers["location"]) == (302, expected)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://elsewhere.example/1.png", "javascript:alert(1)", "https://images.segmind.com@elsewhere.example/1"]
+)
+def test_the_link_leads_to_no_other_host(url: str, admin: Visitor, airflow: LocalAirflow) -> None:
+    run_id = pushed(airflow, generation=GENERATION, return_value=[url])
+    answer = admin.get("any_xcoms", run_id, "tasks", "push", -1, "image")
+    tab = f"/dags/any_xcoms/runs/{quote(run_id, safe='')}/tasks/push/plugin/kandinsky-gallery"
+    assert (answer.status_code, answer.headers["location"]) == (302, tab)
+
+
+def test_the_link_tells_nothing_to_who_may_not_read_the_xcoms(
+    visitor_without_xcoms: Visitor, stranger: Visitor, run_id: str
+) -> None:
+    path = ("tasks", "two", -1, "image")
+    assert visitor_without_xcoms.get(DAG, run_id, *path).status_code == 403
+    assert stranger.get(DAG, run_id, *path).status_code == 401
 
 
 def test_no_range_of_a_static_file_keeps_the_server_busy(admin: Visitor) -> None:
