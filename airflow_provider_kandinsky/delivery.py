@@ -20,7 +20,7 @@ from airflow_provider_kandinsky.capabilities import (
     triggers_can_set_mapped_length,
     triggers_can_set_xcom,
 )
-from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink, image_link
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
@@ -111,12 +111,10 @@ class TriggererDelivery:
 
     :param push_result: the task's ``do_xcom_push``.
     :param push_length: whether a downstream task expands over the result, so that its length is to be stored.
-    :param push_link: whether the task has the link to its image, which is kept as an XCom.
     """
 
     push_result: bool = True
     push_length: bool = False
-    push_link: bool = False
 
     @classmethod
     def plan(cls, task: BaseOperator, context: Context, output_path: str | None) -> Self | None:
@@ -129,7 +127,6 @@ class TriggererDelivery:
         delivery = cls(
             task.do_xcom_push,
             push_length=has_mapped_dependants and not is_mapped,
-            push_link=any(_is_image_link(link) for link in task.operator_extra_links),
         )
         if reason := delivery.obstacle() or _why_not(task, output_path, has_mapped_dependants):
             log.debug("The task will resume in a worker: %s", reason)
@@ -154,22 +151,16 @@ class TriggererDelivery:
         """The way back from :meth:`to_dict`; fields that this version does not know are left out."""
         return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
 
-    async def deliver(self, result: GenerationResult, ti: Any, kandinsky_conn_id: str) -> None:
-        """Write the XComs of a task instance.
+    async def deliver(self, result: GenerationResult, ti: Any) -> None:
+        """Write the XComs of a task instance. Its link was written when it deferred, and stays the same.
 
         :param ti: the trigger's task instance, which tells its name.
-        :param kandinsky_conn_id: the connection that the result came by.
         """
         names = {"dag_id": ti.dag_id, "task_id": ti.task_id, "run_id": ti.run_id, "map_index": ti.map_index}
         writing = [set_xcom("generation", result.generation(), **names)]
         if self.push_result:
             length = len(result.urls) if self.push_length else None
             writing.append(set_xcom("return_value", result.urls, length, **names))
-        if self.push_link:
-            returned = result.urls if self.push_result else None
-            writing.append(
-                set_xcom(KandinskyImageLink().xcom_key, image_link(returned, ti, kandinsky_conn_id), **names)
-            )
         # Together, because the triggerer takes its time to answer each.
         await asyncio.gather(*writing)
 
@@ -183,17 +174,15 @@ def _why_not(task: BaseOperator, output_path: str | None, has_mapped_dependants:
         "it has a post_execute": type(task).post_execute is not BaseOperator.post_execute
         or task._post_execute_hook is not None,
         "its execute_complete is overridden": not _is_ours(task, "execute_complete"),
-        "it has other extra links than ours": not all(_is_image_link(link) for link in task.operator_extra_links),
+        "it has other extra links than ours": not all(
+            isinstance(link, KandinskyImageLink) for link in task.operator_extra_links
+        ),
         "it has a map_index_template": getattr(task, "map_index_template", None) is not None,
         "its result is the DAG's": bool(getattr(task, "returns_dag_result", False)),
         "a downstream task expands over a result that is not pushed": has_mapped_dependants and not task.do_xcom_push,
         "a listener wants to hear of its success": success_is_listened_to(),
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
-
-
-def _is_image_link(link: object) -> bool:
-    return isinstance(link, KandinskyImageLink)
 
 
 def _is_ours(task: BaseOperator, method: str) -> bool:

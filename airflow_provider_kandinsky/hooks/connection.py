@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,12 +111,9 @@ class ConnectionSettings(BaseModel):
             if extra.get(name) is not None and (extra[name] != "" or name == "history_url")
         }
         try:
-            settings = cls(**given | {"api_key": api_key, "base_url": base_url})
+            return cls(**given | {"api_key": api_key, "base_url": base_url})
         except ValidationError as error:
             reason = refusals(cls, error)
-        else:
-            _known_image_hosts[connection.conn_id] = frozenset(settings.all_image_hosts)
-            return settings
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
 
     @property
@@ -155,28 +152,6 @@ def _key_of(environment: Mapping[str, str], base_url: str, conn_id: str) -> str:
             f"to {vendor.host} only. Put the key for {place} into the connection's password"
         )
     return api_key
-
-
-#: The hosts that images may come from, by the id of each connection that was read in this process.
-_known_image_hosts: dict[str, frozenset[str]] = {}
-
-
-def known_image_hosts(conn_id: str) -> Collection[str]:
-    """The hosts that images may come from, without a call to Airflow.
-
-    :param conn_id: the connection.
-    :return: what it said when this process last read it; the service's own host alone if it has not.
-    """
-    return _known_image_hosts.get(conn_id, {IMAGE_HOST})
-
-
-def remember_image_hosts(conn_id: str, hosts: Iterable[str]) -> None:
-    """Take over what another process has read.
-
-    :param conn_id: the connection.
-    :param hosts: what :func:`known_image_hosts` gave there.
-    """
-    _known_image_hosts.setdefault(conn_id, frozenset(hosts))
 
 
 def _base_url(connection: Connection) -> str:

@@ -34,51 +34,49 @@ class TaskInstanceName(Protocol):
 
 
 class KandinskyImageLink(BaseOperatorLink):
-    """Leads to the first picture; while there is none with a URL that may be shown, to the gallery.
+    """Leads to the first image of a task.
 
-    Airflow asks for it in the worker when a task ends, fails or is deferred, and keeps the answer as an XCom; a task
-    that ends in the triggerer writes that itself, see :class:`~airflow_provider_kandinsky.delivery.TriggererDelivery`.
+    Airflow asks for it in the worker when a task ends, fails or is deferred, and keeps the answer as an XCom. So that
+    one answer is right from the deferral to the end, it is a URL of the gallery's that redirects: to the image, or
+    while there is none that may be shown, to the gallery's tab on the task. Reads no XCom.
     """
 
     name = "Image"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The URL, or the empty string where there is neither a picture nor a gallery."""
-        # Imported here, because it loads the XCom backend.
-        from airflow.sdk.execution_time.xcom import XCom
-
-        returned = XCom.get_value(ti_key=ti_key, key="return_value")
-        return image_link(returned, ti_key, getattr(operator, "kandinsky_conn_id", ""))
+        """The URL. Without a gallery (Airflow 3.0) the image's own, or the empty string where there is none."""
+        if ui_has_plugin_tabs():
+            return _redirect_to_image(ti_key)
+        return _image_url(operator)
 
 
-def image_link(returned: Any, ti: TaskInstanceName, kandinsky_conn_id: str) -> str:
-    """Where the link of a task instance leads.
-
-    :param returned: what the task has returned, if it has.
-    :param kandinsky_conn_id: the connection, which says what hosts images may come from. It is not looked up for that:
-        whoever has a URL has read it, in this process.
-    :return: the first image's URL if the gallery would show it; else the gallery's.
-    """
-    first = returned[0] if isinstance(returned, list) and returned else None
-    if isinstance(first, str) and (url := _checked(first, kandinsky_conn_id)):
-        return url
-    return _gallery_link(ti) if ui_has_plugin_tabs() else ""
+def gallery_tab(ti: TaskInstanceName) -> str:
+    """The URL of the gallery's tab on a task instance, in Airflow's UI."""
+    dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
+    mapped = f"/mapped/{ti.map_index}" if ti.map_index not in (None, -1) else ""
+    return f"{_base_url()}/dags/{dag}/runs/{run}/tasks/{task}{mapped}/plugin/{GALLERY_ROUTE}"
 
 
-def _checked(url: str, kandinsky_conn_id: str) -> str | None:
+def _redirect_to_image(ti: TaskInstanceName) -> str:
+    dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return f"{_base_url()}/{GALLERY_ROUTE}/dags/{dag}/runs/{run}/tasks/{task}/{map_index}/image"
+
+
+def _base_url() -> str:
+    return conf.get("api", "base_url", fallback="").rstrip("/")
+
+
+def _image_url(operator: Any) -> str:
     # Imported here, because every component of Airflow imports this module.
-    from airflow_provider_kandinsky.hooks.connection import known_image_hosts
+    from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
     from airflow_provider_kandinsky.segmind.downloads import browser_url
     from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 
+    if operator.lineage is None or not operator.lineage.uris:
+        return ""
     try:
-        return browser_url(url, known_image_hosts(kandinsky_conn_id))
+        hosts = KandinskyHook(operator.kandinsky_conn_id).settings.all_image_hosts
+        return browser_url(operator.lineage.uris[0], hosts)
     except ImageRefusedError:
-        return None
-
-
-def _gallery_link(ti: TaskInstanceName) -> str:
-    dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
-    mapped = f"/mapped/{ti.map_index}" if ti.map_index not in (None, -1) else ""
-    base_url = conf.get("api", "base_url", fallback="").rstrip("/")
-    return f"{base_url}/dags/{dag}/runs/{run}/tasks/{task}{mapped}/plugin/{GALLERY_ROUTE}"
+        return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.failures import failures_for_airflow
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import JobLedger, own_seed
+from airflow_provider_kandinsky.ledger import JobLedger, argument_hashes, own_seed
 from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.metrics import JobMetrics
@@ -47,9 +47,9 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
 
     Returns (XCom ``return_value``) the list of the pictures' URLs, in the service's order; with
     ``wait_for_completion=False`` the request id, for a
-    :class:`~airflow_provider_kandinsky.sensors.job.KandinskyJobSensor`. XCom ``arguments`` (what is sent to the
-    service, seed included) is pushed before the submission, ``request_id`` before any waiting, ``generation`` (seed,
-    cost in dollars, times in seconds, model) with the result, and ``error`` (type and message) if the try fails.
+    :class:`~airflow_provider_kandinsky.sensors.job.KandinskyJobSensor`. XCom ``request_id`` is pushed before any
+    waiting, ``generation`` (seed, cost in dollars, times in seconds, model) with the result, and ``error`` (type and
+    message) if the try fails. What is sent to the service, seed included, is among the task's rendered fields.
 
     Literal arguments are checked when the DAG is parsed, templated ones when the task runs; both before anything
     is submitted. All of the generation arguments, the model, the connection id and the output path are templated.
@@ -85,8 +85,9 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
     """
 
     template_fields = (*GENERATION_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
-    #: The rendered fields in Airflow's UI are written again after execution: with the seed that was chosen by then.
-    overwrite_rtif_after_execution = True
+    #: Whether Airflow writes the rendered fields again when this process ends, at the cost of one call: where the
+    #: templates may render to something else by now, and what is shown is to be what was sent.
+    overwrite_rtif_after_execution = False
     operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
 
@@ -169,8 +170,9 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, wait for the job here, to the deadline it had."""
-        if arguments := self._xcom(context, "arguments"):
-            # Templates may render to something else by now, and what is shown is to be what was sent.
+        next_kwargs = dict(next_kwargs or {})
+        # Where they are not in the deferral, an earlier version may have pushed them.
+        if arguments := next_kwargs.pop("arguments", None) or self._xcom(context, "arguments"):
             self._take_arguments(arguments)
         try:
             return super().resume_execution(next_method, next_kwargs, context)
@@ -183,7 +185,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             is_over = isinstance(error, TaskDeferralTimeout)
         self._note_request(request_id)
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
-            purchase = self._purchase_before_deferral(request_id, context)
+            purchase = self._purchase_before_deferral(request_id, context, with_arguments=arguments is not None)
             deadline = time.time() if is_over else self._deadline(purchase, context)
             result = self._wait_here(hook, purchase, deadline)
             return self._deliver(result.with_seed(_sent_seed(self.seed)), context, hook)
@@ -196,7 +198,6 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
     def _generate(self, context: Context, resets: int = 0) -> list[str] | str:
         with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             request = self._request(context)
-            context["ti"].xcom_push(key="arguments", value=request.payload())
             purchase = self._submit_or_reattach(hook, request, context, resets)
             self._note_request(purchase.request_id)
             context["ti"].xcom_push(key="request_id", value=purchase.request_id)
@@ -212,7 +213,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         while purchase.result is None:
             deadline = self._deadline(purchase, context)
             if self.deferrable:
-                self._defer_until(deadline, purchase, seed, context)
+                self._defer_until(deadline, purchase, request, context)
             try:
                 purchase = replace(purchase, result=self._wait_here(hook, purchase, deadline))
             except JobExpiredError as error:
@@ -226,10 +227,18 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         since = max(context["ti"].start_date.timestamp(), purchase.submitted_at)
         return min(since + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
 
-    def _purchase_before_deferral(self, request_id: str, context: Context) -> Purchase:
-        """What was deferred for, as far as this process can know."""
+    def _purchase_before_deferral(self, request_id: str, context: Context, *, with_arguments: bool = True) -> Purchase:
+        """What was deferred for, as far as this process can know.
+
+        :param with_arguments: whether the arguments are those that were sent. Else the record is asked, and what of
+            prompt and seed was not sent is not told.
+        """
         entry = JobLedger.of(context, durable=self.durable).read()
         if entry is not None and entry.request_id == request_id and entry.submitted_at is not None:
+            if not with_arguments:
+                now = argument_hashes(self.model, {"prompt": str(self.prompt), "seed": _sent_seed(self.seed)})
+                for name in {"prompt", "seed"}.intersection(entry.changed(now)):
+                    setattr(self, name, None)
             return Purchase(request_id, entry.submitted_at)
         return Purchase(request_id, context["ti"].start_date.timestamp())
 
@@ -266,7 +275,7 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
             return self._submission(hook, request, context).submit_or_reattach()
         except RateLimitedError as error:
             if self.deferrable:
-                self._defer_until_reset(error, resets)
+                self._defer_until_reset(error, request, resets)
             raise
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
@@ -291,7 +300,9 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
                 + ("A retry takes it up again" if self.durable else "A retry buys it again")
             ) from error
 
-    def _defer_until(self, deadline: float, purchase: Purchase, seed: int | None, context: Context) -> NoReturn:
+    def _defer_until(
+        self, deadline: float, purchase: Purchase, request: TextToImageRequest, context: Context
+    ) -> NoReturn:
         delivery = TriggererDelivery.plan(self, context, self.output_path)
         self.defer(
             trigger=KandinskyJobTrigger(
@@ -301,27 +312,41 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
                 submitted_at=purchase.submitted_at,
                 deadline=deadline,
                 poll_interval=self.poll_interval,
-                seed=seed,
+                seed=_sent_seed(request.seed),
                 delivery=delivery.to_dict() if delivery else None,
             ),
             method_name="execute_complete",
+            kwargs={"arguments": request.payload()},
             timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
         )
 
-    def _defer_until_reset(self, error: RateLimitedError, resets: int) -> NoReturn:
+    def _defer_until_reset(self, error: RateLimitedError, request: TextToImageRequest, resets: int) -> NoReturn:
         """Let go of the worker until the limit resets; nothing was accepted, so the ledger holds nothing."""
         if (trigger := reset_trigger(error, resets)) is None:
             raise error
         self.log.info("Rate limited; submitting at %s", trigger.moment)
-        self.defer(trigger=trigger, method_name="execute_after_reset", kwargs={"resets": resets + 1})
+        kwargs = {"arguments": request.payload(), "resets": resets + 1}
+        self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
 
     def _failures(self, context: Context) -> AbstractContextManager[None]:
         return failures_for_airflow(context, durable=JobLedger.of(context, durable=self.durable).is_kept)
 
-    def _request(self, context: Context) -> TextToImageRequest:
-        """The request, from the rendered arguments and a seed of the task instance's own, if it was given none."""
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Choose the seed here, so that it is among the rendered fields that Airflow writes next: of a mapped task,
+        this is the only method of the operator that Airflow calls in time."""
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+        if parent is self and "ti" in context:  # not so where somebody tries a template out
+            self._choose_seed(context)
+
+    def _choose_seed(self, context: Context) -> None:
         if self.seed is None:
             self.seed = own_seed(context)
+
+    def _request(self, context: Context) -> TextToImageRequest:
+        """The request, from the rendered arguments and a seed of the task instance's own, if it was given none."""
+        self._choose_seed(context)
         request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
@@ -331,6 +356,8 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
 
     def _take_arguments(self, payload: Mapping[str, Any]) -> None:
         for name in GENERATION_ARGUMENTS:
+            if str(payload.get(name)) != str(getattr(self, name)):
+                self.overwrite_rtif_after_execution = True
             setattr(self, name, payload.get(name))
 
     def _xcom(self, context: Context, key: str) -> Any:

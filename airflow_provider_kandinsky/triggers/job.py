@@ -11,7 +11,6 @@ from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
-from airflow_provider_kandinsky.hooks.connection import known_image_hosts, remember_image_hosts
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
 from airflow_provider_kandinsky.metrics import JobMetrics
@@ -33,7 +32,7 @@ class KandinskyJobTrigger(BaseTrigger):
     and unknown ones are ignored, so that rows written by another version can be run.
 
     Where the worker has found that nothing more is to be done there, success ends the task from here. Else the event
-    holds ``request_id``, ``seed``, with a result the ``image_hosts`` of the connection, and either ``error`` (see
+    holds ``request_id``, ``seed``, and either ``error`` (see
     :meth:`~airflow_provider_kandinsky.segmind.errors.KandinskyError.to_dict`), or ``result`` (see
     :meth:`~airflow_provider_kandinsky.segmind.schemas.GenerationResult.to_dict`), or, where the pictures came as
     bytes, neither: those are for the worker to fetch.
@@ -115,9 +114,6 @@ class KandinskyJobTrigger(BaseTrigger):
                 return
         await hold_back(started)
         event = {"request_id": self.request_id, "seed": self.seed} | outcome_for_event(found)
-        if "result" in event:
-            # The worker that resumes does not read the connection, and the link to the image depends on it.
-            event["image_hosts"] = sorted(known_image_hosts(self.kandinsky_conn_id))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _deliver(self, result: GenerationResult) -> bool:
@@ -131,7 +127,7 @@ class KandinskyJobTrigger(BaseTrigger):
             self.log.info("Request %s is finished; a worker will deliver it: %s", self.request_id, obstacle)
             return False
         try:
-            await delivery.deliver(result, ti, self.kandinsky_conn_id)
+            await delivery.deliver(result, ti)
         except Exception:
             # Whatever an XCom backend may raise: the result is in hand, and there is another way to deliver it.
             self.log.exception("The result of request %s could not be written here; a worker will", self.request_id)
@@ -171,7 +167,5 @@ def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | 
     if "error" in event:
         raise error_from_dict(event["error"])
     if "result" in event:
-        if "image_hosts" in event:
-            remember_image_hosts(hook.kandinsky_conn_id, event["image_hosts"])
         return GenerationResult.from_dict(event["result"])
     return hook.get_result(event["request_id"], model).with_seed(event.get("seed"))

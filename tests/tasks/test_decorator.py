@@ -7,9 +7,11 @@ from airflow.sdk import DAG, task
 from airflow_names import TaskDeferred
 from task_instance import TaskInstance, fire
 
+from airflow_provider_kandinsky.arguments import GENERATION_ARGUMENTS
 from airflow_provider_kandinsky.capabilities import AirflowFailException
 from airflow_provider_kandinsky.decorators.kandinsky import kandinsky_task
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 
 def operator_of(function: Any, *args: Any, **options: Any) -> Any:
@@ -29,14 +31,20 @@ def test_the_function_returns_the_prompt(sandbox: Sandbox, ti: TaskInstance, def
     (bought,) = sandbox.submissions
     assert bought["payload"]["prompt"] == operator.prompt == "a cat in manual__1"
     assert len(urls) == 2
-    assert ti.pushed["arguments"] == bought["payload"]
+    assert (
+        TextToImageRequest(**{name: getattr(operator, name) for name in GENERATION_ARGUMENTS}).payload()
+        == (bought["payload"])
+    )
+    # The rendered fields were written before the function was called.
+    assert operator.overwrite_rtif_after_execution
 
 
 def test_the_function_returns_arguments_which_win_over_the_decorators(sandbox: Sandbox, ti: TaskInstance) -> None:
     def paint() -> dict[str, Any]:
         return {"prompt": "a cat", "samples": 3, "img_width": "512"}
 
-    ti.run(operator_of(paint, samples=2, guidance_scale=7))
+    operator = operator_of(paint, samples=2, guidance_scale=7)
+    ti.run(operator)
 
     (bought,) = sandbox.submissions
     assert bought["payload"] == {
@@ -44,7 +52,7 @@ def test_the_function_returns_arguments_which_win_over_the_decorators(sandbox: S
         "samples": 3,
         "img_width": 512,
         "guidance_scale": 7.0,
-        "seed": ti.pushed["arguments"]["seed"],
+        "seed": operator.seed,
     }
 
 
@@ -81,7 +89,7 @@ def test_the_function_is_not_called_again_by_what_resumes(sandbox: Sandbox, ti: 
     with pytest.raises(TaskDeferred) as deferred:
         operator_of(paint, deferrable=True).execute(ti.context)
     resumed = operator_of(paint, deferrable=True)
-    kwargs = {"event": fire(deferred.value.trigger)}
+    kwargs = (deferred.value.kwargs or {}) | {"event": fire(deferred.value.trigger)}
     resumed.resume_execution(deferred.value.method_name, kwargs, ti.context_of(resumed))
 
     assert calls == ["called"]

@@ -80,7 +80,10 @@ def run_through_resets(ti: TaskInstance, operator: Any) -> int:
     context, kwargs, resets = ti.context_of(operator), None, 0
     while True:
         try:
-            operator.execute(context) if kwargs is None else operator.execute_after_reset(context, event=None, **kwargs)
+            if kwargs is None:
+                operator.execute(context)
+            else:
+                operator.resume_execution("execute_after_reset", kwargs | {"event": None}, context)
         except TaskDeferred as deferred:
             kwargs, resets = deferred.kwargs or {}, resets + 1
         except RateLimitedError:

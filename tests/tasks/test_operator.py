@@ -50,7 +50,7 @@ def test_urls_come_in_order_and_ids_before_any_waiting(sandbox: Sandbox, ti: Tas
 
     (bought,) = sandbox.submissions
     assert [url.rpartition("-")[2] for url in urls] == [f"{index}.png" for index in range(8)]
-    assert list(ti.pushed) == ["arguments", "request_id", "generation"]
+    assert list(ti.pushed) == ["request_id", "generation"]
     assert ti.pushed["request_id"] == bought["request_id"]
     generation = ti.pushed["generation"]
     assert generation["model"] == "kandinsky2.1-txt2im"
@@ -148,7 +148,7 @@ def test_the_deferral_holds_ids_and_numbers_and_an_absolute_deadline(sandbox: Sa
     _, kwargs = deferral.value.trigger.serialize()
     assert kwargs.pop("deadline") == pytest.approx(before + 600, abs=10)
     assert kwargs.pop("submitted_at") == pytest.approx(before, abs=10)
-    can_end_there = {"push_result": True, "push_length": False, "push_link": True}
+    can_end_there = {"push_result": True, "push_length": False}
     assert kwargs == {
         "request_id": ti.pushed["request_id"],
         "kandinsky_conn_id": "kandinsky_default",

@@ -84,7 +84,7 @@ def test_it_ends_in_the_triggerer_where_nothing_expands_over_the_result(
     assert isinstance(event, TaskSuccessEvent)
     urls = [f"{sandbox.url}/generations/{ti.pushed['request_id']}-0.png"]
     assert xcom.written["return_value"] == (urls, None)
-    assert set(xcom.written) == {"return_value", "generation", "_link_KandinskyImageLink"}
+    assert set(xcom.written) == {"return_value", "generation"}
 
 
 def test_where_the_length_can_be_stored_it_ends_in_the_triggerer_for_a_task_that_expands(
