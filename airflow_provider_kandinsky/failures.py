@@ -113,7 +113,12 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
     ):
         return False
     ti = context["ti"]
-    decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
+    try:
+        decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
+    except Exception:
+        # Whatever a user's policy may raise: the task has failed for another reason, which is the one to be told.
+        log.exception("The retry policy could not be asked about credits that are used up")
+        return False
     if decision.action.value != "reschedule":
         return False
     reschedules: Any = context.get("task_reschedule_count", 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,22 @@ def test_a_policy_of_the_user_that_knows_no_credits_changes_nothing(sandbox: San
     sandbox.configure(credits=0)
     with pytest.raises(AirflowFailException):
         ti.run(paint(retry_policy=ExceptionRetryPolicy(rules=[], default=RetryAction.RETRY)))
+
+
+@can_reschedule
+def test_a_policy_that_fails_does_not_hide_why_the_task_has(
+    sandbox: Sandbox, ti: Rescheduled, caplog: pytest.LogCaptureFixture
+) -> None:
+    from airflow.sdk import RetryPolicy
+
+    class Broken(RetryPolicy):
+        def evaluate(self, *_: Any, **__: Any) -> Any:
+            raise OSError("the model that decides cannot be reached")
+
+    sandbox.configure(credits=0)
+    with caplog.at_level(logging.ERROR), pytest.raises(AirflowFailException, match="Insufficient credits"):
+        ti.run(paint(retry_policy=Broken()))
+    assert "The retry policy could not be asked" in caplog.text
 
 
 @can_reschedule
