@@ -31,7 +31,7 @@ screenshots: $(VENV)/.dev ## Take the pictures in docs/images anew; needs Chromi
 	@KANDINSKY_SCREENSHOTS=1 $(BIN)/pytest tests/browser
 
 chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for
-	@$(BIN)/pytest tests/chaos
+	@$(BIN)/pytest -n 2 tests/chaos
 
 distributed: $(DISTRIBUTED)/.installed ## Lose a triggerer, a Celery worker and Redis; needs Debian's postgresql and redis-server
 	@$(DISTRIBUTED)/bin/pytest tests/chaos/distributed

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import astuple
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import IMPATIENT, Chaos
-from scoreboard import ROWS, table
+from scoreboard import ROWS, Row, table
 
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
@@ -21,10 +22,22 @@ DAGS = Path(__file__).with_name("dags")
 collect_ignore = [] if find_spec("celery") else ["distributed"]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call":
+        # With the report they come to the process that writes the summary, which is another one with pytest-xdist.
+        report.user_properties += [("chaos", astuple(row)) for row in ROWS]
+        ROWS.clear()
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if ROWS:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    properties = [each for report in reports for each in getattr(report, "user_properties", ())]
+    if rows := [Row(*values) for name, values in properties if name == "chaos"]:
         terminalreporter.section("chaos")
-        for line in table():
+        for line in table(rows):
             terminalreporter.line(line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 
@@ -22,18 +23,19 @@ class Row:
     lost: int
 
 
+#: Of the test that runs.
 ROWS: list[Row] = []
 
 
-def table() -> list[str]:
+def table(rows: Iterable[Row]) -> list[str]:
     """The rows as lines of text, under their headings."""
     headings = ("fault", "runs", "tasks", "accepted POSTs", "lost results")
-    rows = [headings, *(tuple(map(str, astuple(row))) for row in ROWS)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
+    lines = [headings, *(tuple(map(str, astuple(row))) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return [
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
-        for row in rows
+        for line in lines
     ]
