@@ -25,9 +25,9 @@ def row(timing: Timing, items: int, mapped: Timing, vendor_sdk: Timing) -> dict[
     """
     scale = items / GENERATIONS
     return {
-        "seconds": round(timing.seconds, 1),
+        "time to the end, s": round(timing.seconds, 1),
         "of mapped": round(timing.seconds / (mapped.seconds * scale), 3),
-        "of vendor_sdk": round(timing.seconds / (vendor_sdk.seconds * scale), 3),
+        "of the SDK": round(timing.seconds / (vendor_sdk.seconds * scale), 3),
         "worker-seconds": round(timing.worker_seconds, 1),
         "worker starts": timing.worker_starts,
         "submissions": timing.submissions,
@@ -41,8 +41,8 @@ def main() -> None:
     vendor_sdk, mapped = run("vendor_sdk"), run("kandinsky")
     batches = {items: run("kandinsky_batch", {"items": items}) for items in (GENERATIONS, LARGE)}
     rows = {
-        f"vendor_sdk, {GENERATIONS} mapped": row(vendor_sdk, GENERATIONS, mapped, vendor_sdk),
-        f"kandinsky, {GENERATIONS} mapped": row(mapped, GENERATIONS, mapped, vendor_sdk),
+        f"the vendor's SDK, {GENERATIONS} mapped": row(vendor_sdk, GENERATIONS, mapped, vendor_sdk),
+        f"this operator, {GENERATIONS} mapped": row(mapped, GENERATIONS, mapped, vendor_sdk),
     } | {f"batch of {items}": row(timing, items, mapped, vendor_sdk) for items, timing in batches.items()}
     publish("batch", rows)
 

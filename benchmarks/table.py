@@ -1,17 +1,33 @@
-"""How a benchmark tells what it has measured: a table to read, and the same numbers as JSON."""
+"""How a benchmark tells what it has measured: a table to read, the same numbers as JSON, and the tables in the docs.
+
+``python -m benchmarks.table`` writes the tables of all pages again, from the JSON that is there. In a page a table stands
+between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
+import re
+import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-RESULTS = Path(__file__).with_name("results")
+ROOT: Final = Path(__file__).parents[1]
+DOCS: Final = ROOT / "docs"
+RESULTS: Final = DOCS / "benchmarks"
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+_TABLE: Final = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def publish(name: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print rows as a table and write them to ``results/{name}.json``.
+def publish(name: str, rows: Rows) -> None:
+    """Print rows as a table, and write them to ``docs/benchmarks/{name}.json`` with what they were measured on.
 
     :param rows: what each row's name has for each column; all have the same columns.
     """
@@ -20,4 +36,47 @@ def publish(name: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     for first, *rest in lines:
         print(first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True)))
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps({"measured": _measured(), "rows": rows}, indent=2) + "\n")
+
+
+def _measured() -> dict[str, Any]:
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
+    return {
+        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
+        "date": datetime.now(UTC).date().isoformat(),
+        "airflow": version("apache-airflow"),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+
+
+def with_tables(page: str) -> str:
+    """A page of the docs with its tables made from the JSON that is there."""
+    return _TABLE.sub(lambda table: f"{table[1]}{_markdown(table[2])}{table[3]}", page)
+
+
+def _markdown(name: str) -> str:
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    measured, rows = result["measured"], result["rows"]
+    columns = next(iter(rows.values()))
+    lines = ["| |" + "".join(f" {column} |" for column in columns), "|---|" + "---|" * len(columns)]
+    lines += [f"| {row} |" + "".join(f" {_cell(value)} |" for value in cells.values()) for row, cells in rows.items()]
+    where = f"Airflow {measured['airflow']}, Python {measured['python']}, {measured['cores']} cores"
+    return "\n".join([*lines, "", f"Measured on {measured['date']} at `{measured['commit']}`: {where}.", ""])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def main() -> None:
+    """Write the tables of all pages."""
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        if (new := with_tables(text)) != text:
+            page.write_text(new, encoding="utf-8")
+            print(f"Wrote the tables of {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

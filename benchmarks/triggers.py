@@ -108,15 +108,14 @@ async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
     late = sorted(seen - job["at"] - LATENCY for seen, job in zip(noticed, jobs, strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
-        "cpu_s": round(time.process_time() - cpu, 2),
-        "worst_lag_s": round(max(lags), 4),
-        "p99_lag_s": round(statistics.quantiles(lags, n=100)[-1], 4),
-        "memory_mb": round((peak - memory) / 2**20, 1),
-        "connections": connections,
+        "CPU, s": round(time.process_time() - cpu, 1),
+        "worst lag, s": round(max(lags), 3),
+        "99 % of lags, s": round(statistics.quantiles(lags, n=100)[-1], 4),
+        "memory, MB": round((peak - memory) / 2**20),
+        "TCP connections": connections,
         "polls": sandbox.count_calls("status"),
-        "p50_notice_s": round(statistics.median(late), 2),
-        "p95_notice_s": round(statistics.quantiles(late, n=20)[-1], 2),
-        "noticed": len(noticed),
+        "half noticed within, s": round(statistics.median(late), 1),
+        "95 % within, s": round(statistics.quantiles(late, n=20)[-1], 1),
     }
 
 
