@@ -51,6 +51,7 @@ __all__ = [
     "aget_connection",
     "amask_secret",
     "determine_kwargs",
+    "get_xcom",
     "loop_index",
     "policies_can_reschedule",
     "set_xcom",
@@ -158,6 +159,13 @@ def triggers_can_set_mapped_length() -> bool:
     from airflow.sdk.execution_time.xcom import XCom
 
     return triggers_can_set_xcom() and "_mapped_length" in inspect.signature(XCom.aset).parameters
+
+
+async def get_xcom(key: str, *, dag_id: str, task_id: str, run_id: str, map_index: int) -> Any:
+    """Read an XCom in an event loop; see :func:`triggers_can_set_xcom`."""
+    from airflow.sdk.execution_time.xcom import XCom
+
+    return await XCom.aget_one(key=key, dag_id=dag_id, task_id=task_id, run_id=run_id, map_index=map_index)
 
 
 async def set_xcom(key: str, value: Any, mapped_length: int | None = None, **names: Any) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextvars import Context as CallContext
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakKeyDictionary
 
 from airflow.sdk import AssetAlias, BaseOperator
 
 from airflow_provider_kandinsky.capabilities import (
+    get_xcom,
     set_xcom,
     success_is_listened_to,
     triggers_can_set_mapped_length,
@@ -163,6 +166,28 @@ class TriggererDelivery:
             writing.append(set_xcom("return_value", result.urls, length, **names))
         # Together, because the triggerer takes its time to answer each.
         await asyncio.gather(*writing)
+
+
+_first_calls: MutableMapping[asyncio.AbstractEventLoop, asyncio.Task[None]] = WeakKeyDictionary()
+
+
+def make_first_call(ti: Any) -> None:
+    """Have this triggerer do now what its first call for a trigger takes: Airflow 3.3 builds an API within the process
+    then, for 4 to 8 s of CPU, in which it answers nothing. Better while jobs run than when the first is finished.
+
+    :param ti: a task instance with XCom ``request_id``, which is read; Airflow logs an error for one that is not there.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in _first_calls and triggers_can_set_xcom():
+        # In a context of its own: it is not one trigger's.
+        _first_calls[loop] = loop.create_task(_read_request_id(ti), context=CallContext())
+
+
+async def _read_request_id(ti: Any) -> None:
+    try:
+        await get_xcom("request_id", dag_id=ti.dag_id, task_id=ti.task_id, run_id=ti.run_id, map_index=ti.map_index)
+    except Exception:
+        log.debug("The triggerer's first call has failed; the next one will say so, if it matters", exc_info=True)
 
 
 def _why_not(task: BaseOperator, output_path: str | None, has_mapped_dependants: bool) -> str | None:

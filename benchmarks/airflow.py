@@ -1,7 +1,9 @@
 """A hundred generations in a real Airflow: this package's operator beside the vendor's SDK and a plain operator.
 
-``python -m benchmarks.airflow [ways …]`` prints a table and writes JSON. Each way runs in an Airflow of its own, all
-with the same configuration, against the same jobs; the ratios mean something, the seconds are this machine's.
+``python -m benchmarks.airflow [ways …]`` prints tables and writes JSON: times, calls to the API server, and CPU by
+component, with Airflow's default configuration, then the times with a short ``[workers] min_heartbeat_interval``. Each
+way runs in an Airflow of its own, all with the same configuration, against the same jobs; the ratios mean something,
+the seconds are this machine's.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from typing import Any
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
+from benchmarks.cpu import cpu_seconds, difference
 from benchmarks.table import publish
+from demo.api_calls import count_api_calls
 from demo.local_airflow import LocalAirflow
 
 DAGS = Path(__file__).with_name("dags")
@@ -29,9 +33,31 @@ LATENCY = (2, 6)
 #: The DAGs that are compared; the ratios are against the first.
 WAYS = ("vendor_sdk", "plain_operator", "kandinsky")
 
-#: The same for all ways. Airflow's supervisor misses the end of a task's process in a third of all cases, by chance,
-#: and then holds the worker for this long (by default 5 s) for nothing: dice would drown what is measured.
-CONFIGURATION = {"AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1"}
+#: What :class:`~demo.local_airflow.LocalAirflow` sets for the tests' sake, as Airflow has it by default.
+DEFAULTS = {
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "5",
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "300",
+    "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "5",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "5",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "30",
+}
+#: By the name of the table. Airflow's supervisor misses the end of a task's process in a third of all cases, by chance,
+#: and then holds the worker for ``min_heartbeat_interval`` for nothing: with 1 s there is less of that chance in it.
+CONFIGURATIONS: dict[str, Mapping[str, str]] = {
+    "airflow": DEFAULTS,
+    "airflow_short_heartbeat": DEFAULTS | {"AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1"},
+}
+#: What the calls are rows of; the others are :data:`OTHER_CALLS`.
+CALLS = {
+    "run, state": ("PATCH run", "PATCH state"),
+    "rendered fields": ("PUT rtif",),
+    "task state store": ("GET store kandinsky_job", "PUT store kandinsky_job"),
+    "XComs written": ("POST xcom return_value", "POST xcom request_id", "POST xcom _link_KandinskyImageLink"),
+    "heartbeats": ("PUT heartbeat",),
+}
+OTHER_CALLS = "others"
 
 # The supervisor in the worker, which starts a process for each stretch of a task, says how long it has lasted.
 _STRETCH = re.compile(r"Workload finished .*\bduration=([\d.]+) .*\bworkload_id=(\S+)")
@@ -48,6 +74,8 @@ class Timing:
     :param submissions: jobs that the sandbox has accepted.
     :param polls: how often it was asked where they stand.
     :param states: how many task instances ended how.
+    :param calls: how often workers have called the API server; see :func:`~demo.api_calls.count_api_calls`.
+    :param cpu: CPU seconds by component; see :func:`~benchmarks.cpu.cpu_seconds`.
     """
 
     seconds: float
@@ -56,20 +84,30 @@ class Timing:
     submissions: int
     polls: int
     states: Mapping[str, int]
+    calls: Mapping[str, int]
+    cpu: Mapping[str, float]
 
 
 def time_run(
-    dag_id: str, conf: dict[str, Any] | None = None, *, timeout: float = 400, **sandbox_settings: Any
+    dag_id: str,
+    conf: dict[str, Any] | None = None,
+    *,
+    configuration: Mapping[str, str],
+    timeout: float = 400,
+    **sandbox_settings: Any,
 ) -> Timing:
     """Run a DAG of ``benchmarks/dags`` once, in a fresh Airflow against a fresh sandbox.
 
     :param conf: the run's configuration.
+    :param configuration: Airflow's, see :data:`CONFIGURATIONS`.
     :param timeout: seconds after which the run should have ended.
     :param sandbox_settings: see :class:`~airflow_provider_kandinsky.sandbox.settings.Settings`.
     """
-    with warm_airflow(CONFIGURATION, **{"latency": LATENCY} | sandbox_settings) as (airflow, sandbox):
+    with warm_airflow(configuration, **{"latency": LATENCY} | sandbox_settings) as (airflow, sandbox):
+        before, calls_before = cpu_seconds(airflow), _api_calls(airflow)
         run_id = airflow.trigger_dag(dag_id, conf)
         airflow.wait_for_run(dag_id, run_id, timeout)
+        cpu = difference(before, cpu_seconds(airflow))
         run = airflow.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
         instances = airflow.task_instances(dag_id, run_id)
         # A supervisor writes its line a moment after the task has ended.
@@ -82,7 +120,13 @@ def time_run(
             submissions=len(sandbox.submissions),
             polls=sandbox.count_calls("status"),
             states=Counter(each["state"] for each in instances),
+            calls=_api_calls(airflow) - calls_before,
+            cpu=cpu,
         )
+
+
+def _api_calls(airflow: LocalAirflow) -> Counter[str]:
+    return count_api_calls(airflow.log_file("api-server").read_text().splitlines())
 
 
 @contextmanager
@@ -143,13 +187,36 @@ def row(timing: Timing, generations: int, base: Timing) -> dict[str, Any]:
     }
 
 
+def calls_row(timing: Timing, generations: int) -> dict[str, Any]:
+    """The calls of a generation to the API server as a row of a table."""
+    counted = {name: sum(timing.calls.get(call, 0) for call in calls) for name, calls in CALLS.items()}
+    total = sum(timing.calls.values())
+    counted |= {OTHER_CALLS: total - sum(counted.values()), "all": total}
+    return {name: round(count / generations, 1) for name, count in counted.items()}
+
+
+def cpu_row(timing: Timing, generations: int, base: Timing) -> dict[str, Any]:
+    """The CPU seconds of a generation as a row of a table.
+
+    :param base: what the ratio is against.
+    """
+    total = sum(timing.cpu.values())
+    cells = {component: round(seconds / generations, 3) for component, seconds in timing.cpu.items()}
+    return cells | {"all": round(total / generations, 2), "ratio": round(total / sum(base.cpu.values()), 2)}
+
+
 def main(ways: list[str]) -> None:
-    """Time the ways, the first of which is what the others are compared with."""
+    """Time the ways, the first of which is what the others are compared with; CPU is compared with the plain one."""
     if unknown := set(ways) - set(WAYS):
         sys.exit(f"There is no way {', '.join(sorted(unknown))}; there are {', '.join(WAYS)}")
-    timings = {way: time_run(way) for way in ways or WAYS}
-    base = next(iter(timings.values()))
-    publish("airflow", {way: row(timing, GENERATIONS, base) for way, timing in timings.items()})
+    for name, configuration in CONFIGURATIONS.items():
+        timings = {way: time_run(way, configuration=configuration) for way in ways or WAYS}
+        base = next(iter(timings.values()))
+        publish(name, {way: row(timing, GENERATIONS, base) for way, timing in timings.items()})
+        if name == "airflow":
+            publish("airflow_calls", {way: calls_row(timing, GENERATIONS) for way, timing in timings.items()})
+            plain = timings.get("plain_operator", base)
+            publish("airflow_cpu", {way: cpu_row(timing, GENERATIONS, plain) for way, timing in timings.items()})
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ long as a hundred.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from benchmarks.airflow import GENERATIONS, Timing, time_run
+from benchmarks.airflow import CONFIGURATIONS, GENERATIONS, Timing, time_run
 from benchmarks.table import publish
 
 LARGE: int = 10 * GENERATIONS
@@ -36,8 +37,9 @@ def row(timing: Timing, items: int, mapped: Timing, vendor_sdk: Timing) -> dict[
 
 def main() -> None:
     """Time all ways."""
-    vendor_sdk, mapped = time_run("vendor_sdk"), time_run("kandinsky")
-    batches = {items: time_run("kandinsky_batch", {"items": items}) for items in (GENERATIONS, LARGE)}
+    run = partial(time_run, configuration=CONFIGURATIONS["airflow"])
+    vendor_sdk, mapped = run("vendor_sdk"), run("kandinsky")
+    batches = {items: run("kandinsky_batch", {"items": items}) for items in (GENERATIONS, LARGE)}
     rows = {
         f"vendor_sdk, {GENERATIONS} mapped": row(vendor_sdk, GENERATIONS, mapped, vendor_sdk),
         f"kandinsky, {GENERATIONS} mapped": row(mapped, GENERATIONS, mapped, vendor_sdk),

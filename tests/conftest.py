@@ -29,6 +29,15 @@ if find_spec("hypothesis"):
     settings.load_profile("steady")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With a pytest that xdist does not understand, groups are forgotten without a word."""
+    if getattr(session.config.option, "loadgroup", False):
+        forgotten = [
+            each.nodeid for each in session.items if each.get_closest_marker("xdist_group") and "@" not in each.nodeid
+        ]
+        assert not forgotten, f"this pytest-xdist does not keep groups together: {forgotten[:3]}"
+
+
 @pytest.fixture(autouse=True)
 def _nothing_learned() -> None:
     """What one test has taught this process of the service is not known to the next."""

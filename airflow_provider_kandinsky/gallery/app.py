@@ -1,36 +1,49 @@
 """The gallery's web app, a part of Airflow's API server.
 
-Every route but the style sheet and the scripts asks Airflow whether the user may read the XComs of that DAG, for that
-is what is shown. All routes are plain functions, which run in threads: reading the database and the storage blocks.
+Every route but the style sheet, the scripts and the page that opens the others asks Airflow whether the user may read
+the XComs of that DAG, for that is most of what is shown; and all that is shown is asked of Airflow's REST API with the
+user's own rights. The routes run in the API server's event loop, as that does: what blocks, a storage or a secrets
+backend, is called in a thread.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.configuration import conf
-from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from airflow_provider_kandinsky.gallery.addresses import NOT_MAPPED, Addresses
+from airflow_provider_kandinsky.gallery.addresses import NOT_MAPPED, Addresses, Only, Within
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, MountedApp, UnreadableAnswerError
 from airflow_provider_kandinsky.gallery.cards import Card, make_cards
-from airflow_provider_kandinsky.gallery.files import StoredFile, find_image, read_manifest
+from airflow_provider_kandinsky.gallery.files import find_image
 from airflow_provider_kandinsky.gallery.hosts import find_hosts
-from airflow_provider_kandinsky.gallery.items import Item, list_items
-from airflow_provider_kandinsky.gallery.pages import PAGE_SIZE, PageNumber, Totals, places_of
-from airflow_provider_kandinsky.gallery.places import FileNotShownError
-from airflow_provider_kandinsky.gallery.records import Scope, UnknownRunError, read_records
-from airflow_provider_kandinsky.gallery.rendering import render_gallery, render_message, render_picture
+from airflow_provider_kandinsky.gallery.instances import NotThereError
+from airflow_provider_kandinsky.gallery.items import Item
+from airflow_provider_kandinsky.gallery.listing import Listing
+from airflow_provider_kandinsky.gallery.pages import Neighbours, Page
+from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
+from airflow_provider_kandinsky.gallery.records import Scope
+from airflow_provider_kandinsky.gallery.rendering import (
+    render_gallery,
+    render_message,
+    render_opening,
+    render_picture,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,15 +72,21 @@ router: Final = APIRouter(
 
 def create_app() -> FastAPI:
     """Make the app, to be mounted in Airflow's."""
-    app = FastAPI(title="Kandinsky gallery", docs_url=None, redoc_url=None, openapi_url=None)
+    app = MountedApp(title="Kandinsky gallery", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(router)
     app.add_api_route("/static/{name}", _send_static)
-    app.add_exception_handler(AnyHTTPException, _show_refusal)
-    app.add_exception_handler(RequestValidationError, _show_refusal)
+    app.add_api_route("/open/{path:path}", _open)
+    for kind in (AnyHTTPException, RequestValidationError, ApiError, NotThereError, UnreadableAnswerError):
+        app.add_exception_handler(kind, _show_refusal)
     return app
 
 
-def _send_static(name: str) -> Response:
+async def _open(request: Request) -> Response:
+    """A page that is there at once, and goes on to the one it stands for. It holds nothing of that one's."""
+    return render_opening(Addresses(request.scope["root_path"], Scope("", "")))
+
+
+async def _send_static(name: str) -> Response:
     """A style sheet or script, which anybody may have."""
     if name not in _STATIC:
         raise HTTPException(404)
@@ -77,68 +96,100 @@ def _send_static(name: str) -> Response:
 
 
 def _whole_run(dag_id: str, run_id: str) -> Scope:
+    if "~" in (dag_id, run_id):
+        # Airflow's API takes it for all of them.
+        raise HTTPException(404)
     return Scope(dag_id, run_id)
 
 
-def _one_task(dag_id: str, run_id: str, task_id: str, map_index: str) -> Scope:
+RunScope = Annotated[Scope, Depends(_whole_run)]
+
+
+def _one_task(run: RunScope, task_id: str, map_index: str) -> Scope:
     if map_index == NOT_MAPPED:
         # Of a mapped task, that is the page of all its instances.
-        return Scope(dag_id, run_id, task_id)
-    try:
-        return Scope(dag_id, run_id, task_id, int(map_index))
-    except ValueError:
-        raise HTTPException(404) from None
+        return replace(run, task_id=task_id)
+    if not re.fullmatch(r"-1|[0-9]{1,9}", map_index):
+        raise HTTPException(404)
+    return replace(run, task_id=task_id, map_index=int(map_index))
 
 
-RunScope = Annotated[Scope, Depends(_whole_run)]
 TaskScope = Annotated[Scope, Depends(_one_task)]
 
 
+def _one_instance(task: TaskScope) -> Scope:
+    return task if task.map_index is not None else replace(task, map_index=-1)
+
+
+InstanceScope = Annotated[Scope, Depends(_one_instance)]
+
+
 @router.get(_RUN)
-def show_run(request: Request, scope: RunScope, page: int = 1) -> Response:
-    """The pictures of all tasks of a run."""
-    return _gallery(request, scope, page)
+async def show_run(request: Request, scope: RunScope, page: int = 1, only: Only = None) -> Response:
+    """The images of all tasks of a run."""
+    found = await _listing(request, scope).of_run(page, only_failed=only is not None)
+    return await _gallery(request, scope, found, only)
 
 
 @router.get(_TASK)
-def show_task(request: Request, scope: TaskScope, page: int = 1) -> Response:
-    """The pictures of one task."""
-    return _gallery(request, scope, page)
+async def show_task(request: Request, scope: TaskScope, page: int = 1, only: Only = None) -> Response:
+    """The images of one task."""
+    listing, task_id, map_index = _listing(request, scope), scope.task_id or "", scope.map_index
+    if map_index is None:
+        found = await listing.of_task(task_id, page, only_failed=only is not None)
+    else:
+        found = await listing.of_instance(task_id, map_index, page, only_failed=only is not None)
+    return await _gallery(request, scope, found, only)
+
+
+@router.get(_TASK + "/image")
+async def open_image(request: Request, scope: InstanceScope) -> Response:
+    """Where the link "Image" of a task leads: on to its first image, or while there is none that may be shown, to its
+    tab."""
+    items = await _listing(request, scope).items_of(scope.task_id or "", scope.map_index or 0)
+    cards = await _make_cards(items[:1], items)
+    image = next((image for card in cards for image in card.pictures[:1] if image.origin is not None), None)
+    url = image.address if image else Addresses(request.scope["root_path"], scope).tab()
+    return RedirectResponse(url, status_code=302, headers={"Cache-Control": "no-store"})
 
 
 @router.get(_PICTURE)
-def show_picture(
-    request: Request, task: TaskScope, position: int, index: int, within: Literal["run", "task"] = "task"
+async def show_picture(
+    request: Request,
+    task: InstanceScope,
+    position: int,
+    index: int,
+    within: Within = "instance",
+    page: int = 1,
+    only: Only = None,
 ) -> Response:
-    """One picture, with all that is known of it."""
-    scope = Scope(task.dag_id, task.run_id) if within == "run" else task
-    items, _ = _list_items(scope)
-    places = places_of(items)
-    wanted = (task.task_id, task.map_index, position, index)
-    for place, (item, each) in enumerate(places):
-        if (item.record.task_id, item.record.map_index, item.position, each) == wanted:
-            (card,) = _make_cards([item], items)
-            if each >= len(card.pictures):
-                break
-            page = items.index(item) // PAGE_SIZE + 1
-            return render_picture(_addresses(request, scope), card, each, places, place, page)
-    raise HTTPException(404)
+    """One generation, with all that is known of it, and one of its images large."""
+    listing, task_id, map_index = _listing(request, task), task.task_id or "", task.map_index or 0
+    items = await listing.items_of(task_id, map_index)
+    item = _at(items, position)
+    if item is None or not 0 <= index < max(1, len(item.addresses)):
+        raise HTTPException(404)
+    siblings = await listing.count(task_id) if map_index >= 0 else 1
+    (card,) = await _make_cards([item], items)
+    scope = {"run": Scope(task.dag_id, task.run_id), "task": replace(task, map_index=None), "instance": task}[within]
+    addresses = Addresses(request.scope["root_path"], scope, page, only)
+    return render_picture(addresses, card, index, Neighbours.of(item, index, items, siblings))
 
 
 @router.get(_PICTURE + "/file")
-def send_file(request: Request, scope: TaskScope, position: int, index: int) -> Response:
-    """A stored picture itself.
+async def send_file(request: Request, scope: InstanceScope, position: int, index: int) -> Response:
+    """A stored image itself.
 
     Addressed by its place; which file that is, the task's XCom says. A browser may keep it, but has to ask each time
     whether it may still be shown, and whether it is still the same.
     """
-    items, _ = _list_items(scope)
-    item = next((item for item in items if item.position == position), None)
+    item = _at(await _listing(request, scope).items_of(scope.task_id or "", scope.map_index or 0), position)
     addresses = item.addresses if item else []
     if item is None or not 0 <= index < len(addresses) or addresses[index].lower().startswith(("http:", "https:")):
         raise HTTPException(404)
+    known = request.headers.get("If-None-Match")
     try:
-        return _send(find_image(addresses[index], item.record.place), index, request.headers.get("If-None-Match"))
+        return await run_in_threadpool(_send, addresses[index], item.record.place, index, known)
     except FileNotShownError as error:
         log.warning(
             "The file %r of %s [%s] in run %s of %s is not shown: %s",
@@ -152,7 +203,8 @@ def send_file(request: Request, scope: TaskScope, position: int, index: int) -> 
         raise HTTPException(404) from error
 
 
-def _send(file: StoredFile, index: int, known: str | None) -> Response:
+def _send(uri: str, place: OutputPlace | None, index: int, known: str | None) -> Response:
+    file = find_image(uri, place)
     headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     if file.tag is not None:
         headers["ETag"] = file.tag
@@ -168,38 +220,37 @@ def _send(file: StoredFile, index: int, known: str | None) -> Response:
     return StreamingResponse(image.chunks(), media_type=f"image/{image.extension}", headers=headers)
 
 
-def _gallery(request: Request, scope: Scope, number: int) -> Response:
-    items, goes_on = _list_items(scope)
-    page = PageNumber.nearest(number, len(items))
-    cards = _make_cards(page.cut(items), items)
-    return render_gallery(_addresses(request, scope), cards, page, Totals.of(items), goes_on=goes_on)
+async def _gallery(request: Request, scope: Scope, page: Page, only: Only) -> Response:
+    items = page.items
+    cards = iter(await _make_cards(items, items))
+    sections = [(section, list(islice(cards, len(section.shown)))) for section in page.sections]
+    return render_gallery(Addresses(request.scope["root_path"], scope, page.number.number, only), page, sections)
 
 
-def _list_items(scope: Scope) -> tuple[list[Item], bool]:
-    """The items, and whether there may be more to come."""
-    try:
-        with create_session(scoped=False) as session:
-            records, goes_on = read_records(session, scope)
-    except UnknownRunError:
-        raise HTTPException(404) from None
-    if not conf.getboolean("kandinsky", "gallery_serves_files", fallback=True):
-        records = [record.without_files() for record in records]
-    # The session is closed by now: storage can take its time.
-    return list_items(records, read_manifest), goes_on
+def _listing(request: Request, scope: Scope) -> Listing:
+    serves_files = conf.getboolean("kandinsky", "gallery_serves_files", fallback=True)
+    return Listing(AirflowApi(request), scope, serves_files=serves_files)
 
 
-def _make_cards(selected: Sequence[Item], items: Sequence[Item]) -> list[Card]:
-    return make_cards(selected, items, datetime.now(UTC), cache(find_hosts))
+def _at(items: Sequence[Item], position: int) -> Item | None:
+    return next((item for item in items if item.position == position), None)
 
 
-def _addresses(request: Request, scope: Scope) -> Addresses:
-    return Addresses(request.scope["root_path"], scope)
+async def _make_cards(selected: Sequence[Item], items: Sequence[Item]) -> list[Card]:
+    # A secrets backend can take its time to say which hosts images may come from.
+    return await run_in_threadpool(make_cards, selected, items, datetime.now(UTC), cache(find_hosts))
 
 
 async def _show_refusal(request: Request, error: Exception) -> Response:
     """A sentence instead of Airflow's JSON: it is read in a tab."""
-    status = error.status_code if isinstance(error, AnyHTTPException) else 404
+    status = 404
+    if isinstance(error, AnyHTTPException):
+        status = error.status_code
+    elif isinstance(error, ApiError):
+        status = error.status
+    elif isinstance(error, UnreadableAnswerError):
+        status = 500
     text = _MESSAGES.get(status, "This cannot be shown.")
     if isinstance(error.__cause__, FileNotShownError):
         text = _FILE_NOT_SHOWN
-    return render_message(_addresses(request, Scope("", "")), text, status)
+    return render_message(Addresses(request.scope["root_path"], Scope("", "")), text, status)

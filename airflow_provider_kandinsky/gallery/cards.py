@@ -1,6 +1,6 @@
-"""What hangs in the gallery: from items to cards, of one page only. Does no I/O but to ask for the hosts.
+"""From items to cards, of one page only. Does no I/O but to ask for the hosts.
 
-A card is one generation: what was asked for, and the pictures or the error that came of it.
+A card is one generation: what was asked for, and the images or the error that came of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpx
 
 from airflow_provider_kandinsky.gallery.items import Item, State, has_ended
 from airflow_provider_kandinsky.gallery.records import TaskRecord
-from airflow_provider_kandinsky.gallery.shapes import mapping, number, shown, text, whole
+from airflow_provider_kandinsky.gallery.shapes import mapping, number, shown, text, whole, whole_number
 from airflow_provider_kandinsky.segmind.downloads import browser_url
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME
@@ -37,6 +37,12 @@ _NOT_SERVED: Final = (
     "Stored, and not shown here: [kandinsky] gallery_serves_files is off, or Airflow no longer has the output_path of "
     "this task."
 )
+#: What is said of task instances that were not run.
+_NOT_RUN: Final = {
+    "skipped": "Skipped; nothing was submitted.",
+    "upstream_failed": "Not run, for a task before it failed; nothing was submitted.",
+    "removed": "Removed from the DAG before it ran.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,7 @@ class Card:
     """One generation.
 
     :param position: the item of a batch, 0 otherwise.
+    :param row: which of a batch's requests it is, from 1; ``None`` if it is of no batch.
     :param arguments: what else was asked for, besides prompt and seed, as text.
     :param cost: in US dollars.
     :param inference_time: seconds of painting.
@@ -76,6 +83,7 @@ class Card:
     record: TaskRecord
     state: State
     position: int = 0
+    row: int | None = None
     prompt: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
     request_id: str | None = None
@@ -106,17 +114,18 @@ def make_cards(selected: Sequence[Item], items: Sequence[Item], now: datetime, f
         except Exception:
             log.exception("A card of %s [%s] cannot be made", item.record.task_id, item.record.map_index)
             note = "This cannot be shown. The API server's log says why."
-            cards.append(Card(item.record, State.WITHOUT_PICTURE, item.position, note=note))
+            cards.append(Card(item.record, State.WITHOUT_PICTURE, item.position, _row_number(item), note=note))
     return cards
 
 
 def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_hosts: FindHosts) -> Card:
     row, error = item.row, mapping(item.row.get("error"))
-    seeds = (whole(row.get("seed")), whole(item.arguments.get("seed")))
+    seeds = (whole(row.get("seed")), whole_number(item.arguments.get("seed")))
     return Card(
         record=item.record,
         state=item.state,
         position=item.position,
+        row=_row_number(item),
         prompt=text(arguments.get("prompt")),
         arguments={shown(name): shown(value) for name, value in arguments.items() if name not in ("prompt", "seed")},
         request_id=item.request_id,
@@ -130,20 +139,32 @@ def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_hosts
     )
 
 
+def _row_number(item: Item) -> int | None:
+    return item.position + 1 if item.is_of_batch else None
+
+
 def _note(item: Item) -> str | None:
     if error := mapping(item.row.get("error")):
         return text(error.get("message")) or "It failed."
     if item.addresses:
         return None
     if item.state is State.FAILED:
-        return "The task failed; its log says why."
+        return _why_it_failed(item.record)
+    if note := _NOT_RUN.get(item.record.state or ""):
+        return note
     if not has_ended(item.record):
         return "Submitted; the picture is not there yet." if item.request_id else "No picture yet."
     if "generation" in item.record.xcoms:
         return "The picture's URL is not in XCom (do_xcom_push=False)."
     if item.request_id:
         return "Submitted; another task waits for the picture."
-    return "No picture was told of."
+    return "The task ended without a picture."
+
+
+def _why_it_failed(record: TaskRecord) -> str:
+    if not record.fields and not record.xcoms:
+        return "The task failed before it had its arguments, and has submitted nothing; its log says why."
+    return "The task failed; its log says why."
 
 
 def _picture(address: str, record: TaskRecord, now: datetime, find_hosts: FindHosts) -> Picture:

@@ -1,13 +1,11 @@
-"""Which hosts the pictures of a task may come from, asked of its connection in the API server."""
+"""Which hosts the images of a task may come from, asked of its connection in the API server."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection
 
-from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # it comes from the SDK since
-from airflow.models.connection import Connection
-
+from airflow_provider_kandinsky.capabilities import AirflowNotFoundException, BaseHook
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
@@ -17,18 +15,18 @@ log = logging.getLogger(__name__)
 
 
 def find_hosts(conn_id: str | None) -> Collection[str]:
-    """The hosts that pictures may come from.
+    """The hosts that images may come from. Blocks.
 
-    Which connection a task uses is told by its rendered fields, which its author decides on. That gives the author no
+    Which connection a task uses is in its rendered fields, which its author decides on. That gives the author no
     more than the task has: of the connection, nothing is used but the answer whether a host is among these, and only
-    for one of type ``kandinsky``.
+    for one of type ``kandinsky``. So the reader needs no right to read connections.
 
     :param conn_id: the default connection if it is not known.
     :return: the service's own host alone, where the API server knows no such connection (one that only the workers'
-        environment tells, for example) or cannot read it.
+        environment has, for example) or cannot read it.
     """
     try:
-        connection = Connection.get_connection_from_secrets(conn_id or KandinskyHook.default_conn_name)
+        connection = BaseHook.get_connection(conn_id or KandinskyHook.default_conn_name)
         if connection.conn_type != KandinskyHook.conn_type:
             return {IMAGE_HOST}
         # The key is not needed, and may be known to the workers only.

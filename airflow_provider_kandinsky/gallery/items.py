@@ -1,8 +1,8 @@
-"""What there is to show: from a task's XComs to one item for each generation. Does no I/O.
+"""What there is to show: from a task instance to one item for each generation. Does no I/O.
 
-All items of a page's scope are counted, so making one is cheap; the cards of those that are shown are made from them.
-Everything here comes out of XComs that others may have written, so whatever has not the shape it should have is left
-out.
+All items of a batch are counted, so making one is cheap; the cards of those that are shown are made from them.
+Everything here comes out of rendered fields and XComs that others may have written, so whatever has not the shape it
+should have is left out.
 """
 
 from __future__ import annotations
@@ -12,20 +12,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from airflow_provider_kandinsky.gallery.records import ENDED, TaskRecord
+from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, TaskKind, TaskRecord
 from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, mapping, mappings, number, text, texts, whole
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 #: Gives the first rows of a task's manifest by its URI, ``None`` for a row that cannot be read; ``None`` if none can.
 ReadManifest: TypeAlias = Callable[[TaskRecord, str], Sequence[Mapping[str, Any] | None] | None]
 
-#: The XComs that tell a task of ours.
-_OURS: Final = frozenset({"arguments", "generation", "counts", "error"})
-#: The keys of what is in them.
-_ARGUMENTS: Final = {*TextToImageRequest.model_fields, "model"}
-_GENERATION: Final = {"request_id", "model", "seed", "cost"}
+#: The rendered fields that say what was asked for.
+_ARGUMENTS: Final = (*TextToImageRequest.model_fields, "model")
 _COUNTS: Final = {"items", "succeeded", "failed", "cost"}
-_ERROR: Final = {"type", "message"}
 
 
 class State(StrEnum):
@@ -47,6 +43,7 @@ class Item:
     :param note: a sentence in place of what cannot be shown.
     :param unlisted: for how many generations it stands, if not for one.
     :param failures: how many of those have failed.
+    :param is_of_batch: whether it is one of several in its task.
     """
 
     record: TaskRecord
@@ -56,6 +53,7 @@ class Item:
     note: str | None = None
     unlisted: int = 0
     failures: int = 0
+    is_of_batch: bool = False
 
     @property
     def addresses(self) -> list[str]:
@@ -83,86 +81,87 @@ class Item:
             return State.DONE
         if self.note and not self.unlisted:
             return State.WITHOUT_PICTURE
-        if self.record.state in ("failed", "upstream_failed") and not self.unlisted:
+        # Those of a batch that are not listed beside others need not be those that failed.
+        if self.record.state in FAILED and not (self.unlisted and self.position):
             return State.FAILED
         return State.WITHOUT_PICTURE if has_ended(self.record) else State.UNDER_WAY
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has, or some of those that it stands for."""
+        return self.state is State.FAILED or self.failures > 0
+
 
 def has_ended(record: TaskRecord) -> bool:
-    """Whether this try has: one that will be followed by another still has its error."""
-    return record.state in ENDED or "error" in record.xcoms
+    """Whether this try has: one that will be followed by another has failed."""
+    return record.state in ENDED or record.state in FAILED or "error" in record.xcoms
 
 
-def list_items(records: Sequence[TaskRecord], read_manifest: ReadManifest) -> list[Item]:
-    """List the generations of task instances, in their order; of those that are none of ours, none.
+def list_items(record: TaskRecord, read_manifest: ReadManifest) -> list[Item]:
+    """List the generations of a task instance of ours, in their order.
 
-    Of batches, no more than :data:`~.shapes.MOST_ITEMS` are listed one by one.
+    Of a batch, no more than :data:`~.shapes.MOST_ITEMS` are listed one by one.
     """
-    items: list[Item] = []
-    room = MOST_ITEMS
-    for record in records:
-        if not (_is_ours(record.xcoms) or _OURS.intersection(record.unreadable)):
-            continue
-        if record.unreadable:
-            keys = ", ".join(record.unreadable)
-            items.append(Item(record, note=f"This cannot be shown: XCom {keys} is too long, or nested too deeply."))
-        elif not _is_batch(record.xcoms):
-            items.append(Item(record, 0, mapping(record.xcoms.get("arguments")), _row(record.xcoms)))
-        else:
-            listed = list(_batch(record, read_manifest, room))
-            room = max(0, room - len(listed))
-            items += listed
-    return items
+    if record.unreadable:
+        keys = ", ".join(record.unreadable)
+        return [Item(record, note=f"This cannot be shown: XCom {keys} is too long, or nested too deeply.")]
+    if is_batch(record) and (record.xcoms or record.fields):
+        return list(_batch(record, read_manifest))
+    return [Item(record, 0, mapping(record.xcoms.get("arguments")) or _rendered(record), _row(record.xcoms))]
 
 
-def _is_ours(xcoms: Mapping[str, Any]) -> bool:
-    """Other tasks may have XComs of the same names; none that are not ours have these shapes together."""
-    arguments, generation = xcoms.get("arguments"), mapping(xcoms.get("generation"))
-    asked = (mappings(arguments) or [mapping(arguments)])[:MOST_ITEMS]
-    counts, error = mapping(xcoms.get("counts")), mapping(xcoms.get("error"))
-    return (
-        all(text(each.get("prompt")) and each.keys() <= _ARGUMENTS for each in asked)
-        or generation.keys() >= _GENERATION
-        or counts.keys() >= _COUNTS
-        or (error.keys() == _ERROR and "billed: " in (text(error["message"]) or ""))
-    )
+def is_batch(record: TaskRecord) -> bool:
+    """Whether it may have several generations."""
+    if record.kind is TaskKind.BATCH or mappings(record.xcoms.get("arguments")) is not None:
+        return True
+    return mapping(record.xcoms.get("counts")).keys() >= _COUNTS
 
 
-def _is_batch(xcoms: Mapping[str, Any]) -> bool:
-    return mappings(xcoms.get("arguments")) is not None or mapping(xcoms.get("counts")).keys() >= _COUNTS
+def _rendered(record: TaskRecord) -> Mapping[str, Any]:
+    """What was asked for, as far as the rendered fields say so."""
+    return {name: record.fields[name] for name in _ARGUMENTS if record.fields.get(name) is not None}
 
 
 def _row(xcoms: Mapping[str, Any]) -> Mapping[str, Any]:
     """The XComs of one generation in the shape of a batch's row."""
     generation = mapping(xcoms.get("generation"))
-    # Where storing has failed, the pictures are still at the service for a while.
+    # Where storing has failed, the images are still at the service for a while.
     urls = texts(xcoms.get("return_value")) or texts(xcoms.get("source_urls"))
     request_id = text(generation.get("request_id")) or text(xcoms.get("request_id"))
     return {**generation, "urls": urls, "request_id": request_id, "error": xcoms.get("error")}
 
 
-def _batch(record: TaskRecord, read_manifest: ReadManifest, room: int) -> Iterator[Item]:
-    """The items of a batch, at most so many; then one for all that are left."""
-    asked = mappings(record.xcoms.get("arguments")) or []
+def _batch(record: TaskRecord, read_manifest: ReadManifest) -> Iterator[Item]:
+    """The items of a batch, as many as may be listed; then one for all that are left."""
+    asked = mappings(record.xcoms.get("arguments")) or _requests(record)
     manifest = text(record.xcoms.get("manifest"))
     found: Sequence[Mapping[str, Any] | None] | None = mappings(record.xcoms.get("return_value"))
-    if found is None and manifest and room:
+    if found is None and manifest:
         found = read_manifest(record, manifest)
     count = len(asked) if found is None else max(len(asked), len(found))
     if found is None and (manifest or has_ended(record)):
         # What was asked for is known, but not what came of each.
         count = 0
     listed: list[Item] = []
-    for position in range(min(count, room)):
+    for position in range(min(count, MOST_ITEMS)):
         row = found[position] if found is not None and position < len(found) else {}
         if row is None:
-            listed.append(Item(record, position, note="This row of the manifest cannot be read."))
+            note = "This row of the manifest cannot be read."
+            listed.append(Item(record, position, note=note, is_of_batch=True))
             continue
         # The rows of a manifest have their own.
         arguments = asked[position] if position < len(asked) else mapping(row.get("arguments"))
-        listed.append(Item(record, position, arguments, row))
+        listed.append(Item(record, position, arguments, row, is_of_batch=True))
     yield from listed
     yield from _unlisted(record, listed, max(count, len(asked)), manifest)
+
+
+def _requests(record: TaskRecord) -> list[Mapping[str, Any]]:
+    """The requests of a batch by its rendered fields, which Airflow cuts where they are long: then none."""
+    requests, shared = record.fields.get("requests"), _rendered(record)
+    if not isinstance(requests, list):
+        return []
+    return [{**shared, **({"prompt": each} if isinstance(each, str) else mapping(each))} for each in requests]
 
 
 def _unlisted(record: TaskRecord, listed: Sequence[Item], count: int, manifest: str | None) -> Iterator[Item]:
@@ -177,8 +176,9 @@ def _unlisted(record: TaskRecord, listed: Sequence[Item], count: int, manifest: 
     if cost is not None:
         cost -= sum({item.request_id: item.cost or 0.0 for item in listed}.values())
     notes = [
-        f"And {items} more items of this batch, which are not listed." if listed else f"A batch of {items} items.",
+        _summary(items, bool(listed)),
         text(error.get("message")),
+        "The task failed; its log says why." if record.state in FAILED and not (listed or error) else None,
         f"Each of them is in the manifest {manifest}." if manifest else None,
     ]
     yield Item(
@@ -187,5 +187,11 @@ def _unlisted(record: TaskRecord, listed: Sequence[Item], count: int, manifest: 
         row={"error": error, "cost": cost},
         note=" ".join(filter(None, notes)),
         unlisted=max(items, 1),
-        failures=max(failures, 1 if error else 0),
+        failures=max(failures, 1 if error or record.state in FAILED else 0),
     )
+
+
+def _summary(items: int, is_rest: bool) -> str:
+    if is_rest:
+        return f"And {items} more items of this batch, which are not listed."
+    return f"A batch of {items} items." if items > 0 else "A batch."

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias, TypeVar
 
-from airflow_provider_kandinsky.gallery.cards import Card
+from airflow_provider_kandinsky.gallery.instances import DagTask
 from airflow_provider_kandinsky.gallery.items import Item, State
+from airflow_provider_kandinsky.gallery.records import Scope, TaskRecord
 
-#: So many cards are on a page.
-PAGE_SIZE: Final = 60
+_T = TypeVar("_T")
+#: Of an image: task, map index, position and index.
+Place: TypeAlias = tuple[str, int, int, int]
+
+#: So many cards of a batch are on a page: what they show is in one or two XComs.
+ROWS_OF_A_PAGE: Final = 60
+#: So many cards of a mapped task are on a page: each has XComs of its own.
+INSTANCES_OF_A_PAGE: Final = 24
+#: Of a batch, or a mapped task, so many cards are shown among other tasks.
+PREVIEW: Final = 8
+#: So many cards are on a page of several tasks.
+_CARDS_OF_A_PAGE: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What all items come to, whatever page they are on.
+    """What items come to, shown or not.
 
-    :param cost: in US dollars; of each request once, however many items tell of it.
+    :param generations: how many there are.
+    :param cost: in US dollars; of each request once, however many items have it.
     :param unknown_costs: of so many requests the service has not told the cost.
-    :param unlisted: so many generations are not listed one by one; their pictures are not counted.
+    :param unlisted: so many generations are not listed one by one; their images are not counted.
+    :param unread: so many generations are counted, but neither their images nor their cost.
     """
 
+    generations: int = 0
     pictures: int = 0
     cost: float = 0.0
     unknown_costs: int = 0
     failures: int = 0
     under_way: int = 0
     unlisted: int = 0
+    unread: int = 0
 
     @classmethod
     def of(cls, items: Sequence[Item]) -> Totals:
         """Sum up."""
-        pictures = failures = under_way = unlisted = 0
+        generations = pictures = failures = under_way = unlisted = 0
         costs: dict[str | int, float | None] = {}
         for index, item in enumerate(items):
             count, cost, state = len(item.addresses), item.cost, item.state
+            generations += item.unlisted or 1
             pictures += count
             unlisted += item.unlisted
             failures += item.failures if item.unlisted else state is State.FAILED
@@ -44,39 +59,138 @@ class Totals:
             if count or cost:
                 costs[item.request_id or index] = cost
         known = [cost for cost in costs.values() if cost is not None]
-        return cls(pictures, sum(known), len(costs) - len(known), failures, under_way, unlisted)
+        return cls(generations, pictures, sum(known), len(costs) - len(known), failures, under_way, unlisted)
+
+    def with_unread(self, generations: int, failures: int, under_way: int) -> Totals:
+        """Count others, too, of which nothing else is known."""
+        return replace(
+            self,
+            generations=self.generations + generations,
+            failures=self.failures + failures,
+            under_way=self.under_way + under_way,
+            unread=self.unread + generations,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PageNumber:
-    """Which of the items are on a page.
+    """Which page of how many.
 
     :param number: from 1.
     :param count: how many pages there are; at least 1.
     """
 
-    number: int
-    count: int
+    number: int = 1
+    count: int = 1
 
     @classmethod
-    def nearest(cls, number: int, items: int) -> PageNumber:
+    def nearest(cls, number: int, items: int, size: int) -> PageNumber:
         """The nearest page there is, for what was on the last page may have been cleared.
 
         :param items: how many there are.
+        :param size: so many are on a page.
         """
-        count = max(1, -(-items // PAGE_SIZE))
+        count = max(1, -(-items // size))
         return cls(min(max(1, number), count), count)
 
-    def cut(self, items: Sequence[Item]) -> Sequence[Item]:
-        """The items that are on this page."""
-        return items[(self.number - 1) * PAGE_SIZE : self.number * PAGE_SIZE]
+    def cut(self, items: Sequence[_T], size: int) -> Sequence[_T]:
+        """What is on this page."""
+        return items[(self.number - 1) * size : self.number * size]
 
 
-def by_task(cards: Sequence[Card]) -> list[tuple[str, list[Card]]]:
-    """The cards of each task that has any, by its id."""
-    return [(task_id, list(group)) for task_id, group in groupby(cards, key=lambda card: card.record.task_id)]
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Some task instances, and the generations of them that are shown.
+
+    :param title: what names it among others.
+    :param scope: what it shows a part of.
+    :param shown: those that are shown.
+    :param count: how many generations it has; of those that are to be shown only, if not all are.
+    :param is_preview: whether the rest is on a page of its own.
+    """
+
+    title: str
+    scope: Scope
+    shown: Sequence[Item]
+    count: int
+    is_preview: bool = True
 
 
-def places_of(items: Sequence[Item]) -> list[tuple[Item, int]]:
-    """Where each picture is: its item, and its index there."""
-    return [(item, index) for item in items for index in range(len(item.addresses))]
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is on a page.
+
+    :param totals: of all that this page is about; see :attr:`Totals.unread`.
+    :param title: the task that it is of, if it is of one.
+    :param record: the task instance that it is of, if it is of one.
+    :param is_ours: whether there is any task of ours.
+    :param auto_refresh: whether there may be more to come, so that the page is loaded again.
+    """
+
+    sections: Sequence[Section]
+    number: PageNumber = field(default_factory=PageNumber)
+    totals: Totals = field(default_factory=Totals)
+    title: str | None = None
+    record: TaskRecord | None = None
+    is_ours: bool = True
+    auto_refresh: bool = False
+
+    @property
+    def items(self) -> list[Item]:
+        """All that are shown."""
+        return [item for section in self.sections for item in section.shown]
+
+
+def failed_first(items: Sequence[Item], *, only_failed: bool = False) -> list[Item]:
+    """Items in the order in which they are shown."""
+    failed = [item for item in items if item.has_failed]
+    return failed if only_failed else failed + [item for item in items if not item.has_failed]
+
+
+def split(tasks: Iterable[DagTask]) -> list[list[DagTask]]:
+    """Split the tasks of a run into pages, by what is known without asking for their instances."""
+    pages: list[list[DagTask]] = []
+    room = 0
+    for task in tasks:
+        cards = PREVIEW if task.is_mapped or task.kind == "batch" else 1
+        if cards > room:
+            pages.append([])
+            room = _CARDS_OF_A_PAGE
+        pages[-1].append(task)
+        room -= cards
+    return pages or [[]]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Where an image is among those of its task.
+
+    :param number: which of its task instance's images it is, from 1.
+    :param count: how many those are.
+    """
+
+    number: int
+    count: int
+    previous: Place | None = None
+    next: Place | None = None
+
+    @classmethod
+    def of(cls, item: Item, index: int, items: Sequence[Item], siblings: int) -> Neighbours:
+        """Find them.
+
+        :param items: of the task instance.
+        :param siblings: how many instances the task has.
+        """
+        task_id, map_index = item.record.task_id, item.record.map_index
+        places = [
+            (task_id, map_index, each.position, number)
+            for each in items
+            for number in range(max(len(each.addresses), each is item))
+        ]
+        at = places.index((task_id, map_index, item.position, index))
+        before, after = places[at - 1] if at else None, places[at + 1] if at + 1 < len(places) else None
+        if before is None and map_index > 0:
+            before = (task_id, map_index - 1, 0, 0)
+        if after is None and 0 <= map_index < siblings - 1:
+            after = (task_id, map_index + 1, 0, 0)
+        return cls(at + 1, len(places), before, after)

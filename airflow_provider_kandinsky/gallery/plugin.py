@@ -14,10 +14,12 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow_provider_kandinsky.capabilities import ui_has_plugin_tabs
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
 
-_RUN: Final = f"{GALLERY_ROUTE}/dags/{{DAG_ID}}/runs/{{RUN_ID}}"
+#: From Airflow 3.4 on the tab is only on tasks that have this templated field; an older Airflow ignores it.
+_APPLIES_TO: Final = {"task.template_fields": ["kandinsky_conn_id"]}
+_RUN: Final = f"{GALLERY_ROUTE}/open/dags/{{DAG_ID}}/runs/{{RUN_ID}}"
 
 
-def _tab(destination: str, url_route: str, href: str) -> dict[str, str]:
+def _tab(destination: str, url_route: str, href: str) -> dict[str, Any]:
     # Relative, because Airflow may live below a path: the UI resolves it against its own base URL.
     return {"name": "Pictures", "destination": destination, "url_route": url_route, "href": href}
 
@@ -27,7 +29,7 @@ class KandinskyGalleryPlugin(AirflowPlugin):
 
     name = "kandinsky_gallery"
     external_views = [
-        _tab("task_instance", GALLERY_ROUTE, f"{_RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}"),
+        _tab("task_instance", GALLERY_ROUTE, f"{_RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}") | {"applies_to": _APPLIES_TO},
         _tab("dag_run", RUN_GALLERY_ROUTE, _RUN),
     ]
 

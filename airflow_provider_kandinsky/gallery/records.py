@@ -1,78 +1,69 @@
-"""What Airflow's database knows of the tasks of a run, as far as it has to do with pictures.
+"""What Airflow knows of one task instance, as far as it has to do with images; asked of its REST API.
 
-Read in the API server, with its own session. XCom values are taken as its REST API takes them: the JSON that is in the
-database. What a custom XCom backend keeps elsewhere is for workers to resolve, and is not looked at here.
+XCom values are the JSON that is in Airflow's database. What a custom XCom backend keeps elsewhere is for workers to
+resolve, and is not read here.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from enum import StrEnum
+from typing import Any, Final
 
-from airflow.models.dagrun import DagRun
-from airflow.models.renderedtifields import RenderedTaskInstanceFields
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
-from sqlalchemy import Select, Text, case, cast, func, select
-from sqlalchemy.orm import Session
-
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableAnswerError
 from airflow_provider_kandinsky.gallery.places import OutputPlace
 from airflow_provider_kandinsky.gallery.shapes import NestedTooDeeplyError, mapping, parse, text
 
-#: A task and its map index, -1 where it is not mapped.
-Instance: TypeAlias = tuple[str, int]
-
-#: The XComs that tell whether a task is one of ours; its result is read only then.
-_TELLING: Final = ("arguments", "request_id", "generation", "counts", "manifest", "source_urls", "error")
 #: The states that a task instance does not leave by itself.
 ENDED: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
-_RESULT: Final = "return_value"
-#: Values whose JSON is longer than this are not read, in characters.
-_LONGEST_VALUE: Final = 4 * 2**20
+#: The states of a task instance whose latest try has failed.
+FAILED: Final = ("failed", "up_for_retry")
+
+_KEYS: Final = (
+    "arguments",
+    "request_id",
+    "generation",
+    "counts",
+    "manifest",
+    "source_urls",
+    "error",
+    "return_value",
+)
+#: What there is of a generation that has succeeded; each further XCom would be a call of its own.
+_RESULT_KEYS: Final = ("generation", "return_value")
 
 
-class UnknownRunError(LookupError):
-    """There is no such run, or no such task in it."""
+class TaskKind(StrEnum):
+    """What a task of this package does."""
 
+    GENERATION = "generation"
+    BATCH = "batch"
+    SENSOR = "sensor"
 
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
-    """A task instance.
+    @classmethod
+    def of(cls, fields: Collection[str]) -> TaskKind | None:
+        """Tell it by the names of the task's templated fields, which subclasses of the operators have as well.
 
-    :param task_id: the task.
-    :param map_index: -1 where it is not mapped.
-    :param name: what Airflow's UI calls the map index, where the DAG gives it a name.
-    :param state: as Airflow writes it; ``None`` before it is scheduled.
-    :param xcoms: by key, those that are about pictures.
-    :param written_at: when the last of them was written.
-    :param conn_id: the connection that it uses, where that is known.
-    :param place: where it stores its files; ``None`` where that is not known, or nothing of them may be read.
-    :param unreadable: the keys of XComs that are too long, or nested too deeply, to be read.
-    """
-
-    task_id: str
-    map_index: int
-    name: str | None
-    state: str | None
-    xcoms: Mapping[str, Any]
-    written_at: datetime | None = None
-    conn_id: str | None = None
-    place: OutputPlace | None = None
-    unreadable: tuple[str, ...] = ()
-
-    def without_files(self) -> TaskRecord:
-        """The same, but none of its stored files may be read."""
-        return replace(self, place=None)
+        :return: ``None`` if it is no task of this package, or none that makes images.
+        """
+        if "kandinsky_conn_id" not in fields:
+            return None
+        if "requests" in fields:
+            return cls.BATCH
+        if "prompt" in fields:
+            return cls.GENERATION
+        return cls.SENSOR if "request_id" in fields else None
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which task instances are looked at.
+    """Which task instances are shown.
 
     :param task_id: only this task of the run.
-    :param map_index: only this instance of it.
+    :param map_index: only this instance of it; -1 where the task is not mapped.
     """
 
     dag_id: str
@@ -80,105 +71,123 @@ class Scope:
     task_id: str | None = None
     map_index: int | None = None
 
-    def select(self, model: Any, *columns: Any) -> Select[Any]:
-        """Select columns of a table that has a row for each task instance."""
-        query = select(model.task_id, model.map_index, *columns)
-        query = query.where(model.dag_id == self.dag_id, model.run_id == self.run_id)
-        if self.task_id is not None:
-            query = query.where(model.task_id == self.task_id)
-        return query if self.map_index is None else query.where(model.map_index == self.map_index)
 
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task instance.
 
-def read_records(session: Session, scope: Scope) -> tuple[list[TaskRecord], bool]:
-    """Read the task instances that have any XCom to do with pictures.
-
-    :return: in the order in which the tasks were started, and mapped ones by their index; and whether there may be
-        more to come.
-    :raises UnknownRunError: there is no such run, or no such task in it.
+    :param map_index: -1 where it is not mapped.
+    :param name: what Airflow's UI calls the map index, where the DAG gives it a name.
+    :param state: as Airflow writes it; ``None`` before it is scheduled.
+    :param xcoms: by key, those that are about images.
+    :param written_at: when the last of them was written.
+    :param fields: the rendered fields; empty before they are rendered, and where Airflow no longer has them.
+    :param conn_id: the connection that it uses, where that is known.
+    :param place: where it stores its files; ``None`` where that is not known, or nothing of them may be read.
+    :param unreadable: the keys of XComs that are too long, or nested too deeply, to be read.
+    :param kind: ``None`` if it is no task of ours.
     """
-    run = select(DagRun.state).where(DagRun.dag_id == scope.dag_id, DagRun.run_id == scope.run_id)
-    instances = session.execute(
-        scope.select(TaskInstance, TaskInstance.rendered_map_index, TaskInstance.state, TaskInstance.start_date)
-    ).all()
-    run_state = session.scalar(run)
-    if run_state is None or (scope.task_id is not None and not instances):
-        raise UnknownRunError
-    # A run can have none of its tasks under way and still start the next one.
-    is_over = run_state in ENDED or (scope.task_id is not None and all(row.state in ENDED for row in instances))
-    xcoms, written_at = _read_xcoms(session, scope)
-    rendered = _read_rendered_fields(session, scope, {task_id for task_id, _ in xcoms})
-    first_starts: dict[str, tuple[bool, float, str]] = {}
-    for row in instances:
-        start = (row.start_date is None, row.start_date.timestamp() if row.start_date else 0.0, row.task_id)
-        first_starts[row.task_id] = min(start, first_starts.get(row.task_id, start))
-    records = [
-        TaskRecord(
-            row.task_id,
-            row.map_index,
-            row.rendered_map_index,
-            row.state,
-            {key: value for key, value in xcoms[at].items() if value is not _UNREADABLE},
-            written_at[at],
+
+    task_id: str
+    map_index: int
+    name: str | None
+    state: str | None
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+    written_at: datetime | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    conn_id: str | None = None
+    place: OutputPlace | None = None
+    unreadable: tuple[str, ...] = ()
+    kind: TaskKind | None = TaskKind.GENERATION
+
+    @classmethod
+    def of(cls, instance: Mapping[str, Any], kind: TaskKind | None, *, serves_files: bool) -> TaskRecord:
+        """Read one from Airflow's answer, yet without its XComs.
+
+        :param instance: a task instance, as the REST API has it.
+        :param kind: what the DAG says of the task; if it no longer has it, its rendered fields tell.
+        :param serves_files: whether its stored files may be read.
+        """
+        fields = mapping(instance.get("rendered_fields"))
+        return cls(
+            instance["task_id"],
+            instance["map_index"],
+            text(instance.get("rendered_map_index")),
+            instance["state"],
+            fields=fields,
             conn_id=text(fields.get("kandinsky_conn_id")),
-            place=OutputPlace.of(fields.get("output_path")),
-            unreadable=tuple(sorted(key for key, value in xcoms[at].items() if value is _UNREADABLE)),
+            place=OutputPlace.of(fields.get("output_path")) if serves_files else None,
+            kind=kind or TaskKind.of(fields),
         )
-        for row in sorted(instances, key=lambda row: (first_starts[row.task_id], row.map_index))
-        if (at := (row.task_id, row.map_index)) in xcoms
-        for fields in [rendered.get(at, {})]
-    ]
-    return records, not is_over
 
 
-def _read_xcoms(
-    session: Session, scope: Scope
-) -> tuple[Mapping[Instance, Mapping[str, Any]], Mapping[Instance, datetime]]:
-    """The values by key, and when the last of them was written."""
-    xcoms: dict[Instance, dict[str, Any]] = {}
-    written_at: dict[Instance, datetime] = {}
-    everything = scope.select(XComModel, XComModel.key, XComModel.timestamp, _json_of(XComModel.value))
-    for row in session.execute(everything.where(XComModel.key.in_(_TELLING))):
-        at = (row.task_id, row.map_index)
-        xcoms.setdefault(at, {})[row.key] = _value(row.json)
-        written_at[at] = max(written_at.get(at, row.timestamp), row.timestamp)
-    # The results of other tasks are none of ours, and can be large.
-    tasks = {task_id for task_id, _ in xcoms}
-    for row in session.execute(everything.where(XComModel.key == _RESULT, XComModel.task_id.in_(tasks))):
-        if (at := (row.task_id, row.map_index)) in xcoms:
-            xcoms[at][_RESULT] = _value(row.json)
-    return xcoms, written_at
+async def with_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskRecord:
+    """Read the XComs of a task instance.
+
+    :param scope: the run that it is of.
+    :raises ApiError: the reader may not see them.
+    """
+    found: dict[str, _XCom] = {}
+    if record.state == "success" and record.kind is not TaskKind.BATCH and record.fields.get("prompt"):
+        found = await _read(api, scope, record, _RESULT_KEYS)
+    if "generation" not in found:
+        path = _path(scope, record)
+        listed = await api.get(*path, map_index=record.map_index, limit=100)
+        keys = {text(mapping(entry).get("key")) for entry in listed["xcom_entries"]}
+        found |= await _read(api, scope, record, [key for key in _KEYS if key in keys and key not in found])
+    return replace(
+        record,
+        xcoms={key: xcom.value for key, xcom in found.items() if xcom.value is not _UNREADABLE},
+        written_at=max((xcom.written_at for xcom in found.values() if xcom.written_at), default=None),
+        unreadable=tuple(sorted(key for key, xcom in found.items() if xcom.value is _UNREADABLE)),
+    )
 
 
-def _read_rendered_fields(
-    session: Session, scope: Scope, tasks: Collection[str]
-) -> Mapping[Instance, Mapping[str, Any]]:
-    """The rendered fields, which Airflow keeps for the latest runs only."""
-    fields = RenderedTaskInstanceFields
-    rows = session.execute(scope.select(fields, _json_of(fields.rendered_fields)).where(fields.task_id.in_(tasks)))
-    return {(row.task_id, row.map_index): mapping(_value(row.json)) for row in rows}
+@dataclass(frozen=True, slots=True)
+class _XCom:
+    value: Any
+    written_at: datetime | None = None
 
 
-def _json_of(column: Any) -> Any:
-    """The JSON in a column as text, to be parsed here: as a value, one that is nested too deeply fails them all."""
-    json = cast(column, Text)
-    return case((func.length(json) > _LONGEST_VALUE, "too long"), else_=json).label("json")
+async def _read(api: AirflowApi, scope: Scope, record: TaskRecord, keys: Collection[str]) -> dict[str, _XCom]:
+    xcoms = await asyncio.gather(*(_read_one(api, scope, record, key) for key in keys))
+    return {key: xcom for key, xcom in zip(keys, xcoms, strict=True) if xcom is not None}
+
+
+async def _read_one(api: AirflowApi, scope: Scope, record: TaskRecord, key: str) -> _XCom | None:
+    try:
+        entry = await api.get(*_path(scope, record), key, map_index=record.map_index)
+    except UnreadableAnswerError:
+        return _XCom(_UNREADABLE)
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        # Airflow itself fails over what is nested too deeply.
+        if error.status == 500:
+            return _XCom(_UNREADABLE)
+        raise
+    return _XCom(_value(entry["value"]), datetime.fromisoformat(entry["timestamp"]))
+
+
+def _path(scope: Scope, record: TaskRecord) -> tuple[str, ...]:
+    run = ("api", "v2", "dags", scope.dag_id, "dagRuns", scope.run_id)
+    return (*run, "taskInstances", record.task_id, "xcomEntries")
 
 
 #: In the place of a value that cannot be read.
 _UNREADABLE: Final = object()
 
 
-def _value(json: str | None) -> Any:
-    """A value from its JSON. One that a worker has written is JSON; one that the server has written is JSON in JSON,
-    and in JSON once more where Airflow 3.1 has changed it over REST."""
-    value: Any = json
-    for is_outermost in (True, False, False):
-        if not isinstance(value, str) or not (is_outermost or value.startswith(("{", "[", '"'))):
+def _value(value: Any) -> Any:
+    """A value as it was pushed. What the server has written is JSON within the answer's, and JSON once more where
+    Airflow 3.1 has changed it over REST."""
+    for _ in range(2):
+        if not isinstance(value, str) or not value.startswith(("{", "[", '"')):
             return value
         try:
             value = parse(value)
         except NestedTooDeeplyError:
             return _UNREADABLE
         except ValueError:
-            return _UNREADABLE if is_outermost else value
+            return value
     return value

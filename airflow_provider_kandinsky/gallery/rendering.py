@@ -11,8 +11,7 @@ from fastapi.responses import HTMLResponse
 
 from airflow_provider_kandinsky.gallery.addresses import Addresses
 from airflow_provider_kandinsky.gallery.cards import Card, Picture
-from airflow_provider_kandinsky.gallery.items import Item
-from airflow_provider_kandinsky.gallery.pages import PageNumber, Totals, by_task
+from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, Section
 
 _TEMPLATES: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -33,43 +32,44 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s"
 
 
-_TEMPLATES.filters |= {"money": _money, "seconds": _seconds}
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+_TEMPLATES.filters |= {"money": _money, "seconds": _seconds, "count": _count}
 
 
 def render_gallery(
-    addresses: Addresses, cards: Sequence[Card], page: PageNumber, totals: Totals, *, goes_on: bool
+    addresses: Addresses, page: Page, sections: Sequence[tuple[Section, Sequence[Card]]]
 ) -> HTMLResponse:
     """A page of cards.
 
-    :param goes_on: whether there may be more to come, so that the page looks again.
+    :param sections: what is on it, with the cards of each section.
     """
-    pictures = [picture for card in cards for picture in card.pictures]
-    groups = by_task(cards)
-    return _render("gallery.html", addresses, pictures, groups=groups, page=page, totals=totals, goes_on=goes_on)
+    pictures = [picture for _, cards in sections for card in cards for picture in card.pictures]
+    return _render("gallery.html", addresses, pictures, page=page, sections=sections, totals=page.totals)
 
 
-def render_picture(
-    addresses: Addresses, card: Card, index: int, places: Sequence[tuple[Item, int]], place: int, page: int
-) -> HTMLResponse:
-    """One picture.
+def render_picture(addresses: Addresses, card: Card, index: int, neighbours: Neighbours) -> HTMLResponse:
+    """One generation, with one of its images large.
 
-    :param index: of the picture, in its card.
-    :param places: where each picture of the scope is: its item, and its index there.
-    :param place: where this one is among them.
-    :param page: the page that its card is on.
+    :param index: of that image, in its card.
     """
     return _render(
         "picture.html",
         addresses,
-        [card.pictures[index]],
+        card.pictures,
         card=card,
         index=index,
-        number=place + 1,
-        count=len(places),
-        previous=addresses.picture(*places[place - 1]) if place else None,
-        next=addresses.picture(*places[place + 1]) if place + 1 < len(places) else None,
-        back=addresses.gallery(page),
+        neighbours=neighbours,
+        previous=addresses.picture_of(*neighbours.previous) if neighbours.previous else None,
+        next=addresses.picture_of(*neighbours.next) if neighbours.next else None,
     )
+
+
+def render_opening(addresses: Addresses) -> HTMLResponse:
+    """What is seen until the page is there."""
+    return _render("opening.html", addresses, [])
 
 
 def render_message(addresses: Addresses, text: str, status: int) -> HTMLResponse:

@@ -69,6 +69,15 @@ def whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64 else None
 
 
+def whole_number(value: Any) -> int | None:
+    """The same of a rendered argument, which can be text."""
+    return (
+        whole(int(value))
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 21
+        else whole(value)
+    )
+
+
 def mapping(value: Any) -> Mapping[str, Any]:
     """A mapping, empty if it is none."""
     return value if isinstance(value, Mapping) else {}

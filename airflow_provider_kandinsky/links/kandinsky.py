@@ -50,21 +50,11 @@ class KandinskyImageLink(BaseOperatorLink):
         return _image_url(operator)
 
 
-def gallery_tab(ti: TaskInstanceName) -> str:
-    """The URL of the gallery's tab on a task instance, in Airflow's UI."""
-    dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
-    mapped = f"/mapped/{ti.map_index}" if ti.map_index not in (None, -1) else ""
-    return f"{_base_url()}/dags/{dag}/runs/{run}/tasks/{task}{mapped}/plugin/{GALLERY_ROUTE}"
-
-
 def _redirect_to_image(ti: TaskInstanceName) -> str:
     dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
     map_index = -1 if ti.map_index is None else ti.map_index
-    return f"{_base_url()}/{GALLERY_ROUTE}/dags/{dag}/runs/{run}/tasks/{task}/{map_index}/image"
-
-
-def _base_url() -> str:
-    return conf.get("api", "base_url", fallback="").rstrip("/")
+    base_url = conf.get("api", "base_url", fallback="").rstrip("/")
+    return f"{base_url}/{GALLERY_ROUTE}/dags/{dag}/runs/{run}/tasks/{task}/{map_index}/image"
 
 
 def _image_url(operator: Any) -> str:

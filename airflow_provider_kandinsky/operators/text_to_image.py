@@ -85,9 +85,9 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
     """
 
     template_fields = (*GENERATION_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
-    #: Whether Airflow writes the rendered fields again when this process ends, at the cost of one call: where the
-    #: templates may render to something else by now, and what is shown is to be what was sent.
-    overwrite_rtif_after_execution = False
+    #: Whether Airflow writes the rendered fields when this process ends, at the cost of one call: where they cannot be
+    #: rendered, so that something is shown at all, and where they are something else by now than what was sent.
+    overwrite_rtif_after_execution = True
     operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
 
@@ -337,8 +337,10 @@ class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
         """Choose the seed here, so that it is among the rendered fields that Airflow writes next: of a mapped task,
         this is the only method of the operator that Airflow calls in time."""
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
-        if parent is self and "ti" in context:  # not so where somebody tries a template out
-            self._choose_seed(context)
+        if parent is self:
+            self.overwrite_rtif_after_execution = False
+            if "ti" in context:  # not so where somebody tries a template out
+                self._choose_seed(context)
 
     def _choose_seed(self, context: Context) -> None:
         if self.seed is None:

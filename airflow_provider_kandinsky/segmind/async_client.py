@@ -43,6 +43,7 @@ from airflow_provider_kandinsky.segmind.shell import (
     MAX_CONNECTIONS,
     WAIT_TIMEOUT,
     Shell,
+    no_ssl_context,
     patience,
     ssl_context,
 )
@@ -87,13 +88,23 @@ class AsyncSegmindClient(Shell):
         self._key_read_at = -KEY_REFRESH_INTERVAL
         self._gate = Gate(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
         self._watch = Watch(self._look, lookers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
-        self._http = httpx.AsyncClient(transport=transport, verify=ssl_context(), **self._http_options())
+        verify = ssl_context() if self._api.uses_tls else no_ssl_context()
+        self._http = httpx.AsyncClient(transport=transport, verify=verify, **self._http_options())
 
     @classmethod
-    async def create(cls, *arguments: Any, **settings: Any) -> Self:
+    async def create(
+        cls,
+        api_key: str,
+        base_url: str = DEFAULT_BASE_URL,
+        *,
+        allow_insecure: bool = False,
+        history_url: str | None = None,
+        **settings: Any,
+    ) -> Self:
         """Construct without holding up the event loop."""
-        await asyncio.to_thread(ssl_context)
-        return cls(*arguments, **settings)
+        if Api(api_key, base_url, allow_insecure, history_url).uses_tls:
+            await asyncio.to_thread(ssl_context)
+        return cls(api_key, base_url, allow_insecure=allow_insecure, history_url=history_url, **settings)
 
     async def __aenter__(self) -> Self:
         return self

@@ -223,6 +223,11 @@ class Api:
             error.hide(self.api_key)
             raise
 
+    @property
+    def uses_tls(self) -> bool:
+        """Whether any of the URLs is https."""
+        return any(url is not None and url.startswith("https:") for url in (self.base_url, self.history_url))
+
     def _history_url(self) -> str:
         if self.history_url is None:
             raise ConfigurationError("The request history cannot be asked: the connection has no history_url")

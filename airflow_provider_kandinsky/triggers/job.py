@@ -10,7 +10,7 @@ from typing import Any, Final
 from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words
+from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words, make_first_call
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
 from airflow_provider_kandinsky.metrics import JobMetrics
@@ -93,6 +93,8 @@ class KandinskyJobTrigger(BaseTrigger):
         # A trigger that starts late, or again, may find its deadline past.
         time_left = max(0.0, self.deadline - time.time())
         self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, time_left)
+        if self.delivery is not None and self.task_instance is not None and self.model is not None:
+            make_first_call(self.task_instance)  # not for a sensor, which knows no model and has pushed no XCom
         found: GenerationResult | KandinskyError
         try:
             found = await follow_with_shared_client(

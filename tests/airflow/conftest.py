@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from one_airflow import only_airflow
 from statsd_socket import StatsdSocket
 
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
@@ -54,7 +55,7 @@ def airflow(
         "AIRFLOW_CONN_PRODUCTS_DB": json.dumps({"conn_type": "sqlite", "host": str(output_folder / "products.db")}),
         "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
     }
-    with LocalAirflow(home, env=env | statsd.settings) as airflow:
+    with only_airflow(LocalAirflow(home, env=env | statsd.settings)) as airflow:
         yield airflow
 
 

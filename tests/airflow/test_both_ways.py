@@ -26,7 +26,7 @@ def xcoms(airflow: LocalAirflow, dag_id: str, run_id: str, instance: dict[str, A
     entries = airflow.api("GET", path, params={"map_index": map_index})["xcom_entries"]
     values = {entry["key"]: airflow.xcom(dag_id, run_id, task_id, entry["key"], map_index) for entry in entries}
     request_id = values.get("request_id") or values.get("generation", {}).get("request_id")
-    # The link leads to the run's gallery where there is no picture.
+    # The link is made of the run's name.
     names = {str(request_id): "(request id)", f"/dags/{dag_id}/runs/{quote(run_id, safe='')}/": "/(run)/"}
     same = {key: repr(value) for key, value in values.items()}
     for name, stand_in in names.items():

@@ -124,6 +124,8 @@ def test_horoscopes(airflow: LocalAirflow, sandbox: Sandbox) -> None:
         assert payload["prompt"].startswith(f"{sign} as a constellation")
         assert payload["num_inference_steps"] == steps
         assert payload["negative_prompt"] == "text, letters"
-        assert payload == airflow.xcom(dag_id, run_id, "paint", "arguments", map_index=index)
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/paint/{index}"
+        rendered = airflow.api("GET", path)["rendered_fields"]
+        assert payload == {name: rendered[name] for name in payload}
         [url] = airflow.xcom(dag_id, run_id, "paint", map_index=index)
         assert_picture(url)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import screenshots
+from one_airflow import only_airflow
 from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
 from without_xcoms import ENVIRONMENT, WITHOUT_XCOMS
 
@@ -74,7 +75,7 @@ def airflow(_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "KANDINSKY_OUTPUT_FOLDER": str(tmp_path_factory.mktemp("output")),
     }
-    with LocalAirflow(home, parallelism=2, env=env, users=USERS) as airflow:
+    with only_airflow(LocalAirflow(home, parallelism=2, env=env, users=USERS)) as airflow:
         yield airflow
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,8 @@ WRITE = "KANDINSKY_SCREENSHOTS"
 WORDS = "Words"
 MOST_BYTES = 200_000
 COLOURS = 256
+#: For how many seconds the page may go on changing.
+PATIENCE = 20
 
 
 def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequence[Locator] = ()) -> None:
@@ -36,14 +39,18 @@ def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequen
     for locator in shows:
         expect(locator).to_be_in_viewport()
     file = IMAGES / f"{name}.png"
-    words = _words(part or page.locator("body"))
     if os.environ.get(WRITE) == "1":
         shot = (part or page).screenshot(animations="disabled", caret="hide")
-        file.write_bytes(_compact(shot, words))
+        file.write_bytes(_compact(shot, _words(part or page.locator("body"))))
     assert file.exists(), f"{file.name} was never taken: make screenshots"
     assert file.stat().st_size <= MOST_BYTES, f"{file.name} is too large: {file.stat().st_size} bytes"
     with Image.open(file) as stored:
-        assert stored.info.get(WORDS) == words, f"{file.name} shows other words than the page does: make screenshots"
+        words = stored.info.get(WORDS)
+    # Airflow's pages come in pieces: what is not there yet may still be on its way.
+    deadline = time.monotonic() + PATIENCE
+    while (shown := _words(part or page.locator("body"))) != words and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    assert shown == words, f"{file.name} shows other words than the page does: make screenshots"
 
 
 def _words(part: Locator) -> str:

@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
 KEY = "SG_to_be_seen_by_nobody"
 EXTRAS = CONNECTION_TYPE["conn-fields"]

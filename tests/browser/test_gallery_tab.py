@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import FrameLocator, Locator, Page, expect
+from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
 from screenshots import picture
 from without_xcoms import WITHOUT_XCOMS
 
@@ -14,7 +14,7 @@ from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLER
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
 LIGHTHOUSE = "a lighthouse in a storm, oil on canvas"
 
@@ -96,14 +96,16 @@ def test_the_picture_s_links_work_within_the_tab(page: Page, sandbox: Sandbox, r
     expect(frame.locator(f"img[src^='{sandbox.url}']")).to_be_visible()
     page.evaluate("history.back()")
     frame.get_by_role("link", name="All pictures").click()
-    expect(frame.get_by_role("heading", name="Pictures", exact=True)).to_be_visible()
+    expect(frame.get_by_role("heading", name="poster", exact=True)).to_be_visible()
     assert page.url == tab
 
 
 def test_the_extra_link_leads_to_the_picture(page: Page, airflow: LocalAirflow, run_id: str) -> None:
     page.goto(f"/dags/postcards/runs/{run_id}/tasks/poster/details")
     link = page.get_by_role("link", name="Image", exact=True)
-    expect(link).to_have_attribute("href", airflow.xcom("postcards", run_id, "poster")[0])
+    with page.expect_popup() as opened:
+        link.click()
+    opened.value.wait_for_url(airflow.xcom("postcards", run_id, "poster")[0])
 
 
 def test_while_deferred_the_extra_link_leads_to_the_gallery(
@@ -116,8 +118,9 @@ def test_while_deferred_the_extra_link_leads_to_the_gallery(
     expect(frame.get_by_text("Submitted; the picture is not there yet.")).to_be_visible(timeout=60_000)
     page.goto(f"/dags/slow_picture/runs/{run_id}/tasks/paint/details")
     link = page.get_by_role("link", name="Image", exact=True)
-    expect(link).to_have_attribute("href", re.compile(f"/tasks/paint/plugin/{GALLERY_ROUTE}$"))
+    expect(link).to_be_visible()
     page.goto(link.get_attribute("href") or "")
+    expect(page).to_have_url(re.compile(f"/tasks/paint/plugin/{GALLERY_ROUTE}$"))
     expect(gallery(page).get_by_text("Submitted; the picture is not there yet.")).to_be_visible()
     sandbox.clear_faults()
     # Nobody has to reload the page.
@@ -172,17 +175,55 @@ def test_it_follows_the_theme_of_the_ui(page_as, scheme: str, run_id: str) -> No
     expect(frame.locator("body")).to_have_css("color", ink[other])
 
 
+def test_something_is_seen_while_a_busy_server_answers(page: Page, run_id: str) -> None:
+    waiting: list[Route] = []
+    page.route(re.compile(rf"/{GALLERY_ROUTE}/dags/"), lambda route: waiting.append(route))
+    frame = of_run(page, "postcards", run_id)
+    expect(frame.get_by_text("Loading the pictures…")).to_be_visible()
+    # Some seconds later it says that it is not its fault.
+    expect(frame.get_by_text("Airflow is busy")).to_be_visible()
+    waiting[0].continue_()
+    expect(frame.get_by_role("heading", level=2)).to_have_text(["postcards", "poster"])
+
+
+def test_each_sample_is_whole_and_as_large_as_any_other_picture(page: Page, run_id: str) -> None:
+    frame = of_run(page, "postcards", run_id)
+    expect(frame.locator("img")).to_have_count(4)
+    tiles = [image.bounding_box() for image in frame.locator("img").all()]
+    widths = [tile["width"] for tile in tiles if tile]
+    assert max(widths) - min(widths) < 16
+    for image in frame.locator("img").all():
+        expect(image).to_have_css("object-fit", "contain")
+    expect(frame.locator(".number")).to_have_text(["1", "2"])
+    # A card is no taller than what is in it.
+    heights = frame.locator(".card").evaluate_all("cards => cards.map(card => card.clientHeight - card.scrollHeight)")
+    assert set(heights) == {0}
+
+
+def test_failed_leads_to_the_failed_alone(page: Page, run_id: str) -> None:
+    frame = of_run(page, "postcards", run_id)
+    frame.get_by_role("link", name="failed", exact=True).click()
+    expect(frame.locator(".card")).to_have_count(1)
+    expect(frame.get_by_text("[blocked] the portrait of somebody famous")).to_be_visible()
+    frame.get_by_role("link", name="Show all").click()
+    expect(frame.locator(".card")).to_have_count(4)
+
+
 def test_it_can_be_used_with_the_keyboard(page: Page, run_id: str) -> None:
     frame = of_run(page, "postcards", run_id)
     expect_loaded(frame.locator("img").first)
     frame.get_by_role("heading", name="Pictures", exact=True).click()
     seen = []
-    for _ in range(4):
+    for _ in range(7):
         page.keyboard.press("Tab")
         focused = frame.locator("a:focus-visible")
         expect(focused).to_have_css("outline-style", "solid")
-        seen.append(focused.locator("img").get_attribute("alt"))
+        image = focused.locator("img")
+        seen.append(image.get_attribute("alt") if image.count() else focused.inner_text())
     assert seen == [
+        "failed",
+        "postcards",
+        "[blocked] the portrait of somebody famous",
         "a ferry at dawn, gouache",
         "a market full of oranges, linocut",
         LIGHTHOUSE,
@@ -196,7 +237,7 @@ def test_it_can_be_used_with_the_keyboard(page: Page, run_id: str) -> None:
 
 @pytest.mark.parametrize(("scheme", "name"), [("light", "gallery"), ("dark", "gallery-dark")])
 def test_screenshots(page_as, scheme: str, name: str, run_id: str) -> None:
-    page = page_as(color_scheme=scheme, viewport={"width": 1400, "height": 1080})
+    page = page_as(color_scheme=scheme, viewport={"width": 1400, "height": 1180})
     frame = of_run(page, "postcards", run_id)
     for image in frame.locator("img").all():
         expect_loaded(image)

@@ -93,7 +93,7 @@ def test_sessions(page: Path, tmp_path: Path) -> None:
     try:
         # A session that is not over by then says in its log what it was about.
         with suppress(subprocess.TimeoutExpired):
-            session.wait(timeout=150)
+            session.wait(timeout=600)
         exit_code = session.exit_code
     finally:
         session.kill()

@@ -9,6 +9,7 @@ from pathlib import Path
 import denying_backend
 import pytest
 import without_xcoms
+from one_airflow import only_airflow
 from visitor import Visitor, visitor
 from without_xcoms import WITHOUT_XCOMS
 
@@ -47,7 +48,7 @@ def airflow(sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.Temp
             "KANDINSKY_OUTPUT_FOLDER": str(output_folder),
         }
     )
-    with LocalAirflow(home, parallelism=2, env=env, users=USERS) as airflow:
+    with only_airflow(LocalAirflow(home, parallelism=2, env=env, users=USERS)) as airflow:
         yield airflow
 
 

@@ -1,4 +1,4 @@
-"""From XComs to cards, whoever has written them."""
+"""From rendered fields and XComs to cards, whoever has written them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_kandinsky.gallery.cards import Card, make_cards
+from airflow_provider_kandinsky.gallery.instances import DagTask
 from airflow_provider_kandinsky.gallery.items import Item, State, list_items
-from airflow_provider_kandinsky.gallery.pages import PAGE_SIZE, PageNumber, Totals, by_task, places_of
+from airflow_provider_kandinsky.gallery.pages import ROWS_OF_A_PAGE, Neighbours, PageNumber, Totals, failed_first, split
 from airflow_provider_kandinsky.gallery.places import OutputPlace
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.records import TaskKind, TaskRecord
 from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, parse
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
+from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
+from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 URL = "https://images.segmind.com/generations/1.png"
@@ -31,7 +36,7 @@ def record(state: str | None = "success", *, age: timedelta = timedelta(), task_
 
 
 def listed(*records: TaskRecord, manifest: Sequence[Mapping[str, Any] | None] | None = None) -> list[Item]:
-    return list_items(records, lambda *_: manifest)
+    return [item for record in records for item in list_items(record, lambda *_: manifest)]
 
 
 def hung(
@@ -73,8 +78,9 @@ def test_a_failed_one_has_its_error(state: str) -> None:
     assert (card.error_type, card.note) == ("ContentBlockedError", ERROR["message"])
 
 
-def test_a_failure_without_an_error_of_ours_refers_to_the_log() -> None:
-    (card,) = hung(record("failed", arguments={"prompt": "a cat", "seed": 7}))
+@pytest.mark.parametrize("state", ["failed", "up_for_retry"])
+def test_a_failure_without_an_error_of_ours_refers_to_the_log(state: str) -> None:
+    (card,) = hung(record(state, arguments={"prompt": "a cat", "seed": 7}))
     assert (card.state, card.note) == (State.FAILED, "The task failed; its log says why.")
 
 
@@ -189,18 +195,71 @@ def test_a_url_is_shown_as_it_was_understood(url: str, shown: str, origin: str |
 
 
 @pytest.mark.parametrize(
-    "xcoms",
+    ("fields", "kind"),
     [
-        {"request_id": "abc", "return_value": [URL]},
-        {"arguments": {"prompt": "hello", "temperature": 1}, "return_value": "an answer"},
-        {"arguments": ["--verbose"], "counts": {"rows": 5}, "error": "it broke"},
-        {"error": {"type": "ValueError", "message": "no"}},
-        {"generation": 4, "manifest": {"a": 1}, "counts": [1]},
-        {"generation": {"id": 4}},
+        (KandinskyTextToImageOperator.template_fields, TaskKind.GENERATION),
+        (KandinskyTextToImageBatchOperator.template_fields, TaskKind.BATCH),
+        (("op_args", "op_kwargs", *KandinskyTextToImageOperator.template_fields), TaskKind.GENERATION),
+        (KandinskyJobSensor.template_fields, TaskKind.SENSOR),
+        (KandinskyCreditsSensor.template_fields, None),
+        (("bash_command", "env"), None),
+        (("prompt", "model"), None),
+        ((), None),
     ],
 )
-def test_other_tasks_are_none_of_ours(xcoms: dict[str, Any]) -> None:
-    assert hung(record(**xcoms)) == []
+def test_a_task_of_ours_is_known_by_its_templated_fields(fields: Sequence[str], kind: TaskKind | None) -> None:
+    assert TaskKind.of(fields) is kind
+
+
+def rendered(fields: Mapping[str, Any], state: str | None = "success", **xcoms: Any) -> TaskRecord:
+    return replace(record(state, **xcoms), fields={"kandinsky_conn_id": "kandinsky_default"} | fields)
+
+
+def test_what_was_asked_for_is_in_the_rendered_fields() -> None:
+    fields = {
+        "prompt": "a cat",
+        "seed": "7",
+        "samples": None,
+        "img_width": "512",
+        "model": "m",
+        "output_path": "s3://x",
+    }
+    (card,) = hung(rendered(fields, "failed", error=ERROR))
+    assert (card.state, card.prompt, card.seed) == (State.FAILED, "a cat", 7)
+    assert card.arguments == {"img_width": "512", "model": "m"}
+
+
+def test_of_runs_of_before_the_arguments_are_in_xcom() -> None:
+    (card,) = hung(rendered({"prompt": "{{ rendered }}"}, arguments={"prompt": "a cat", "seed": 7}))
+    assert (card.prompt, card.seed) == ("a cat", 7)
+
+
+def test_the_requests_of_a_batch_are_in_its_rendered_fields() -> None:
+    fields = {"requests": ["a cat", {"prompt": "a dog", "seed": 2}], "scheduler": "DDIM"}
+    batch = replace(rendered(fields, counts=COUNTS, return_value=[row(1), row(2)]), kind=TaskKind.BATCH)
+    cards = hung(batch)
+    assert [(card.prompt, card.row, card.arguments) for card in cards] == [
+        ("a cat", 1, {"scheduler": "DDIM"}),
+        ("a dog", 2, {"scheduler": "DDIM"}),
+    ]
+    # Airflow cuts what is long.
+    (first, second) = hung(replace(batch, fields=fields | {"requests": "Truncated. ['a cat', "}))
+    assert (first.prompt, first.row, second.request_id) == (None, 1, "r-2")
+
+
+def test_what_failed_before_anything_was_known_of_it_has_a_card() -> None:
+    (card,) = hung(record("failed"))
+    assert card.state is State.FAILED
+    assert card.note == "The task failed before it had its arguments, and has submitted nothing; its log says why."
+    (batch,) = hung(replace(record("failed"), kind=TaskKind.BATCH))
+    assert (batch.state, batch.note) == (State.FAILED, card.note)
+
+
+@pytest.mark.parametrize("state", ["skipped", "upstream_failed"])
+def test_what_was_not_run_has_not_failed(state: str) -> None:
+    (card,) = hung(record(state))
+    assert card.state is State.WITHOUT_PICTURE
+    assert "nothing was submitted" in (card.note or "")
 
 
 json_values = st.recursive(
@@ -273,10 +332,6 @@ def test_xcoms_that_cannot_be_read_are_one_card() -> None:
     assert card.note == "This cannot be shown: XCom arguments, return_value is too long, or nested too deeply."
 
 
-def test_xcoms_of_other_tasks_that_cannot_be_read_are_none_of_ours() -> None:
-    assert hung(replace(record(request_id="abc"), unreadable=("return_value",))) == []
-
-
 def test_of_a_text_no_more_is_shown_than_a_page_can_bear() -> None:
     (card,) = hung(record(arguments={"prompt": "x" * 100_000, "negative_prompt": "y" * 100_000}))
     assert (len(card.prompt or ""), len(card.arguments["negative_prompt"])) == (10_000, 10_000)
@@ -301,44 +356,64 @@ def test_of_a_very_large_batch_the_first_items_are_listed_and_all_are_counted() 
     failed = [row(each, urls=[], cost=None, error=ERROR) for each in range(3)]
     rows = failed + [row(each) for each in range(3, MOST_ITEMS)]
     large = record(counts=counts, manifest="s3://bucket/manifest.jsonl")
-    later = record(task_id="later", counts=COUNTS, manifest="s3://bucket/later.jsonl")
-    read: list[str] = []
-    all_items = list_items([large, later], lambda record, _: read.append(record.task_id) or rows)
-    assert read == ["paint"]
-    # Those of one batch, one for its rest, and one for the batch that there is no room for.
-    assert len(all_items) == MOST_ITEMS + 2
+    all_items = listed(large, manifest=rows)
+    # One for the rest.
+    assert len(all_items) == MOST_ITEMS + 1
     totals = Totals.of(all_items)
-    assert totals.unlisted == 500 + 2
+    assert (totals.generations, totals.unlisted) == (items, 500)
     assert totals.pictures == MOST_ITEMS - 3
-    assert totals.failures == 7 + 1
-    assert totals.cost == pytest.approx(cost + 0.01)
-    rest, other = make_cards(all_items[-2:], all_items, NOW, lambda _: ())
+    assert totals.failures == 7
+    assert totals.cost == pytest.approx(cost)
+    (rest,) = make_cards(all_items[-1:], all_items, NOW, lambda _: ())
     assert rest.note == (
         "And 500 more items of this batch, which are not listed. Each of them is in the manifest "
         "s3://bucket/manifest.jsonl."
     )
-    assert other.note == "A batch of 2 items. Each of them is in the manifest s3://bucket/later.jsonl."
+
+
+def test_what_has_failed_comes_first_and_can_be_had_alone() -> None:
+    rows = [row(1), row(2, urls=[], error=ERROR), row(3), row(4, urls=[], error=ERROR)]
+    items = listed(record(counts=COUNTS | {"items": 4}, return_value=rows))
+    assert [item.position for item in failed_first(items)] == [1, 3, 0, 2]
+    assert [item.position for item in failed_first(items, only_failed=True)] == [1, 3]
 
 
 def test_pages() -> None:
-    first = record(task_id="first", counts=COUNTS, return_value=[row(number) for number in range(PAGE_SIZE - 1)])
-    second = record(task_id="second", counts=COUNTS, return_value=[row(number) for number in range(3)])
-    items = listed(first, second)
+    items = listed(record(counts=COUNTS, return_value=[row(number) for number in range(ROWS_OF_A_PAGE + 2)]))
 
-    def on_page(number: int) -> list[tuple[str, int]]:
-        cards = make_cards(PageNumber.nearest(number, len(items)).cut(items), items, NOW, lambda _: ())
-        return [(task_id, len(group)) for task_id, group in by_task(cards)]
+    def on_page(number: int) -> list[int]:
+        page = PageNumber.nearest(number, len(items), ROWS_OF_A_PAGE)
+        return [item.position for item in page.cut(items, ROWS_OF_A_PAGE)]
 
-    assert on_page(1) == [("first", PAGE_SIZE - 1), ("second", 1)]
-    assert on_page(2) == on_page(99) == [("second", 2)]
-    assert on_page(-1) == on_page(1)
-    assert PageNumber.nearest(99, len(items)) == PageNumber(2, 2)
-    assert PageNumber.nearest(1, 0) == PageNumber(1, 1)
-    assert places_of(items)[PAGE_SIZE] == (items[PAGE_SIZE], 0)
+    assert on_page(1) == on_page(-1) == list(range(ROWS_OF_A_PAGE))
+    assert on_page(2) == on_page(99) == [ROWS_OF_A_PAGE, ROWS_OF_A_PAGE + 1]
+    assert PageNumber.nearest(99, len(items), ROWS_OF_A_PAGE) == PageNumber(2, 2)
+    assert PageNumber.nearest(1, 0, ROWS_OF_A_PAGE) == PageNumber(1, 1)
+
+
+def test_the_tasks_of_a_run_are_on_as_many_pages_as_their_cards_need() -> None:
+    single = [DagTask(f"single-{number}", TaskKind.GENERATION) for number in range(45)]
+    mapped = [DagTask(f"mapped-{number}", TaskKind.GENERATION, is_mapped=True) for number in range(3)]
+    assert [len(page) for page in split(single)] == [40, 5]
+    assert [len(page) for page in split([*single[:20], *mapped])] == [22, 1]
+    assert split([]) == [[]]
+
+
+def test_the_neighbours_of_a_picture() -> None:
+    items = listed(record(counts=COUNTS, return_value=[row(1, urls=[URL, URL]), row(2, urls=[], error=ERROR), row(3)]))
+    first = Neighbours.of(items[0], 0, items, 1)
+    assert (first.number, first.count, first.previous, first.next) == (1, 3, None, ("paint", -1, 0, 1))
+    # What has no image is passed over, but when it is what is looked at.
+    assert Neighbours.of(items[2], 0, items, 1).previous == ("paint", -1, 0, 1)
+    assert Neighbours.of(items[1], 0, items, 1).next == ("paint", -1, 2, 0)
+    (mapped,) = listed(replace(record(generation=GENERATION, return_value=[URL]), map_index=1))
+    assert Neighbours.of(mapped, 0, [mapped], 3) == Neighbours(1, 1, ("paint", 0, 0, 0), ("paint", 2, 0, 0))
+    assert Neighbours.of(mapped, 0, [mapped], 2).next is None
 
 
 def test_only_the_cards_of_a_page_are_made() -> None:
     items = listed(record(counts=COUNTS, return_value=[row(number) for number in range(1000)]))
     asked: list[str | None] = []
-    make_cards(PageNumber.nearest(3, 1000).cut(items), items, NOW, lambda conn_id: asked.append(conn_id) or ())
-    assert len(asked) == PAGE_SIZE
+    page = PageNumber.nearest(3, 1000, ROWS_OF_A_PAGE).cut(items, ROWS_OF_A_PAGE)
+    make_cards(page, items, NOW, lambda conn_id: asked.append(conn_id) or ())
+    assert len(asked) == ROWS_OF_A_PAGE

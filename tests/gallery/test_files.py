@@ -315,9 +315,9 @@ def test_a_manifest_made_to_be_expensive_is_cheap(content: bytes, tmp_path: Path
     manifest.write_bytes(content)
     tracemalloc.reset_peak()
     before, started = tracemalloc.get_traced_memory()[0], time.process_time()
-    items = list_items([record(manifest)], read_manifest)
+    items = list_items(record(manifest), read_manifest)
     Totals.of(items)
-    make_cards(PageNumber.nearest(1, len(items)).cut(items), items, NOW, lambda _: ())
+    make_cards(PageNumber.nearest(1, len(items), 60).cut(items, 60), items, NOW, lambda _: ())
     assert len(items) <= MOST_ITEMS
     # Several times as long as without tracemalloc.
     assert time.process_time() - started < 5

@@ -8,6 +8,7 @@ import re
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import denying_backend
 import httpx
@@ -17,7 +18,7 @@ from visitor import Visitor, visitor
 from airflow_provider_kandinsky.sandbox.handle import Sandbox
 from demo.local_airflow import LocalAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("gallery")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
 DAG = "every_kind"
 
@@ -41,19 +42,97 @@ def test_a_task_s_pictures(admin: Visitor, airflow: LocalAirflow, run_id: str) -
     assert f"{generation['inference_time']:.1f} s" in page
 
 
-def test_a_run_s_pictures_are_grouped_by_task(admin: Visitor, run_id: str) -> None:
-    first, second = admin.get(DAG, run_id).text, admin.get(DAG, run_id, page=2).text
-    headings = re.findall(r"<h2>(.*?)</h2>", first + second)
-    # The large batch goes over two pages; a task that has nothing of ours has no heading.
-    assert sorted(set(headings)) == sorted(
-        ["two", "mapped", "batch", "large_batch", "failed", "stored", "markup", "submit", "wait"]
-    )
-    for page in (first, second):
-        # 2 + 2 mapped + 2 of the batch + 70 + 2 stored + markup + wait
-        assert "<dt>pictures</dt><dd>80</dd>" in page
-        assert "<dt>spent</dt><dd>$0.80</dd>" in page
-        assert "<dt>failed</dt><dd>2</dd>" in page
-    assert len(sources(first) + sources(second)) == 80
+#: Those that have something to show; each instance of a mapped batch by itself.
+TASKS = {
+    "two",
+    "three",
+    "mapped",
+    "batch",
+    "large_batch",
+    "mapped_batch [0]",
+    "mapped_batch [1]",
+    "failed",
+    "unrenderable",
+    "stored",
+    "markup",
+    "submit",
+    "wait",
+}
+
+
+def words(page: str) -> str:
+    """What can be read."""
+    return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", page).split()))
+
+
+def headings(page: str) -> list[str]:
+    found = re.findall(r"<h2>(.*?)</h2>", page)
+    return [words(re.sub(r"<span.*?</span>", "", heading)) for heading in found]
+
+
+def test_a_run_s_pictures_are_grouped_by_task_in_the_order_of_the_grid(admin: Visitor, run_id: str) -> None:
+    page = admin.get(DAG, run_id).text
+    assert set(headings(page)) == TASKS
+    grid = admin.http.get(f"/ui/grid/structure/{DAG}").json()
+    in_grid = [node["id"] for node in grid if node["id"] != "nothing_of_ours"]
+    assert list(dict.fromkeys(re.sub(r" .*", "", heading) for heading in headings(page))) == in_grid
+    # 2 + 3 + 2 mapped + 2 of the batch + 70 + 3 of the mapped batches + 2 stored + markup + wait
+    assert "<dt>pictures</dt><dd>86</dd>" in page
+    assert "<dt>spent</dt><dd>$0.86</dd>" in page
+    assert re.search(r">failed</a></dt><dd>3</dd>", page)
+    # Of the 70 the first.
+    assert len(sources(page)) == 86 - 70 + 8
+    assert "8 of 70" in words(page)
+
+
+def test_a_mapped_task_and_a_batch_as_a_whole_are_a_click_away(admin: Visitor, run_id: str) -> None:
+    page = admin.get(DAG, run_id).text
+    for heading, pictures in (("mapped", 2), ("large_batch", 60)):
+        (link,) = re.findall(rf'<h2><a href="([^"]*)">{heading}</a>', page)
+        assert len(sources(admin.http.get(html.unescape(link)).text)) == pictures
+    of_one = admin.task(DAG, run_id, "mapped", 0)
+    (link,) = re.findall(r'<a href="([^"]*)">All instances of mapped</a>', of_one)
+    assert len(sources(admin.http.get(html.unescape(link)).text)) == 2
+
+
+def test_failed_leads_to_the_failed_alone(admin: Visitor, run_id: str) -> None:
+    page = admin.get(DAG, run_id).text
+    (link,) = re.findall(r'<dt><a href="([^"]*)">failed</a>', page)
+    failed = admin.http.get(html.unescape(link)).text
+    assert headings(failed) == ["batch", "failed", "unrenderable"]
+    assert failed.count('<li class="card failed') == failed.count('<li class="card') == 3
+    assert "[blocked] a fox" in failed
+    # Each has its prompt.
+    assert "[blocked] a wolf" in failed
+    assert headings(admin.get(DAG, run_id, only="passed").text) == []
+    batch = admin.task(DAG, run_id, "batch", only="failed")
+    assert prompts(batch) == ["[blocked] a fox"]
+    assert "None has failed." in admin.task(DAG, run_id, "two", only="failed")
+
+
+def test_what_failed_in_rendering_has_a_card(admin: Visitor, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "unrenderable")
+    assert page.count('<li class="card failed') == 1
+    # As Airflow has its fields, which it could not render.
+    assert prompts(page) == ["{{ no.such.thing }}"]
+    assert "The task failed; its log says why." in words(page)
+
+
+def test_a_prompt_s_samples_are_numbered(admin: Visitor, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "three")
+    assert re.findall(r'<span class="number">(\d)</span>', page) == ["1", "2", "3"]
+    assert "several of-3" in page
+
+
+def test_a_mapped_batch_has_a_section_for_each_of_its_instances(admin: Visitor, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "mapped_batch")
+    assert headings(page) == ["mapped_batch [0]", "mapped_batch [1]"]
+    assert prompts(page) == ["a moth", "a bee", "a wasp"]
+    assert prompts(admin.task(DAG, run_id, "mapped_batch", 0)) == ["a moth", "a bee"]
+
+
+def prompts(page: str) -> list[str]:
+    return [html.unescape(title) for title in re.findall(r'<p class="prompt" title="(.*?)">', page)]
 
 
 def test_mapped_tasks_one_by_one_and_together(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
@@ -70,7 +149,9 @@ def test_a_batch_has_a_card_for_each_item(admin: Visitor, airflow: LocalAirflow,
     page = admin.task(DAG, run_id, "batch")
     rows = airflow.xcom(DAG, run_id, "batch")
     assert sources(page) == [url for row in rows for url in row["urls"]]
-    assert re.findall(r'<p class="prompt" title="(.*?)">', page) == ["a lynx", "[blocked] a fox", "an owl"]
+    # What has failed comes first; the rows are numbered as they were asked for.
+    assert prompts(page) == ["[blocked] a fox", "a lynx", "an owl"]
+    assert re.findall(r'<p class="place">\s*batch, row (\d)', page) == ["2", "1", "3"]
     assert "ContentBlockedError" in page
     assert html.escape(rows[1]["error"]["message"]) in page
 
@@ -83,8 +164,12 @@ def test_a_failed_task_says_why(admin: Visitor, airflow: LocalAirflow, run_id: s
     assert sources(page) == []
 
 
-def test_what_has_nothing_of_ours_says_so_kindly(admin: Visitor, run_id: str) -> None:
-    assert "There are no pictures here." in admin.task(DAG, run_id, "nothing_of_ours")
+def test_what_has_nothing_of_ours_says_what_this_is(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    page = admin.task(DAG, run_id, "nothing_of_ours")
+    assert words(page) == "Pictures Here are the images of Kandinsky tasks; this task is none."
+    other = airflow.trigger_dag("none_of_ours")
+    expected = "Pictures Here are the images of Kandinsky tasks; this run has none."
+    assert words(admin.get("none_of_ours", other).text) == expected
 
 
 def test_a_prompt_with_markup_stays_text(admin: Visitor, run_id: str) -> None:
@@ -96,21 +181,48 @@ def test_a_prompt_with_markup_stays_text(admin: Visitor, run_id: str) -> None:
 
 
 def test_the_picture_s_page_leads_on(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
-    first = next(link for link in links(admin.task(DAG, run_id, "two")))
+    first = next(link for link in links(admin.task(DAG, run_id, "two")) if "/0/0" in link)
     page = admin.http.get(first).text
     urls = airflow.xcom(DAG, run_id, "two")
     assert sources(page) == urls[:1]
     assert '<h1 class="prompt">two newts</h1>' in page
     assert f"<code>{urls[0]}</code>" in page
     assert "1 of 2" in page
-    following = next(link for link in links(page) if link.endswith("/0/1"))
+    following = next(link for link in links(page) if "/0/1" in link)
     assert sources(admin.http.get(following).text) == urls[1:]
     assert "2 newts" not in admin.http.get(links(page)[0]).text
-    # From the run's page it goes through the whole run, and back to the page it was on.
-    last = [link for link in links(admin.get(DAG, run_id, page=2).text) if "within=run" in link][-1]
-    page = admin.http.get(last).text
-    assert "80 of 80" in page
-    assert any(link.endswith("?page=2") for link in links(page))
+    # It leads back to where it was opened from.
+    assert headings(admin.http.get(links(page)[0]).text) == []
+    of_run = next(link for link in links(admin.get(DAG, run_id).text) if "within=run" in link)
+    assert set(headings(admin.http.get(links(admin.http.get(of_run).text)[0]).text)) == TASKS
+
+
+def test_from_one_instance_to_the_next(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
+    page = admin.get(DAG, run_id, "tasks", "mapped", 0, 0, 0).text
+    (following,) = re.findall(r'rel="next" href="([^"]*)"', page)
+    assert 'rel="prev"' not in page
+    page = admin.http.get(html.unescape(following)).text
+    assert sources(page) == airflow.xcom(DAG, run_id, "mapped", map_index=1)
+    assert 'rel="prev"' in page
+    assert 'rel="next"' not in page
+
+
+def test_what_failed_has_a_page_of_its_own(admin: Visitor, run_id: str) -> None:
+    (link,) = [link for link in links(admin.task(DAG, run_id, "failed")) if "/0/0" in link]
+    page = admin.http.get(link).text
+    assert '<h1 class="prompt">[blocked] a wolf</h1>' in page
+    assert "ContentBlockedError" in page
+
+
+def test_something_is_seen_at_once(stranger: Visitor, run_id: str) -> None:
+    """Without asking Airflow for anything, and without telling anything."""
+    page = stranger.http.get(f"/kandinsky-gallery/open/dags/{DAG}/runs/{run_id}")
+    assert page.status_code == 200
+    assert "Loading the pictures…" in page.text
+    assert DAG not in page.text
+    assert not re.search(r"<(style|script)>|\son\w+=|style=", page.text)
+    (script,) = re.findall(r'src="([^"]*/open.js[^"]*)"', page.text)
+    assert stranger.http.get(script).status_code == 200
 
 
 def test_pages_load_nothing_from_elsewhere(admin: Visitor, sandbox: Sandbox, run_id: str) -> None:
@@ -200,6 +312,8 @@ def test_without_the_xcoms_the_dag_itself_can_be_read(visitor_without_xcoms: Vis
         ["tasks", "no_such_task", "{MAP_INDEX}"],
         ["tasks", "two", 5],
         ["tasks", "two", "x"],
+        ["tasks", "two", 10**30],
+        ["tasks", "two", -2],
         ["tasks", "two", -1, 0, 2],
         ["tasks", "two", -1, 0, -1],
         ["tasks", "two", -1, 1, 0],
@@ -228,18 +342,63 @@ def test_under_way_and_then_there(admin: Visitor, airflow: LocalAirflow, sandbox
     deadline = time.monotonic() + 60
     while "Submitted; the picture is not there yet." not in (page := admin.get("under_way", run_id).text):
         # From the start, when there is nothing of ours yet: the page is to look again by itself.
-        assert "data-goes-on" in page
+        assert "data-auto-refresh" in page
         assert time.monotonic() < deadline, page
         time.sleep(0.2)
     (submission,) = [each for each in sandbox.submissions if each["payload"]["prompt"] == "a slow snail"]
     assert submission["request_id"] in page
     assert "<dt>under way</dt><dd>1</dd>" in page
-    assert "data-goes-on" in page
+    assert "data-auto-refresh" in page
     assert airflow.wait_for_run("under_way", run_id) == "success"
     page = admin.get("under_way", run_id).text
     assert len(sources(page)) == 1
-    assert "data-goes-on" not in page
+    assert "data-auto-refresh" not in page
     sandbox.configure(latency=0.2)
+
+
+@pytest.fixture(scope="module")
+def many_run_id(airflow: LocalAirflow, run_id: str) -> str:
+    """A run of a paused DAG, two of whose 250 mapped instances have been marked as failed by hand."""
+    body = {"logical_date": None, "run_after": "2026-01-01T00:00:00Z"}
+    many: str = airflow.api("POST", "/dags/many/dagRuns", json=body)["dag_run_id"]
+    for index in (240, 249):
+        path = f"/dags/many/dagRuns/{many}/taskInstances/mapped/{index}"
+        airflow.api("PATCH", path, json={"new_state": "failed"})
+    return many
+
+
+def instances(page: str) -> list[int]:
+    return [int(index) for index in re.findall(r'<p class="place">\s*mapped \[(\d+)\]', page)]
+
+
+def test_many_instances_are_shown_page_by_page(admin: Visitor, many_run_id: str) -> None:
+    pages = [admin.task("many", many_run_id, "mapped", page=number) for number in range(1, 12)]
+    assert "Page 1 of 11" in pages[0]
+    found = [instances(page) for page in pages]
+    # What has failed comes first, wherever it is.
+    assert found[0] == [240, 249, *range(22)]
+    assert sorted(index for page in found for index in page) == list(range(250))
+    for page in (pages[0], pages[-1]):
+        assert "<dt>generations in all</dt><dd>250</dd>" in page
+        assert "<dt>under way</dt><dd>248</dd>" in page
+        assert "data-auto-refresh" in page
+    for beyond in (99, 10**30):
+        assert instances(admin.task("many", many_run_id, "mapped", page=beyond)) == found[-1]
+
+
+def test_of_many_the_failed_alone(admin: Visitor, many_run_id: str) -> None:
+    assert instances(admin.task("many", many_run_id, "mapped", only="failed")) == [240, 249]
+    page = admin.get("many", many_run_id, only="failed").text
+    assert headings(page) == ["mapped"]
+    assert instances(page) == [240, 249]
+
+
+def test_of_many_the_first_are_on_the_page_of_the_run(admin: Visitor, many_run_id: str) -> None:
+    page = admin.get("many", many_run_id).text
+    assert sorted(headings(page)) == ["mapped", "one"]
+    assert instances(page) == [240, 249, *range(6)]
+    assert "8 of 250" in words(page)
+    assert "Show all 250" in words(page)
 
 
 GENERATION = {"request_id": "r-1", "model": "m", "seed": 7, "cost": 0.01}
@@ -391,13 +550,13 @@ def test_the_administrator_can_switch_it_off(airflow_without_files: LocalAirflow
 # As JSON in JSON, which Airflow's REST API leaves for others to read; more of it is in the tests of the cards.
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("arguments", "[" * 100_000 + "]" * 100_000), ("return_value", ["x" * 1000] * 5000)],
+    [("generation", "[" * 100_000 + "]" * 100_000), ("return_value", ["x" * 1000] * 5000)],
     ids=["nested too deeply", "too long"],
 )
 def test_an_xcom_that_cannot_be_read_breaks_no_page(
     key: str, value: Any, admin: Visitor, airflow: LocalAirflow
 ) -> None:
-    run_id = pushed(airflow, **{"generation": GENERATION, key: value})
+    run_id = pushed(airflow, **({"generation": GENERATION} | {key: value}))
     page = admin.get("any_xcoms", run_id)
     assert page.status_code == 200
     assert f"This cannot be shown: XCom {key} is too long, or nested too deeply." in page.text
@@ -422,6 +581,49 @@ def test_a_connection_that_nobody_may_have_breaks_no_page(admin: Visitor, airflo
     assert answer.status_code == 200
     assert sources(answer.text) == urls[:1]
     assert denying_backend.REASON not in airflow.log_file("api-server").read_text()
+
+
+@pytest.mark.parametrize(
+    ("task_id", "map_index", "leads_to"),
+    [
+        ("two", -1, "image"),
+        ("mapped", 1, "image"),
+        ("wait", -1, "image"),
+        ("stored", -1, "tasks/stored"),
+        ("failed", -1, "tasks/failed"),
+        ("unrenderable", -1, "tasks/unrenderable"),
+        ("mapped_batch", 0, "image of a row"),
+    ],
+)
+def test_the_link_of_a_task_leads_to_its_first_image_or_to_its_tab(
+    task_id: str, map_index: int, leads_to: str, admin: Visitor, airflow: LocalAirflow, run_id: str
+) -> None:
+    answer = admin.get(DAG, run_id, "tasks", task_id, map_index, "image")
+    expected = f"/dags/{DAG}/runs/{quote(run_id, safe='')}/{leads_to}/plugin/kandinsky-gallery"
+    if leads_to == "image":
+        expected = airflow.xcom(DAG, run_id, task_id, map_index=map_index)[0]
+    elif leads_to == "image of a row":
+        expected = airflow.xcom(DAG, run_id, task_id, map_index=map_index)[0]["urls"][0]
+    assert (answer.status_code, answer.headers["location"]) == (302, expected)
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://elsewhere.example/1.png", "javascript:alert(1)", "https://images.segmind.com@elsewhere.example/1"]
+)
+def test_the_link_leads_to_no_other_host(url: str, admin: Visitor, airflow: LocalAirflow) -> None:
+    run_id = pushed(airflow, generation=GENERATION, return_value=[url])
+    answer = admin.get("any_xcoms", run_id, "tasks", "push", -1, "image")
+    tab = f"/dags/any_xcoms/runs/{quote(run_id, safe='')}/tasks/push/plugin/kandinsky-gallery"
+    assert (answer.status_code, answer.headers["location"]) == (302, tab)
+
+
+def test_the_link_tells_nothing_to_who_may_not_read_the_xcoms(
+    visitor_without_xcoms: Visitor, stranger: Visitor, run_id: str
+) -> None:
+    path = ("tasks", "two", -1, "image")
+    assert visitor_without_xcoms.get(DAG, run_id, *path).status_code == 403
+    assert stranger.get(DAG, run_id, *path).status_code == 401
 
 
 def test_no_range_of_a_static_file_keeps_the_server_busy(admin: Visitor) -> None:
@@ -474,8 +676,8 @@ def test_the_tabs_are_told_to_the_ui(admin: Visitor) -> None:
     (ours,) = [plugin for plugin in plugins if plugin["name"] == "kandinsky_gallery"]
     tabs = {view["destination"]: view["href"] for view in ours["external_views"]}
     assert tabs == {
-        "dag_run": "kandinsky-gallery/dags/{DAG_ID}/runs/{RUN_ID}",
-        "task_instance": "kandinsky-gallery/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}",
+        "dag_run": "kandinsky-gallery/open/dags/{DAG_ID}/runs/{RUN_ID}",
+        "task_instance": "kandinsky-gallery/open/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}",
     }
     assert admin.http.get("/api/v2/plugins/importErrors").json()["import_errors"] == []
 

@@ -26,6 +26,7 @@ def test_the_function_returns_the_prompt(sandbox: Sandbox, ti: TaskInstance, def
         return f"{animal} in {ti.run_id}"
 
     operator = operator_of(paint, "a cat", deferrable=deferrable, samples=2)
+    operator.render_template_fields(ti.context_of(operator))
     urls = ti.run(operator)
 
     (bought,) = sandbox.submissions

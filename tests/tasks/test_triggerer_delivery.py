@@ -21,6 +21,7 @@ class WithLength(BaseXCom):
     """XComs as triggers write them in Airflow 3.3."""
 
     written: ClassVar[dict[str, tuple[Any, int | None]]] = {}
+    read: ClassVar[list[str]] = []
 
     @classmethod
     async def aset(
@@ -37,6 +38,12 @@ class WithLength(BaseXCom):
         assert (dag_id, task_id, run_id, map_index) == ("gallery", "paint", "manual__1", -1)
         cls.written[key] = (value, _mapped_length)
 
+    @classmethod
+    async def aget_one(cls, *, key: str, dag_id: str, task_id: str, run_id: str, map_index: int | None = None) -> Any:
+        assert (key, dag_id, task_id, run_id, map_index) == ("request_id", "gallery", "paint", "manual__1", -1)
+        cls.read.append(key)
+        return "r-1"
+
 
 class WithoutLength(WithLength):
     """XComs as triggers write them in Airflow 3.4."""
@@ -49,6 +56,7 @@ class WithoutLength(WithLength):
 def use(xcom: type[WithLength], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow.sdk.execution_time.xcom.XCom", xcom)
     monkeypatch.setattr(xcom, "written", {})
+    monkeypatch.setattr(xcom, "read", [])
 
 
 def deferred(ti: TaskInstance, *, expanded: bool) -> KandinskyJobTrigger:
@@ -122,3 +130,38 @@ def test_a_trigger_of_before_an_upgrade_resumes_its_task_and_logs_no_error(
     logged = caplog.text + capsys.readouterr().out
     assert "a worker will deliver it: a downstream task expands over its result" in logged
     assert "Traceback" not in logged
+
+
+def test_a_triggerer_s_first_call_is_made_once_and_before_there_is_anything_to_deliver(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow 3.3 builds an API within the triggerer at that call, for seconds in which nothing is delivered."""
+    use(WithLength, monkeypatch)
+    triggers = [deferred(ti, expanded=False) for _ in range(3)]
+    written_by_then: list[int] = []
+    sandbox.configure(latency=1)
+
+    async def watch() -> list[TriggerEvent]:
+        async def fire_one(trigger: KandinskyJobTrigger) -> list[TriggerEvent]:
+            return [event async for event in trigger.run()]
+
+        firing = [asyncio.ensure_future(fire_one(trigger)) for trigger in triggers]
+        while not WithLength.read:
+            await asyncio.sleep(0)
+        written_by_then.append(len(WithLength.written))
+        return [event for events in await asyncio.gather(*firing) for event in events]
+
+    assert all(isinstance(event, TaskSuccessEvent) for event in asyncio.run(watch()))
+    assert (WithLength.read, written_by_then) == (["request_id"], [0])
+
+
+def test_a_first_call_that_fails_harms_nothing(
+    sandbox: Sandbox, ti: TaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreadable(WithLength):
+        @classmethod
+        async def aget_one(cls, **_: Any) -> Any:
+            raise RuntimeError("the supervisor is gone")
+
+    use(Unreadable, monkeypatch)
+    assert isinstance(fire(deferred(ti, expanded=False)), TaskSuccessEvent)

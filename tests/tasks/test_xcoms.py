@@ -53,6 +53,7 @@ def test_a_task_that_resumes_shows_what_was_sent_and_not_what_templates_give_by_
     if left == "in the deferral for a reset":
         method = "execute_after_reset"
     resumed = paint(prompt="today's cat", deferrable=method == "execute_complete")
+    resumed.render_template_fields(ti.context_of(resumed))
     resumed.resume_execution(method, kwargs, ti.context_of(resumed))
     assert resumed.prompt == "yesterday's cat"
     assert resumed.seed == before.seed

@@ -12,11 +12,13 @@ for (const image of document.querySelectorAll("img")) {
   image.addEventListener("error", () => sayWhy(image));
 }
 
-// As long as there may be more to come it is looked for again, unless somebody is on their way through the page with the keyboard.
-if (document.querySelector("[data-goes-on]")) {
+// As long as there may be more to come the page is loaded again, unless somebody is on their way through it with the
+// keyboard; the less often, the longer a busy server took to answer.
+if (document.querySelector("[data-auto-refresh]")) {
+  const { requestStart, responseEnd } = performance.getEntriesByType("navigation")[0];
   setInterval(() => {
     if (document.activeElement === document.body && document.visibilityState === "visible") {
       location.reload();
     }
-  }, 5000);
+  }, Math.max(5000, 10 * (responseEnd - requestStart)));
 }

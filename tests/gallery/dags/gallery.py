@@ -18,6 +18,7 @@ FOLDER = os.environ["KANDINSKY_OUTPUT_FOLDER"]
 @dag(schedule=None, start_date=datetime(2026, 1, 1))
 def every_kind():
     KandinskyTextToImageOperator(task_id="two", prompt="two newts", samples=2, seed=7)
+    KandinskyTextToImageOperator(task_id="three", prompt="three otters", samples=3)
     KandinskyTextToImageOperator.partial(
         task_id="mapped", deferrable=True, map_index_template="{{ task.prompt }}"
     ).expand(prompt=["a cat", "a dog"])
@@ -30,7 +31,9 @@ def every_kind():
         output_path=f"file://{FOLDER}/stamps",
         max_xcom_items=10,
     )
+    KandinskyTextToImageBatchOperator.partial(task_id="mapped_batch").expand(requests=[["a moth", "a bee"], ["a wasp"]])
     KandinskyTextToImageOperator(task_id="failed", prompt="[blocked] a wolf")
+    KandinskyTextToImageOperator(task_id="unrenderable", prompt="{{ no.such.thing }}")
     KandinskyTextToImageOperator(task_id="stored", prompt="a heron", output_path=f"file://{FOLDER}/herons", samples=2)
     KandinskyTextToImageOperator(task_id="markup", prompt='<img src=x onerror=alert(1)> "a\' b"')
     submit = KandinskyTextToImageOperator(task_id="submit", prompt="a crane", wait_for_completion=False)
@@ -49,12 +52,13 @@ def under_way():
 
 
 class PushXComs(BaseOperator):
-    """Pushes what it is told to, and has, like any task of anybody, fields of these names."""
+    """Pushes what it is told to, and has fields of the names that ours have."""
 
-    template_fields = ("kandinsky_conn_id", "output_path")
+    template_fields = ("prompt", "kandinsky_conn_id", "output_path")
 
     def __init__(self, kandinsky_conn_id: str, output_path: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.prompt = "a push"
         self.kandinsky_conn_id = kandinsky_conn_id
         self.output_path = output_path
 
@@ -75,6 +79,24 @@ def any_xcoms():
     PushXComs(task_id="push", kandinsky_conn_id="{{ params.conn_id }}", output_path="{{ params.output_path }}")
 
 
+@dag(schedule=None, start_date=datetime(2026, 1, 1))
+def many():
+    """Never run: its task instances are there all the same."""
+    KandinskyTextToImageOperator.partial(task_id="mapped").expand(prompt=[f"stamp {number}" for number in range(250)])
+    KandinskyTextToImageOperator(task_id="one", prompt="a snail")
+
+
+@dag(schedule=None, start_date=datetime(2026, 1, 1))
+def none_of_ours():
+    @task
+    def report() -> None:
+        pass
+
+    report()
+
+
 every_kind()
 under_way()
+many()
+none_of_ours()
 any_xcoms()

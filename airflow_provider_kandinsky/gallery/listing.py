@@ -1,0 +1,232 @@
+"""Which generations a page shows: asks Airflow's REST API for no more than that page needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from fastapi.concurrency import run_in_threadpool
+
+from airflow_provider_kandinsky.gallery.api import AirflowApi
+from airflow_provider_kandinsky.gallery.files import read_manifest
+from airflow_provider_kandinsky.gallery.instances import Counts, DagTask, NotThereError, RunInstances, read_tasks
+from airflow_provider_kandinsky.gallery.items import Item, is_batch, list_items
+from airflow_provider_kandinsky.gallery.pages import (
+    INSTANCES_OF_A_PAGE,
+    PREVIEW,
+    ROWS_OF_A_PAGE,
+    Page,
+    PageNumber,
+    Section,
+    Totals,
+    failed_first,
+    split,
+)
+from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, Scope, TaskKind, TaskRecord, with_xcoms
+
+#: So many task instances are read at a time; the API server has others to serve.
+_AT_A_TIME: Final = 4
+#: Of a mapped batch so many instances are on a page.
+_BATCHES_OF_A_PAGE: Final = 5
+#: More than any task has; numbers beyond it are no use to a database.
+_MOST_PAGES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A section, and what it adds to the sums.
+
+    :param items: all that were read, shown or not.
+    :param unread: so many more generations there are, and how many of them have failed or are under way.
+    """
+
+    section: Section
+    items: Sequence[Item]
+    unread: tuple[int, int, int] = (0, 0, 0)
+    auto_refresh: bool = False
+
+
+class Listing:
+    """The pages of a run, its tasks and their instances.
+
+    :param api: as the reader of the page.
+    :param scope: what is shown.
+    :param serves_files: whether stored files may be read.
+    :raises NotThereError: (from each method) there is no such run, or no such task in it.
+    """
+
+    def __init__(self, api: AirflowApi, scope: Scope, *, serves_files: bool) -> None:
+        self._api = api
+        self._scope = scope
+        self._serves_files = serves_files
+        self._slots = asyncio.Semaphore(_AT_A_TIME)
+
+    async def of_run(self, number: int, *, only_failed: bool) -> Page:
+        """A page of a run: its tasks, of each that has many generations the first ones."""
+        tasks = await read_tasks(self._api, self._scope.dag_id)
+        instances = self._instances(tasks)
+        if records := await instances.read_if_few():
+            tasks += _of_former_versions(records, tasks)
+            present = {record.task_id for record in records}
+            tasks = [task for task in tasks if task.task_id in present]
+        is_ours = bool(tasks)
+        if only_failed:
+            failed = await instances.failed_tasks()
+            tasks = [task for task in tasks if task.task_id in failed or task.kind is TaskKind.BATCH]
+        pages = split(tasks)
+        page = PageNumber.nearest(number, len(pages), 1)
+        previews = [self._preview(instances, task, only_failed=only_failed) for task in pages[page.number - 1]]
+        parts = [part for parts_of_task in await asyncio.gather(*previews) for part in parts_of_task]
+        return _page(parts, page, only_failed=only_failed, is_ours=is_ours)
+
+    async def of_task(self, task_id: str, number: int, *, only_failed: bool) -> Page:
+        """A page of all instances of a task: of one alone, if it is not mapped."""
+        instances, kind = await self._of_one_task(task_id)
+        size = _BATCHES_OF_A_PAGE if kind is TaskKind.BATCH else INSTANCES_OF_A_PAGE
+        number = min(max(number, 1), _MOST_PAGES)
+        # Of batches, those that succeeded may have items that failed.
+        failed_alone = only_failed and kind is not TaskKind.BATCH
+        records, counts = await instances.page(task_id, (number - 1) * size, size, only_failed=failed_alone)
+        page = PageNumber.nearest(number, counts.all, size)
+        if page.number != number:
+            offset = (page.number - 1) * size
+            records, counts = await instances.page(task_id, offset, size, only_failed=failed_alone)
+        if not records and not only_failed:
+            raise NotThereError(task_id)
+        if [record.map_index for record in records] == [-1]:
+            return await self._of_record(records[0], number, only_failed=only_failed)
+        records = await self._with_xcoms(records)
+        if any(map(is_batch, records)):
+            parts = [await self._of_batch(record, only_failed=only_failed) for record in records]
+        else:
+            parts = [await self._of_generations(task_id, records, counts, only_failed=failed_alone)]
+            parts = [replace(part, section=replace(part.section, is_preview=False)) for part in parts]
+        is_ours = any(record.kind for record in records) or kind is not None
+        return replace(_page(parts, page, only_failed=only_failed, is_ours=is_ours), title=task_id)
+
+    async def of_instance(self, task_id: str, map_index: int, number: int, *, only_failed: bool) -> Page:
+        """A page of one task instance."""
+        return await self._of_record(await self._read(task_id, map_index), number, only_failed=only_failed)
+
+    async def items_of(self, task_id: str, map_index: int) -> list[Item]:
+        """All generations of one task instance."""
+        record = await self._read(task_id, map_index)
+        return await self._items(await self._with_xcoms_of(record))
+
+    async def count(self, task_id: str) -> int:
+        """How many instances a task has."""
+        _, counts = await self._instances([]).page(task_id, 0, 0)
+        return counts.all
+
+    def _instances(self, tasks: Sequence[DagTask]) -> RunInstances:
+        return RunInstances(self._api, self._scope, tasks, serves_files=self._serves_files)
+
+    async def _of_one_task(self, task_id: str) -> tuple[RunInstances, TaskKind | None]:
+        tasks = await read_tasks(self._api, self._scope.dag_id)
+        kind = next((task.kind for task in tasks if task.task_id == task_id), None)
+        return self._instances(tasks), kind
+
+    async def _read(self, task_id: str, map_index: int) -> TaskRecord:
+        # What the rendered fields do not say, the DAG does: before they are rendered, and where they are gone.
+        record = await self._instances([]).one(task_id, map_index)
+        if record.kind is None:
+            _, kind = await self._of_one_task(task_id)
+            record = replace(record, kind=kind)
+        return record
+
+    async def _of_record(self, record: TaskRecord, number: int, *, only_failed: bool) -> Page:
+        items = await self._items(await self._with_xcoms_of(record))
+        shown = failed_first(items, only_failed=only_failed)
+        page = PageNumber.nearest(number, len(shown), ROWS_OF_A_PAGE)
+        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
+        cut = page.cut(shown, ROWS_OF_A_PAGE)
+        part = _Part(
+            Section(title_of(record), scope, cut, len(shown), is_preview=False),
+            items,
+            auto_refresh=record.state not in ENDED and record.kind is not None,
+        )
+        whole = _page([part], page, only_failed=only_failed, is_ours=record.kind is not None)
+        return replace(whole, title=title_of(record), record=record)
+
+    async def _preview(self, instances: RunInstances, task: DagTask, *, only_failed: bool) -> list[_Part]:
+        """The first generations of a task."""
+        is_of_batches = task.kind is TaskKind.BATCH
+        limit = _BATCHES_OF_A_PAGE if is_of_batches else PREVIEW
+        records, counts = await instances.page(task.task_id, 0, limit, only_failed=only_failed and not is_of_batches)
+        records = await self._with_xcoms(records)
+        if not any(map(is_batch, records)):
+            return [await self._of_generations(task.task_id, records, counts, only_failed=only_failed)]
+        parts = [await self._of_batch(record, only_failed=only_failed) for record in records]
+        if counts.all > len(records):
+            left = counts.all - len(records)
+            scope = replace(self._scope, task_id=task.task_id)
+            title = f"{task.task_id}: {left} more batches"
+            parts.append(_Part(Section(title, scope, [], counts.all), [], (left, 0, 0)))
+        return parts
+
+    async def _of_generations(
+        self, task_id: str, records: Sequence[TaskRecord], counts: Counts, *, only_failed: bool
+    ) -> _Part:
+        items = [item for record in records for item in await self._items(record)]
+        scope = replace(self._scope, task_id=task_id)
+        unread = (
+            counts.all - len(records),
+            counts.failed - sum(record.state in FAILED for record in records),
+            counts.under_way - sum(record.state not in (*ENDED, *FAILED) for record in records),
+        )
+        section = Section(task_id, scope, failed_first(items, only_failed=only_failed), counts.all)
+        # One that waits for its next try has failed, and is not over.
+        auto_refresh = counts.under_way > 0 or any(record.state not in ENDED for record in records)
+        return _Part(section, items, unread, auto_refresh=auto_refresh)
+
+    async def _of_batch(self, record: TaskRecord, *, only_failed: bool) -> _Part:
+        items = await self._items(record)
+        shown = failed_first(items, only_failed=only_failed)
+        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
+        section = Section(title_of(record), scope, shown[:PREVIEW], len(shown))
+        return _Part(section, items, auto_refresh=record.state not in ENDED)
+
+    async def _items(self, record: TaskRecord) -> list[Item]:
+        if record.kind is None:
+            return []
+        if not is_batch(record):
+            return list_items(record, read_manifest)
+        # The storage of a manifest can take its time.
+        return await run_in_threadpool(list_items, record, read_manifest)
+
+    async def _with_xcoms(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
+        return list(await asyncio.gather(*map(self._with_xcoms_of, records)))
+
+    async def _with_xcoms_of(self, record: TaskRecord) -> TaskRecord:
+        if record.state is None or record.kind is None:
+            return record
+        async with self._slots:
+            return await with_xcoms(self._api, self._scope, record)
+
+
+def title_of(record: TaskRecord) -> str:
+    """What names a task instance."""
+    if record.map_index < 0:
+        return record.task_id
+    return f"{record.task_id} [{record.name or record.map_index}]"
+
+
+def _of_former_versions(records: Sequence[TaskRecord], tasks: Sequence[DagTask]) -> list[DagTask]:
+    """The tasks that the DAG had when it ran, and has no longer."""
+    known = {task.task_id for task in tasks}
+    gone = {
+        record.task_id: DagTask(record.task_id, record.kind, record.map_index >= 0)
+        for record in records
+        if record.kind and record.task_id not in known
+    }
+    return [gone[task_id] for task_id in sorted(gone)]
+
+
+def _page(parts: Sequence[_Part], number: PageNumber, *, only_failed: bool, is_ours: bool) -> Page:
+    totals = Totals.of([item for part in parts for item in part.items])
+    for part in parts:
+        totals = totals.with_unread(*part.unread)
+    sections = [part.section for part in parts if part.section.shown or (part.section.count and not only_failed)]
+    return Page(sections, number, totals, is_ours=is_ours, auto_refresh=any(part.auto_refresh for part in parts))
