@@ -1,4 +1,8 @@
-"""Which generations a page shows: asks Airflow's REST API for no more than that page needs."""
+"""Which generations a page shows: asks Airflow's REST API for no more than that page needs.
+
+It runs in the API server's event loop. What is done for each item of a batch is done in a thread, for there may be
+10,000 of them, and so is what may read a storage.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +83,7 @@ class Listing:
         page = PageNumber.nearest(number, len(pages), 1)
         previews = [self._preview(instances, task, only_failed=only_failed) for task in pages[page.number - 1]]
         parts = [part for parts_of_task in await asyncio.gather(*previews) for part in parts_of_task]
-        return _page(parts, page, only_failed=only_failed, is_ours=is_ours)
+        return await run_in_threadpool(_page, parts, page, only_failed=only_failed, is_ours=is_ours)
 
     async def of_task(self, task_id: str, number: int, *, only_failed: bool) -> Page:
         """A page of all instances of a task: of one alone, if it is not mapped."""
@@ -104,7 +108,8 @@ class Listing:
             parts = [await self._of_generations(task_id, records, counts, only_failed=failed_alone)]
             parts = [replace(part, section=replace(part.section, is_preview=False)) for part in parts]
         is_ours = any(record.kind for record in records) or kind is not None
-        return replace(_page(parts, page, only_failed=only_failed, is_ours=is_ours), title=task_id)
+        whole = await run_in_threadpool(_page, parts, page, only_failed=only_failed, is_ours=is_ours)
+        return replace(whole, title=task_id)
 
     async def of_instance(self, task_id: str, map_index: int, number: int, *, only_failed: bool) -> Page:
         """A page of one task instance."""
@@ -138,7 +143,7 @@ class Listing:
 
     async def _of_record(self, record: TaskRecord, number: int, *, only_failed: bool) -> Page:
         items = await self._items(await self._with_xcoms_of(record))
-        shown = failed_first(items, only_failed=only_failed)
+        shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
         page = PageNumber.nearest(number, len(shown), ROWS_OF_A_PAGE)
         scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
         cut = page.cut(shown, ROWS_OF_A_PAGE)
@@ -147,7 +152,8 @@ class Listing:
             items,
             auto_refresh=record.state not in ENDED and record.kind is not None,
         )
-        whole = _page([part], page, only_failed=only_failed, is_ours=record.kind is not None)
+        is_ours = record.kind is not None
+        whole = await run_in_threadpool(_page, [part], page, only_failed=only_failed, is_ours=is_ours)
         return replace(whole, title=title_of(record), record=record)
 
     async def _preview(self, instances: RunInstances, task: DagTask, *, only_failed: bool) -> list[_Part]:
@@ -183,7 +189,7 @@ class Listing:
 
     async def _of_batch(self, record: TaskRecord, *, only_failed: bool) -> _Part:
         items = await self._items(record)
-        shown = failed_first(items, only_failed=only_failed)
+        shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
         scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
         section = Section(title_of(record), scope, shown[:PREVIEW], len(shown))
         return _Part(section, items, auto_refresh=record.state not in ENDED)
@@ -193,7 +199,6 @@ class Listing:
             return []
         if not is_batch(record):
             return list_items(record, read_manifest)
-        # The storage of a manifest can take its time.
         return await run_in_threadpool(list_items, record, read_manifest)
 
     async def _with_xcoms(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:

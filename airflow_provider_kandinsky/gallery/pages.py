@@ -143,8 +143,9 @@ class Page:
 
 def failed_first(items: Sequence[Item], *, only_failed: bool = False) -> list[Item]:
     """Items in the order in which they are shown."""
-    failed = [item for item in items if item.has_failed]
-    return failed if only_failed else failed + [item for item in items if not item.has_failed]
+    if only_failed:
+        return [item for item in items if item.has_failed]
+    return sorted(items, key=lambda item: not item.has_failed)
 
 
 def split(tasks: Iterable[DagTask]) -> list[list[DagTask]]:

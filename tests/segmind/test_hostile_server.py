@@ -92,7 +92,7 @@ def test_an_attack_ends_soon_and_small(
     url = server_of(raw_server, ATTACKS[attack])
     client = connect(url, history_url=url, request_timeout=2.0)
     # A body of 64 MB is held as it arrives and once more as a whole.
-    with bounds(seconds=15, megabytes=8 if name in SMALL else 160), pytest.raises(KandinskyError) as caught:
+    with bounds(seconds=15, megabytes=16 if name in SMALL else 160), pytest.raises(KandinskyError) as caught:
         CALLS[name](client)
     expect_an_outage(name, caught.value)
 

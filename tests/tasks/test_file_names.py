@@ -110,11 +110,15 @@ def folders(tmp_path: Path, s3: S3FileSystem) -> dict[str, Callable[[], list[str
     memory = MemoryFileSystem()
     memory.store.clear()
     attach("memory", fs=memory)
-    return {
+    everywhere: dict[str, Callable[[], list[str]]] = {
         f"file://{tmp_path}/out": lambda: [f"file://{path}" for path in tmp_path.rglob("*") if path.is_file()],
         "memory://out": lambda: [f"memory:/{path}" for path in memory.store],
         "s3://moto@pictures/out": lambda: [f"s3://moto@{path}" for path in s3.find("pictures")],
     }
+    if str(ObjectStoragePath("memory://out")) != "memory://out":
+        # The universal_pathlib of Airflow 3.0 has two names for each path in memory.
+        del everywhere["memory://out"]
+    return everywhere
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
