@@ -137,9 +137,10 @@ def test_a_triggerer_s_first_call_is_made_once_and_before_there_is_anything_to_d
 ) -> None:
     """Airflow 3.3 builds an API within the triggerer at that call, for seconds in which nothing is delivered."""
     use(WithLength, monkeypatch)
+    # Before they are deferred: on a busy machine the job would else be finished by the second time.
+    sandbox.configure(latency=1)
     triggers = [deferred(ti, expanded=False) for _ in range(3)]
     written_by_then: list[int] = []
-    sandbox.configure(latency=1)
 
     async def watch() -> list[TriggerEvent]:
         async def fire_one(trigger: KandinskyJobTrigger) -> list[TriggerEvent]:
