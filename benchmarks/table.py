@@ -1,7 +1,7 @@
 """How a benchmark tells what it has measured: a table to read, the same numbers as JSON, and the tables in the docs.
 
-``python -m benchmarks.table`` writes the tables of all pages again, from the JSON that is there. In a page one stands between
-``<!-- benchmark: NAME -->`` and ``<!-- end -->``.
+``python -m benchmarks.table`` writes the tables of all pages again, from the JSON that is there. In a page one is
+between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
