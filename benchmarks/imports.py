@@ -19,14 +19,15 @@ from typing import Any
 
 from benchmarks.table import publish
 
+PACKAGE = "airflow_provider_kandinsky"
 MODULES = (
-    "airflow_provider_kandinsky.operators.text_to_image",
-    "airflow_provider_kandinsky.operators.text_to_image_batch",
-    "airflow_provider_kandinsky.sensors.job",
-    "airflow_provider_kandinsky.triggers.job",
-    "airflow_provider_kandinsky.triggers.batch",
-    "airflow_provider_kandinsky.hooks.kandinsky",
-    "airflow_provider_kandinsky.retry_policy",
+    "operators.text_to_image",
+    "operators.text_to_image_batch",
+    "sensors.job",
+    "triggers.job",
+    "triggers.batch",
+    "hooks.kandinsky",
+    "retry_policy",
 )
 RUNS = 5
 
@@ -63,7 +64,7 @@ many()
 """
 OPERATORS = {
     "EmptyOperator": ("airflow.providers.standard.operators.empty", ""),
-    "KandinskyTextToImageOperator": (MODULES[0], ", prompt=f'cat {number}', deferrable=True"),
+    "KandinskyTextToImageOperator": (f"{PACKAGE}.{MODULES[0]}", ", prompt=f'cat {number}', deferrable=True"),
 }
 
 
@@ -97,7 +98,7 @@ def measure_parsing(operator: str, folder: Path) -> float:
 def main() -> None:
     """Print the tables and write them as JSON."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        publish("imports", {module: measure_import(module, Path(folder)) for module in MODULES})
+        publish("imports", {f"`{module}`": measure_import(f"{PACKAGE}.{module}", Path(folder)) for module in MODULES})
         parsing = {operator: measure_parsing(operator, Path(folder)) for operator in OPERATORS}
     base = next(iter(parsing.values()))
     print()
