@@ -1,6 +1,6 @@
 """How soon two hundred jobs that end at the same moment are delivered: each takes the triggerer two XComs to write.
 
-``python -m benchmarks.ends`` prints a table and writes JSON; for how the Airflow is set up see :mod:`benchmarks.airflow`.
+``python -m benchmarks.ends`` prints a table and writes JSON; the Airflow is set up as in :mod:`benchmarks.airflow`.
 """
 
 from __future__ import annotations
