@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from airflow.configuration import conf
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.arguments import (
     BACKSTOP,
@@ -39,10 +39,11 @@ from airflow_provider_kandinsky.segmind.schemas import (
 from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 from airflow_provider_kandinsky.storage import OutputPath
 from airflow_provider_kandinsky.submission import Purchase, Submission
+from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
-class KandinskyTextToImageOperator(LineageOfTask, BaseOperator):
+class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
     """Generate pictures from a prompt.
 
     Returns (XCom ``return_value``) the list of the pictures' URLs, in the service's order; with

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from airflow.configuration import conf
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.arguments import (
     BACKSTOP,
@@ -51,6 +51,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest, fingerprint
 from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 from airflow_provider_kandinsky.storage import OutputPath
+from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, WatchedJob
 
 #: The arguments that the items of a batch may have in common.
@@ -62,7 +63,7 @@ OnItemFailure = Literal["fail", "keep"]
 _ON_ITEM_FAILURE: Final = ("fail", "keep")
 
 
-class KandinskyTextToImageBatchOperator(LineageOfTask, BaseOperator):
+class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
     """Generate pictures from many prompts, in one task and with one trigger.
 
     Returns (XCom ``return_value``) a list in the order of ``requests``, with a dict for each: ``urls`` (with an

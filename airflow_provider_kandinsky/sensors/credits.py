@@ -16,12 +16,13 @@ from airflow_provider_kandinsky.failures import failures_for_airflow, failures_o
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import Number
+from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.triggers.credits import KandinskyCreditsTrigger
 
 _MINIMUM: Final = TypeAdapter(Annotated[Number, Field(ge=0)])
 
 
-class KandinskyCreditsSensor(BaseSensorOperator):
+class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
     """Wait until the account has enough credits, and return (XCom ``return_value``) how many are left.
 
     Put it before the tasks that buy: an account that runs dry in the middle of a run fails them one by one. Asking is

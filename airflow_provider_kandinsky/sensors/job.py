@@ -21,10 +21,11 @@ from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobTimeou
 from airflow_provider_kandinsky.segmind.polling import NOT_FOUND_GRACE_PERIOD, JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
 from airflow_provider_kandinsky.storage import OutputPath
+from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
-class KandinskyJobSensor(LineageOfTask, BaseSensorOperator):
+class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
     """Wait until a job is finished and return its pictures' URLs, in the service's order.
 
     Meant for a job submitted by
