@@ -26,7 +26,7 @@ _HOLDER = ("sh", "-c", "cat; sleep 0.1")
 
 
 class WakesSupervisor(BaseOperator):
-    """For a task to inherit, before its operator. Airflow calls this in each of its processes, resumed ones included."""
+    """For a task to inherit, before its operator. Airflow calls this in each process of it, resumed ones included."""
 
     def pre_execute(self, context: Any) -> None:
         wake_supervisor_at_exit()
