@@ -103,9 +103,9 @@ def test_the_picture_s_links_work_within_the_tab(page: Page, sandbox: Sandbox, r
 def test_the_extra_link_leads_to_the_picture(page: Page, airflow: LocalAirflow, run_id: str) -> None:
     page.goto(f"/dags/postcards/runs/{run_id}/tasks/poster/details")
     link = page.get_by_role("link", name="Image", exact=True)
-    with page.expect_popup() as opened:
-        link.click()
-    opened.value.wait_for_url(airflow.xcom("postcards", run_id, "poster")[0])
+    expect(link).to_be_visible()
+    page.goto(link.get_attribute("href") or "")
+    expect(page).to_have_url(airflow.xcom("postcards", run_id, "poster")[0])
 
 
 def test_while_deferred_the_extra_link_leads_to_the_gallery(
@@ -239,6 +239,8 @@ def test_it_can_be_used_with_the_keyboard(page: Page, run_id: str) -> None:
 def test_screenshots(page_as, scheme: str, name: str, run_id: str) -> None:
     page = page_as(color_scheme=scheme, viewport={"width": 1400, "height": 1180})
     frame = of_run(page, "postcards", run_id)
+    # Until then it is the page that is there at once, and goes on to this one.
+    expect(frame.locator("img").first).to_be_visible()
     for image in frame.locator("img").all():
         expect_loaded(image)
     frame.locator("body").evaluate("() => scrollTo(0, 0)")
