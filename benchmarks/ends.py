@@ -26,12 +26,13 @@ def main() -> None:
         ended_at = time.time()
         state = airflow.wait_for_run("ends", run_id, timeout=300)
         instances = airflow.task_instances("ends", run_id)
+        submissions = len(sandbox.submissions)
     seconds = sorted(datetime.fromisoformat(each["end_date"]).timestamp() - ended_at for each in instances)
     row = {
         "first, s": round(seconds[0], 1),
         "half within, s": round(statistics.median(seconds), 1),
         "last, s": round(seconds[-1], 1),
-        "submissions": len(sandbox.submissions),
+        "submissions": submissions,
         "state of the run": state,
     }
     publish("ends", {f"{JOBS} jobs that end at once": row})
