@@ -116,7 +116,6 @@ async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
     return {
         "CPU, s": round(time.process_time() - cpu, 1),
         "worst lag, s": round(max(lags), 3),
-        "99 % of lags, s": round(statistics.quantiles(lags, n=100)[-1], 4),
         "memory, MB": round((peak - memory) / 2**20),
         "TCP connections": connections,
         "polls": sandbox.count_calls("status"),
