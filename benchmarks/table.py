@@ -20,6 +20,8 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
 RESULTS: Final = DOCS / "benchmarks"
+#: What may not differ from the commit that a result names.
+MEASURED: Final = ("airflow_provider_kandinsky", "benchmarks", "demo", "constraints.txt")
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -40,14 +42,19 @@ def publish(name: str, rows: Rows) -> None:
 
 
 def _measured() -> dict[str, Any]:
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
+    changed = _git("status", "--porcelain", "--", *MEASURED)
     return {
-        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
+        "commit": (_git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else ""),
         "date": datetime.now(UTC).date().isoformat(),
         "airflow": version("apache-airflow"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
     }
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def with_tables(page: str) -> str:
