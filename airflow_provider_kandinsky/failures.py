@@ -100,7 +100,7 @@ def skips_of_sensor(sensor: BaseSensorOperator) -> Iterator[None]:
 
 def is_rescheduled(error: KandinskyError, context: Context) -> bool:
     """Whether the task's retry policy has it run again for credits that are used up (Airflow 3.4). No retry cures that,
-    but a refill does, and as long as nothing was accepted nothing is bought again.
+    but a refill does, and as long as nothing was accepted nothing is submitted again.
 
     Airflow asks the policy itself, but about no error that ends the task at once. Once the bound is reached, this does.
     """
@@ -116,7 +116,7 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
     try:
         decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
     except Exception:
-        # Whatever a user's policy may raise: the task has failed for another reason, which is the one to be told.
+        # Whatever a user's policy may raise: the task has failed for another reason, which is the one to report.
         log.exception("The retry policy could not be asked about credits that are used up")
         return False
     if decision.action.value != "reschedule":

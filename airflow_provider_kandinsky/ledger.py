@@ -153,7 +153,7 @@ def store_of(context: Context, *, durable: bool) -> TaskStateStore | None:
 class _IterationStore:
     """The store of one iteration of a task loop.
 
-    Airflow's own store tells iterations apart. One of the user's own, written for an Airflow without loops, may name
+    Airflow's own store keeps iterations apart. One of the user's own, written for an Airflow without loops, may name
     what it keeps after the DAG, the run, the task and the map index, and iterations share all of them.
 
     :param index: the iteration, counted from 0.

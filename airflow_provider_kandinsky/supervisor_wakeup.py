@@ -47,7 +47,9 @@ def _hold_output() -> None:
     # The other end of its input is this process's alone, so it closes when this process ends, however that is.
     reader, _writer = os.pipe()
     try:
-        os.posix_spawnp(_HOLDER[0], _HOLDER, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)])
+        # Nothing else of this environment, which may hold keys, is its business.
+        env = {"PATH": os.environ.get("PATH", os.defpath)}
+        os.posix_spawnp(_HOLDER[0], _HOLDER, env, file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)])
     except OSError as error:
         log.debug("The supervisor may be late to see the end of this process: no %s: %s", _HOLDER[0], error)
     finally:

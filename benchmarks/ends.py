@@ -16,7 +16,7 @@ JOBS = 200
 
 
 def main() -> None:
-    """Hold all jobs until the last one is waited for, let them end, and look when each task has ended."""
+    """Hold all jobs until the last one is waited for, let them end, and note when each task has ended."""
     with warm_airflow(CONFIGURATIONS["airflow"], latency=0) as (airflow, sandbox):
         sandbox.fault("status", times=1_000_000, body={"status": "PROCESSING"})
         run_id = airflow.trigger_dag("ends")

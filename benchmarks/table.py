@@ -1,4 +1,4 @@
-"""How a benchmark tells what it has measured: a table to read, the same numbers as JSON, and the tables in the docs.
+"""How a benchmark reports what it has measured: a table to read, the same numbers as JSON, and the tables in the docs.
 
 ``python -m benchmarks.table`` writes the tables of all pages again, from the JSON that is there. In a page one is
 between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``.

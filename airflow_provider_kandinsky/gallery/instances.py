@@ -27,7 +27,7 @@ _UNDER_WAY: Final = (
     "up_for_reschedule",
     "deferred",
 )
-#: How instances are listed: those whose latest try has failed are what one looks for.
+#: How instances are listed: those whose latest try has failed come first.
 _ORDER: Final = (FAILED, (*_UNDER_WAY, *(state for state in ENDED if state not in FAILED)))
 
 
@@ -66,7 +66,7 @@ async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
     }
     if not ours:
         return []
-    # Only the grid's own call tells its order, and which tasks are in a mapped group.
+    # Only the grid's own call gives its order, and which tasks are in a mapped group.
     grid = {node["id"]: bool(node.get("is_mapped")) for node in _leaves(await _read_grid(api, dag_id))}
     places = {task_id: place for place, task_id in enumerate(grid)}
     return [

@@ -45,7 +45,7 @@ class TaskKind(StrEnum):
 
     @classmethod
     def of(cls, fields: Collection[str]) -> TaskKind | None:
-        """Tell it by the names of the task's templated fields, which subclasses of the operators have as well.
+        """Recognise it by the names of the task's templated fields, which subclasses of the operators have as well.
 
         :return: ``None`` if it is no task of this package, or none that makes images.
         """
@@ -105,7 +105,7 @@ class TaskRecord:
         """Read one from Airflow's answer, yet without its XComs.
 
         :param instance: a task instance, as the REST API has it.
-        :param kind: what the DAG says of the task; if it no longer has it, its rendered fields tell.
+        :param kind: what the DAG says of the task; if it no longer has it, its rendered fields decide.
         :param serves_files: whether its stored files may be read.
         """
         fields = mapping(instance.get("rendered_fields"))

@@ -63,10 +63,11 @@ def _image_url(operator: Any) -> str:
     from airflow_provider_kandinsky.segmind.downloads import browser_url
     from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 
-    if operator.lineage is None or not operator.lineage.uris:
+    lineage = getattr(operator, "lineage", None)  # a user's own operator may have the link, too
+    if lineage is None or not lineage.uris:
         return ""
     try:
         hosts = KandinskyHook(operator.kandinsky_conn_id).settings.all_image_hosts
-        return browser_url(operator.lineage.uris[0], hosts)
+        return browser_url(lineage.uris[0], hosts)
     except ImageRefusedError:
         return ""

@@ -232,7 +232,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
         """What was deferred for, as far as this process can know.
 
         :param with_arguments: whether the arguments are those that were sent. Else the record is asked, and what of
-            prompt and seed was not sent is not told.
+            prompt and seed was not sent is left out.
         """
         entry = JobLedger.of(context, durable=self.durable).read()
         if entry is not None and entry.request_id == request_id and entry.submitted_at is not None:

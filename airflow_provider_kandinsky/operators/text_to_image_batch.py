@@ -296,7 +296,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
             if self.deferrable and isinstance(error, RateLimitedError):
                 self._defer_until_reset(error, resets, run)
             if not run.purchases.are_kept and run.purchases.known_ids():
-                # To run again would be to buy again what is done, so that is handed over.
+                # To run again would submit again what is done, so that is handed over.
                 run.stop(error)
                 return []
             error.advice = "Nothing is in flight; a retry goes on with the items that are not done."
