@@ -20,7 +20,7 @@ except ImportError as error:
         "KANDINSKY_RETRY_POLICY needs the retry policies of Airflow 3.3; before, set retries and retry_delay alone"
     ) from error
 
-from airflow_provider_kandinsky.capabilities import policies_can_reschedule
+from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
 from airflow_provider_kandinsky.segmind.errors import (
     InsufficientCreditsError,
     JobFailedError,
@@ -29,7 +29,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
 
 #: So often a try is rescheduled for a rate limit, a minute apart: half an hour.
 _MAX_RATE_LIMIT_RESCHEDULES: Final = 30

@@ -25,7 +25,7 @@ import httpx
 import psutil
 import segmind
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 from benchmarks.plain import MODEL, PlainTrigger
 from benchmarks.table import publish

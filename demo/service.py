@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
+from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
 from demo.local_airflow import free_port
 from demo.process_session import ProcessSession

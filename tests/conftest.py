@@ -41,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture(autouse=True)
 def _nothing_learned() -> None:
     """What one test has taught this process of the service is not known to the next."""
-    from airflow_provider_kandinsky.segmind.completion_times import completion_times
+    from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
 
     completion_times.cache_clear()
 

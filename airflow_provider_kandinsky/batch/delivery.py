@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.batch.items import Item, by_position
 from airflow_provider_kandinsky.batch.purchases import Purchases
-from airflow_provider_kandinsky.capabilities import loop_index
-from airflow_provider_kandinsky.delivery import tell_outlets
-from airflow_provider_kandinsky.failures import error_for_xcom
-from airflow_provider_kandinsky.file_names import file_name
-from airflow_provider_kandinsky.lineage import Lineage
+from airflow_provider_kandinsky.compat.airflow import loop_index
+from airflow_provider_kandinsky.observability.lineage import Lineage
+from airflow_provider_kandinsky.results.delivery import error_for_xcom, tell_outlets
+from airflow_provider_kandinsky.results.file_names import file_name
+from airflow_provider_kandinsky.results.storage import OutputPath, write
 from airflow_provider_kandinsky.segmind.errors import Billing, KandinskyError
-from airflow_provider_kandinsky.storage import OutputPath, write
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

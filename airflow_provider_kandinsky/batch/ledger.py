@@ -1,7 +1,7 @@
 """What a task instance has already paid for in a batch, and what came of it, kept across its tries.
 
-The idea is that of :class:`~airflow_provider_kandinsky.ledger.JobLedger`, for many purchases: they are kept in chunks,
-so that no write grows with the batch, and what changes together is written together.
+The idea is that of :class:`~airflow_provider_kandinsky.durable.ledger.JobLedger`, for many purchases: they are kept in
+chunks, so that no write grows with the batch, and what changes together is written together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
-from airflow_provider_kandinsky.ledger import (
+from airflow_provider_kandinsky.durable.ledger import (
     TaskStateStore,
     add_earlier_id,
     from_record,
@@ -25,7 +25,7 @@ from airflow_provider_kandinsky.ledger import (
 )
 from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.segmind.values import number_in
+from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

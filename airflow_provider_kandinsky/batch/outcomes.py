@@ -11,15 +11,15 @@ from typing import Any, Final
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import Purchases
-from airflow_provider_kandinsky.delivery import bytes_without_a_place
+from airflow_provider_kandinsky.compat.task_runner import TaskRunner
 from airflow_provider_kandinsky.durable.policy import Step, after_not_found
 from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.verdicts import expired_error
-from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.results.delivery import bytes_without_a_place
+from airflow_provider_kandinsky.results.storage import OutputPath, find_missing, store
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, GenerationResult
-from airflow_provider_kandinsky.storage import OutputPath, find_missing, store
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 from airflow_provider_kandinsky.batch.closed import MIN_CHUNKS
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 #: Stands for the arguments of what was submitted, where only their hashes are known.
 UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)

@@ -13,14 +13,14 @@ from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.batch.outcomes import Outcomes
 from airflow_provider_kandinsky.batch.purchases import Purchases
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
+from airflow_provider_kandinsky.compat.task_runner import TaskRunner
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
-from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
-from airflow_provider_kandinsky.storage import OutputPath
 from airflow_provider_kandinsky.triggers.batch import WatchedJob, watch
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Buy the items of a batch in waves, each once, whatever became of earlier tries to.
 
-What :class:`~airflow_provider_kandinsky.submission.Submission` does for one purchase, with the same rules.
+What :class:`~airflow_provider_kandinsky.durable.submission.Submission` does for one purchase, with the same rules.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Final
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.compat.task_runner import TaskRunner
 from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_answer
 from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
 from airflow_provider_kandinsky.durable.verdicts import unknown_error
-from airflow_provider_kandinsky.event_loop import TaskRunner
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
@@ -27,7 +27,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
 log = logging.getLogger(__name__)
 

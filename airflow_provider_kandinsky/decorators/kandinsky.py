@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 
-from airflow_provider_kandinsky.arguments import GENERATION_ARGUMENTS
-from airflow_provider_kandinsky.capabilities import determine_kwargs
+from airflow_provider_kandinsky.compat.airflow import determine_kwargs
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS
 
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator

@@ -65,7 +65,7 @@ def after_not_found(
     Within the hour that means "not known now": what else it means, only the history can say.
 
     :param age: of the submission, in seconds.
-    :param has_waited: whether for a whole wait nothing but 404 came; see :class:`~.segmind.polling.JobPoller`.
+    :param has_waited: whether for a whole wait nothing but 404 came; see :class:`~.waiting.poller.JobPoller`.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
     """
     is_expired = age >= RECORD_LIFETIME

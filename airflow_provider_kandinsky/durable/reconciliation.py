@@ -14,8 +14,8 @@ from typing import Any, Final
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
+from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest
 
 log = logging.getLogger(__name__)
 

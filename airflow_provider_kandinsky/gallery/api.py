@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import FastAPI, Request
 
-from airflow_provider_kandinsky.gallery.shapes import NestedTooDeeplyError, parse
+from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, parse
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from functools import lru_cache
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, mapping, parse, texts
 from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
 from airflow_provider_kandinsky.gallery.records import TaskRecord
-from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, mapping, parse, texts
-from airflow_provider_kandinsky.segmind.downloads import LARGEST_IMAGE
-from airflow_provider_kandinsky.segmind.images import image_extension
+from airflow_provider_kandinsky.segmind.http.downloads import LARGEST_IMAGE
+from airflow_provider_kandinsky.segmind.wire.images import image_extension
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it is not typed
@@ -42,7 +42,7 @@ _VERSIONS: Final = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_mo
 class StoredImage:
     """An image, opened.
 
-    :param extension: see :func:`~airflow_provider_kandinsky.segmind.images.image_extension`.
+    :param extension: see :func:`~airflow_provider_kandinsky.segmind.wire.images.image_extension`.
     :param size: in bytes.
     """
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from airflow_provider_kandinsky.capabilities import AirflowNotFoundException, BaseHook
+from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException, BaseHook
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.http.downloads import IMAGE_HOST
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, mapping, mappings, number, text, texts, whole
 from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, TaskKind, TaskRecord
-from airflow_provider_kandinsky.gallery.shapes import MOST_ITEMS, mapping, mappings, number, text, texts, whole
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 #: Gives the first rows of a task's manifest by its URI, ``None`` for a row that cannot be read; ``None`` if none can.

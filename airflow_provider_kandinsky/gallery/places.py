@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from airflow.sdk import ObjectStoragePath
 
-from airflow_provider_kandinsky.file_names import fixed_part
+from airflow_provider_kandinsky.results.file_names import fixed_part
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it is not typed

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_kandinsky.capabilities import ui_has_plugin_tabs
+from airflow_provider_kandinsky.compat.airflow import ui_has_plugin_tabs
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
 
 #: From Airflow 3.4 on the tab is only on tasks that have this templated field; an older Airflow ignores it.

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import httpx
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from airflow_provider_kandinsky.capabilities import AirflowNotFoundException
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
-from airflow_provider_kandinsky.segmind.downloads import IMAGE_HOST
+from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
-from airflow_provider_kandinsky.segmind.network import Origin, is_loopback, origin
+from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL
+from airflow_provider_kandinsky.segmind.http.base_client import REQUEST_TIMEOUT
+from airflow_provider_kandinsky.segmind.http.downloads import IMAGE_HOST
+from airflow_provider_kandinsky.segmind.http.network import Origin, is_loopback, origin
 from airflow_provider_kandinsky.segmind.schemas import Number, refusals
-from airflow_provider_kandinsky.segmind.shell import REQUEST_TIMEOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -9,7 +9,7 @@ import asyncio
 
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_kandinsky.capabilities import BaseHook, aget_connection, amask_secret
+from airflow_provider_kandinsky.compat.airflow import BaseHook, aget_connection, amask_secret
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, connection_errors
 from airflow_provider_kandinsky.segmind.errors import ConfigurationError
 

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, Self
 
-from airflow_provider_kandinsky.capabilities import BaseHook
+from airflow_provider_kandinsky.compat.airflow import BaseHook
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.hooks.connection_reader import aread_key, aread_settings, read_key, read_settings
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     KandinskyError,
     ServiceUnavailableError,
 )
+from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -26,7 +27,6 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
-from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
 
 Request = TextToImageRequest | Mapping[str, Any]
 
@@ -123,7 +123,7 @@ class KandinskyHook(BaseHook):
             return self._async_client
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
-        """Submit a generation; see :meth:`~.segmind.client.SegmindClient.submit` for the errors.
+        """Submit a generation; see :meth:`~.http.client.SegmindClient.submit` for the errors.
 
         :param model: the model's slug.
         :param sending: ``send_by`` and ``on_send``; see there.
@@ -142,7 +142,7 @@ class KandinskyHook(BaseHook):
         return await client.submit(_checked(request), model, **sending)
 
     def get_status(self, request_id: str) -> JobStatus:
-        """Look once at where a job stands; see :meth:`~.segmind.client.SegmindClient.get_status` for the errors."""
+        """Look once at where a job stands; see :meth:`~.http.client.SegmindClient.get_status` for the errors."""
         return self.get_conn().get_status(request_id)
 
     async def aget_status(self, request_id: str) -> JobStatus:
@@ -150,7 +150,7 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).get_status(request_id)
 
     def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
-        """Fetch what a finished job gave; see :meth:`~.segmind.client.SegmindClient.get_result` for the errors."""
+        """Fetch what a finished job gave; see :meth:`~.http.client.SegmindClient.get_result` for the errors."""
         return self.get_conn().get_result(request_id, model)
 
     async def aget_result(self, request_id: str, model: str | None = None) -> GenerationResult:
@@ -158,7 +158,7 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).get_result(request_id, model)
 
     def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
-        """Wait until a job is finished; see :meth:`~.segmind.client.SegmindClient.wait` for the errors.
+        """Wait until a job is finished; see :meth:`~.http.client.SegmindClient.wait` for the errors.
 
         :param timeout: seconds from now.
         """
@@ -174,7 +174,7 @@ class KandinskyHook(BaseHook):
         """Buy a generation and hold the line until it is there (v1).
 
         For a notebook or a small script: what gets lost on the way was paid for and cannot be asked for again. See
-        :meth:`~.segmind.client.SegmindClient.generate` for the errors.
+        :meth:`~.http.client.SegmindClient.generate` for the errors.
         """
         return self.get_conn().generate(_checked(request), model)
 

@@ -15,10 +15,10 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.polling import JobPoller
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ async def follow_with_shared_client(
     :param submitted_at: seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch.
     :param poll_interval: seconds between polls; adaptive if ``None``.
-    :raises KandinskyError: see :meth:`~.segmind.client.SegmindClient.follow`.
+    :raises KandinskyError: see :meth:`~.http.client.SegmindClient.follow`.
     """
     async with _share_of(kandinsky_conn_id) as share:
         poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 
-from airflow_provider_kandinsky.capabilities import ui_has_plugin_tabs
+from airflow_provider_kandinsky.compat.airflow import ui_has_plugin_tabs
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -60,8 +60,8 @@ def _redirect_to_image(ti: TaskInstanceName) -> str:
 def _image_url(operator: Any) -> str:
     # Imported here, because every component of Airflow imports this module.
     from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-    from airflow_provider_kandinsky.segmind.downloads import browser_url
     from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
+    from airflow_provider_kandinsky.segmind.http.downloads import browser_url
 
     lineage = getattr(operator, "lineage", None)  # a user's own operator may have the link, too
     if lineage is None or not lineage.uris:

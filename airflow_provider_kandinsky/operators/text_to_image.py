@@ -12,7 +12,26 @@ from typing import Any, NoReturn
 from airflow.configuration import conf
 from airflow.sdk import Context
 
-from airflow_provider_kandinsky.arguments import (
+from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes, own_seed
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
+from airflow_provider_kandinsky.durable.submission import Purchase, Submission
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.observability.lineage import Lineage, LineageOfTask
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.delivery import TriggererDelivery, deliver
+from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, JobExpiredError, RateLimitedError
+from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.schemas import (
+    DEFAULT_MODEL,
+    RECORD_LIFETIME,
+    GenerationResult,
+    TextToImageRequest,
+)
+from airflow_provider_kandinsky.tasks.arguments import (
     BACKSTOP,
     BASE64_NEEDS_A_PLACE,
     GENERATION_ARGUMENTS,
@@ -20,26 +39,7 @@ from airflow_provider_kandinsky.arguments import (
     is_literal,
     reset_trigger,
 )
-from airflow_provider_kandinsky.capabilities import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
-from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
-from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.failures import failures_for_airflow
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import JobLedger, argument_hashes, own_seed
-from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
-from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.segmind.errors import BadRequestError, JobExpiredError, RateLimitedError
-from airflow_provider_kandinsky.segmind.schemas import (
-    DEFAULT_MODEL,
-    RECORD_LIFETIME,
-    GenerationResult,
-    TextToImageRequest,
-)
-from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
-from airflow_provider_kandinsky.storage import OutputPath
-from airflow_provider_kandinsky.submission import Purchase, Submission
-from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
@@ -76,7 +76,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
     :param timeout: seconds from submission until the task gives up waiting; at most 3600, for the service forgets
         a job after an hour.
     :param output_path: store the pictures there, and return their URIs; the service's URLs are then in XCom
-        ``source_urls``. See :class:`~airflow_provider_kandinsky.storage.OutputPath` for its placeholders.
+        ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
     :param durable: keep in Airflow's task state store (3.3 and later) what was bought, so that no retry, crash or
         clear buys it again.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot

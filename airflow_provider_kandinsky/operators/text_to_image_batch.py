@@ -13,7 +13,36 @@ from typing import Any, Final, Literal
 from airflow.configuration import conf
 from airflow.sdk import Context
 
-from airflow_provider_kandinsky.arguments import (
+from airflow_provider_kandinsky.batch.delivery import BatchDelivery
+from airflow_provider_kandinsky.batch.items import Item, by_position, read_items
+from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
+from airflow_provider_kandinsky.batch.run import BatchRun
+from airflow_provider_kandinsky.compat.airflow import (
+    AirflowFailException,
+    AirflowTaskTimeout,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.compat.task_runner import TaskRunner
+from airflow_provider_kandinsky.durable.ledger import own_seed, store_of
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.observability.lineage import LineageOfTask
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.segmind.errors import (
+    BadRequestError,
+    KandinskyError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    error_from_dict,
+)
+from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest, fingerprint
+from airflow_provider_kandinsky.tasks.arguments import (
     BACKSTOP,
     BASE64_NEEDS_A_PLACE,
     GENERATION_ARGUMENTS,
@@ -22,36 +51,7 @@ from airflow_provider_kandinsky.arguments import (
     refused,
     reset_trigger,
 )
-from airflow_provider_kandinsky.batch.delivery import BatchDelivery
-from airflow_provider_kandinsky.batch.items import Item, by_position, read_items
-from airflow_provider_kandinsky.batch.ledger import BatchLedger
-from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
-from airflow_provider_kandinsky.batch.run import BatchRun
-from airflow_provider_kandinsky.capabilities import (
-    AirflowFailException,
-    AirflowTaskTimeout,
-    TaskDeferralError,
-    TaskDeferralTimeout,
-)
-from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.event_loop import TaskRunner
-from airflow_provider_kandinsky.failures import failures_for_airflow, is_rescheduled
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import own_seed, store_of
-from airflow_provider_kandinsky.lineage import LineageOfTask
-from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.segmind.errors import (
-    BadRequestError,
-    KandinskyError,
-    RateLimitedError,
-    ServiceUnavailableError,
-    error_from_dict,
-)
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest, fingerprint
-from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
-from airflow_provider_kandinsky.storage import OutputPath
-from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow, is_rescheduled
 from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, WatchedJob
 
 #: The arguments that the items of a batch may have in common.
@@ -95,7 +95,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
     :param on_unknown_submit: what a retry does with items that an earlier try may have submitted, if the request
         history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param output_path: store the pictures there, and a manifest of the batch; see
-        :class:`~airflow_provider_kandinsky.storage.OutputPath` for its placeholders.
+        :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
     :param max_in_flight: how many jobs are submitted before they are waited for, 1 to 1000.
     :param on_item_failure: ``"fail"``: the task fails if any item has, when all others are done. ``"keep"``: it
         succeeds, and the errors are in the result.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from airflow_provider_kandinsky.sandbox.handle import Sandbox
+    from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@
         └── JobTimeoutError         it was not finished by the deadline
 
 Messages are written for the one who is on call: what happened, to which request, whether money may have been
-spent. None of them ever holds the API key: :mod:`~airflow_provider_kandinsky.segmind.client` takes it out of every
+spent. None of them ever holds the API key: :mod:`~airflow_provider_kandinsky.segmind.http.client` takes it out of every
 answer before it is read, and no error here is raised from an exception that holds a request.
 """
 

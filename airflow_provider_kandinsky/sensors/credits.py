@@ -10,13 +10,13 @@ from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 from pydantic import Field, TypeAdapter, ValidationError
 
-from airflow_provider_kandinsky.arguments import BACKSTOP, is_literal, refused
-from airflow_provider_kandinsky.capabilities import AirflowSensorTimeout
-from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor, skips_of_sensor
+from airflow_provider_kandinsky.compat.airflow import AirflowSensorTimeout
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import Number
-from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.tasks.arguments import BACKSTOP, is_literal, refused
+from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow, failures_of_sensor, skips_of_sensor
 from airflow_provider_kandinsky.triggers.credits import KandinskyCreditsTrigger
 
 _MINIMUM: Final = TypeAdapter(Annotated[Number, Field(ge=0)])

@@ -10,18 +10,18 @@ from typing import Any
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
-from airflow_provider_kandinsky.arguments import BACKSTOP, is_literal, refused
-from airflow_provider_kandinsky.delivery import TriggererDelivery, deliver
-from airflow_provider_kandinsky.failures import failures_for_airflow, failures_of_sensor, skips_of_sensor
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.lineage import Lineage, LineageOfTask
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.lineage import Lineage, LineageOfTask
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.delivery import TriggererDelivery, deliver
+from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobTimeoutError, KandinskyError
-from airflow_provider_kandinsky.segmind.polling import NOT_FOUND_GRACE_PERIOD, JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
-from airflow_provider_kandinsky.storage import OutputPath
-from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.segmind.waiting.poller import NOT_FOUND_GRACE_PERIOD, JobPoller
+from airflow_provider_kandinsky.tasks.arguments import BACKSTOP, is_literal, refused
+from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow, failures_of_sensor, skips_of_sensor
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
@@ -144,7 +144,7 @@ class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
         """Poll on in this process, as the next one will not know of this 404.
 
         :return: ``None`` if the job is known, and not finished.
-        :raises JobExpiredError: for :data:`~.segmind.polling.NOT_FOUND_GRACE_PERIOD` nothing else came.
+        :raises JobExpiredError: for :data:`~.waiting.poller.NOT_FOUND_GRACE_PERIOD` nothing else came.
         """
         self.log.info("Looking again here: %s", error)
         try:

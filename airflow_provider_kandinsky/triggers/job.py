@@ -10,13 +10,13 @@ from typing import Any, Final
 from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from airflow_provider_kandinsky.delivery import TriggererDelivery, in_words, make_first_call
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.delivery import TriggererDelivery, in_words, make_first_call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.stalls import stalls_of_this_loop
+from airflow_provider_kandinsky.triggers.stall_guard import stalls_of_this_loop
 
 #: How long after its start a trigger fires at the earliest, in seconds. The scheduler takes the end of the process
 #: that deferred for the end of the task if the task is queued again by the time it hears of it (upstream #66374). It
@@ -45,7 +45,8 @@ class KandinskyJobTrigger(BaseTrigger):
     :param poll_interval: seconds between looks; adaptive if ``None``.
     :param seed: the seed that was sent, to be told in the result if the service does not.
     :param delivery: how to end the task from here if the job gives URLs; see
-        :class:`~airflow_provider_kandinsky.delivery.TriggererDelivery`. Without it the task resumes in a worker.
+        :class:`~airflow_provider_kandinsky.results.delivery.TriggererDelivery`. Without it the task resumes in a
+        worker.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ import pytest
 from one_airflow import only_airflow
 from statsd_socket import StatsdSocket
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_kandinsky.capabilities import triggers_can_set_xcom
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import triggers_can_set_xcom
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.api_calls import count_api_calls
 from demo.local_airflow import LocalAirflow
 

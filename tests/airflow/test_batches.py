@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.airflow_rest import FINISHED_RUN_STATES
 from demo.local_airflow import LocalAirflow
 

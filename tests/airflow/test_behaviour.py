@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 from airflow.sdk import Context
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]

@@ -10,8 +10,8 @@ import pytest
 from endings import ended_in_triggerer
 from statsd_socket import StatsdSocket
 
-from airflow_provider_kandinsky.capabilities import triggers_can_set_mapped_length, triggers_can_set_xcom
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import triggers_can_set_mapped_length, triggers_can_set_xcom
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]

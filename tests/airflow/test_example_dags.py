@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from airflow import sdk
 
-from airflow_provider_kandinsky.capabilities import triggers_can_set_xcom
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import triggers_can_set_xcom
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import COMPONENTS, LocalAirflow
 
 pytestmark = [

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from airflow_provider_kandinsky.capabilities import policies_can_reschedule
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 pytestmark = [

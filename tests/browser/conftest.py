@@ -14,7 +14,7 @@ from one_airflow import only_airflow
 from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
 from without_xcoms import ENVIRONMENT, WITHOUT_XCOMS
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
 

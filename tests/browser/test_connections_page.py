@@ -15,7 +15,7 @@ from screenshots import Screenshot
 
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]

@@ -11,7 +11,7 @@ from screenshots import picture
 from without_xcoms import WITHOUT_XCOMS
 
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]

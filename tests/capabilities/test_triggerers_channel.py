@@ -12,7 +12,7 @@ import pytest
 from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
 from airflow.sdk.execution_time import task_runner
 
-from airflow_provider_kandinsky.capabilities import aget_connection, amask_secret
+from airflow_provider_kandinsky.compat.airflow import aget_connection, amask_secret
 
 
 def supervise(end: socket.socket, asked: list[dict[str, Any]]) -> None:

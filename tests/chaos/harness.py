@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 from scoreboard import ROWS, Row
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 #: A dead worker or triggerer is found out within seconds instead of minutes.

@@ -14,9 +14,9 @@ import pytest
 from airflow.configuration import conf
 from documentation import PAGES, Block, blocks, blocks_of, name_of, prose, read
 
+from airflow_provider_kandinsky.durable.ledger import Entry, JobLedger
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import Entry, JobLedger
 
 READERS = {
     "bash": "test_shell_blocks.py runs it",

@@ -13,7 +13,7 @@ import pytest
 from documentation import PAGES, ROOT, name_of, prose, read
 
 import airflow_provider_kandinsky
-from airflow_provider_kandinsky.capabilities import policies_can_reschedule
+from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from test_docs import rows, sentences
 
-from airflow_provider_kandinsky.lineage import Lineage, facets
-from airflow_provider_kandinsky.metrics import JobMetrics, Metric
+from airflow_provider_kandinsky.observability.lineage import Lineage, facets
+from airflow_provider_kandinsky.observability.metrics import JobMetrics, Metric
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 

@@ -19,7 +19,7 @@ from airflow.sdk.io import attach
 from documentation import Block, blocks, blocks_of
 from s3fs import S3FileSystem
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 DAGS = [block for block in blocks("python") if "@dag" in block.text]
 TESTS = [block for block in blocks("python") if "def test_" in block.text]

@@ -12,7 +12,7 @@ from airflow_provider_kandinsky.durable.policy import History, Step
 from airflow_provider_kandinsky.durable.reconciliation import HISTORY_SETTLES, HistoryReconciler, Intent
 from airflow_provider_kandinsky.durable.verdicts import expired_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
 
 A_CAT = {"prompt": "a cat", "seed": 7}

@@ -13,7 +13,7 @@ from one_airflow import only_airflow
 from visitor import Visitor, visitor
 from without_xcoms import WITHOUT_XCOMS
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
 

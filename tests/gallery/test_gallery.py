@@ -15,7 +15,7 @@ import httpx
 import pytest
 from visitor import Visitor, visitor
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from airflow.sdk import Connection
 
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
 
 GivenConnection = Callable[..., str]

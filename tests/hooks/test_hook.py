@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
     JobTimeoutError,
 )
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 
 Ask = Callable[..., Any]

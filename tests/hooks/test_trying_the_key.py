@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 Ask = Callable[..., Any]
 GivenConnection = Callable[..., str]

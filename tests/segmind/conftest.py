@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient, SegmindClient
-from airflow_provider_kandinsky.segmind.refusals import Answer
+from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.http.base_client import ssl_context
+from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.shell import ssl_context
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
 
 API_KEY = "SG_sandbox"
 

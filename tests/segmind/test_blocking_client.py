@@ -21,8 +21,8 @@ import httpx
 import psutil
 import pytest
 
-from airflow_provider_kandinsky.segmind.client import SegmindClient
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.http.client import SegmindClient
 from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
 
 STATUS = {"status": "QUEUED", "request_id": "r-1"}
@@ -224,7 +224,7 @@ def test_a_call_from_within_its_own_loop_is_refused_and_not_waited_for_without_e
 
 FORK = """
 import os, sys, httpx
-from airflow_provider_kandinsky.segmind.client import SegmindClient
+from airflow_provider_kandinsky.segmind.http.client import SegmindClient
 pids = []
 def answer(request):
     return httpx.Response(200, json={"status": "QUEUED", "request_id": "r-1"})

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from zones import in_zone
 
-from airflow_provider_kandinsky.segmind.calls import Api, Call, Rank
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -19,8 +18,9 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.refusals import Answer
+from airflow_provider_kandinsky.segmind.http.api import Api, Call, Rank
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
 
 MakeAnswer = Callable[..., Answer]
 BASE, HISTORY = "https://segmind.test", "https://history.test/past"

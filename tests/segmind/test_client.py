@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky import __version__
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     ContentBlockedError,
     JobExpiredError,

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from timeless import T0, run
 
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS, ssl_context
+from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS, ssl_context
 
 Connect = Callable[..., Any]
 STATUS = {"status": "QUEUED", "request_id": "r-1"}

@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.async_client import KEY_REFRESH_INTERVAL, AsyncSegmindClient
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     JobTimeoutError,
@@ -20,6 +19,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
+from airflow_provider_kandinsky.segmind.http.async_client import KEY_REFRESH_INTERVAL, AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]

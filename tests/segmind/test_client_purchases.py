@@ -12,16 +12,16 @@ import httpx
 import pytest
 from timeless import Service, run
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     Billing,
     RateLimitedError,
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
+from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_PATIENCE
+from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.shell import SUBMIT_PATIENCE
 
 Connect = Callable[..., Any]
 PAGE = "<html><head><title>502 Bad Gateway</title></head></html>"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,

@@ -7,9 +7,9 @@ from statistics import mean, median
 
 import pytest
 
-from airflow_provider_kandinsky.segmind.completion_times import CompletionTimes, completion_times
-from airflow_provider_kandinsky.segmind.polling import LONGEST_INTERVAL, JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus
+from airflow_provider_kandinsky.segmind.waiting.completion_times import CompletionTimes, completion_times
+from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_INTERVAL, JobPoller
 
 T0 = 1_700_000_000.0
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from timeless import Service, run
 
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.pacing import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
+from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
-from airflow_provider_kandinsky.segmind.shell import MAX_CONNECTIONS
 
 
 async def generate(client: AsyncSegmindClient, service: Service, number: int, **wait: Any) -> tuple[float, float]:

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.calls import Api
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
+from airflow_provider_kandinsky.segmind.http.api import Api
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]

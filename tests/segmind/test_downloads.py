@@ -17,8 +17,8 @@ import pytest
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.sandbox.painter import paint
 from airflow_provider_kandinsky.segmind import downloads
-from airflow_provider_kandinsky.segmind.downloads import LARGEST_IMAGE, ImageDownloader, check_image_url
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError, KandinskyError
+from airflow_provider_kandinsky.segmind.http.downloads import LARGEST_IMAGE, ImageDownloader, check_image_url
 
 PNG = paint("a cat", 7, 0, (512, 512))
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     ConfigurationError,
     InvalidResponseError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.history import PastRequest, read_history, read_past_request
-from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest, read_history, read_past_request
 
 Connect = Callable[..., Any]
 MakeAnswer = Callable[..., Answer]

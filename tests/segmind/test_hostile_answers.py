@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.segmind import wire
-from airflow_provider_kandinsky.segmind.calls import Api
 from airflow_provider_kandinsky.segmind.errors import (
     EmptyResultError,
     InvalidResponseError,
@@ -19,11 +18,12 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.history import read_history, read_past_request
-from airflow_provider_kandinsky.segmind.images import collect_images
-from airflow_provider_kandinsky.segmind.refusals import Answer, error_text
+from airflow_provider_kandinsky.segmind.http.api import Api
 from airflow_provider_kandinsky.segmind.schemas import Image, JobStatus, TextToImageRequest
-from airflow_provider_kandinsky.segmind.values import advised_wait, integer_in, moment_in
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer, error_text
+from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
+from airflow_provider_kandinsky.segmind.wire.images import collect_images
+from airflow_provider_kandinsky.segmind.wire.values import advised_wait, integer_in, moment_in
 
 MakeAnswer = Callable[..., Answer]
 URL = "https://images.segmind.com/1.jpeg"

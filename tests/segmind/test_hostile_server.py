@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from mangling import CALLS
 
-from airflow_provider_kandinsky.segmind.bodies import MEGABYTE
 from airflow_provider_kandinsky.segmind.errors import (
     KandinskyError,
     RateLimitedError,
@@ -21,6 +20,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
+from airflow_provider_kandinsky.segmind.wire.bodies import MEGABYTE
 
 #: Where there is much to try: the blocking client has the async one within it.
 through_both = pytest.mark.parametrize("connect", ["blocking"], indirect=True)

@@ -11,8 +11,8 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from airflow_provider_kandinsky.segmind.images import collect_images, image_extension, is_whole
 from airflow_provider_kandinsky.segmind.schemas import Image
+from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension, is_whole
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n one", b"\xff\xd8\xff\xe0 two"
 PNG64, JPEG64 = base64.b64encode(PNG).decode(), base64.b64encode(JPEG).decode()

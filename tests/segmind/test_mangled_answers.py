@@ -12,7 +12,6 @@ import pytest
 from mangling import CALLS, GOOD, KEY, URL, mangled
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.history import PastRequest
 from airflow_provider_kandinsky.segmind.schemas import (
     Credits,
     GenerationResult,
@@ -20,6 +19,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     parse_request_id,
 )
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 Connect = Callable[..., Any]
 ANSWERS = 1000

@@ -13,12 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.downloads import ImageDownloader
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin, without_proxy
+from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_PATIENCE
+from airflow_provider_kandinsky.segmind.http.downloads import ImageDownloader
+from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.shell import SUBMIT_PATIENCE
 
 Connect = Callable[..., Any]
 KEY = "SG_f00dfeedc0ffee42"

@@ -8,10 +8,10 @@ import math
 import pytest
 from timeless import run
 
-from airflow_provider_kandinsky.segmind.calls import Rank
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.pacing import Gate, _limiter
-from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.http.api import Rank
+from airflow_provider_kandinsky.segmind.http.rate_limit import Gate, _limiter
+from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
 
 
 class Time:

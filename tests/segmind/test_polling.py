@@ -30,8 +30,8 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.polling import NOT_FOUND_GRACE_PERIOD, JobPoller
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, Image, JobStatus
+from airflow_provider_kandinsky.segmind.waiting.poller import NOT_FOUND_GRACE_PERIOD, JobPoller
 
 T0 = 1_700_000_000.0
 #: Times since the epoch have no more digits than this.

@@ -19,9 +19,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.history import read_history, read_past_request
-from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import (
     IMAGE_SIDES,
     RECORD_LIFETIME,
@@ -32,7 +29,10 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
-from airflow_provider_kandinsky.segmind.values import advised_wait
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
+from airflow_provider_kandinsky.segmind.wire.values import advised_wait
 
 KEYS = (
     "status", "request_id", "error", "detail", "message", "html-message", "output", "images", "url", "b64_json",

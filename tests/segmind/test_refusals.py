@@ -27,14 +27,14 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.refusals import (
+from airflow_provider_kandinsky.segmind.wire.error_mapping import (
     Answer,
     Purpose,
     error_text,
     failure,
     refusal,
 )
-from airflow_provider_kandinsky.segmind.values import advised_wait, integer_in, moment_in, number_in
+from airflow_provider_kandinsky.segmind.wire.values import advised_wait, integer_in, moment_in, number_in
 
 MakeAnswer = Callable[..., Answer]
 Told = tuple[type[KandinskyError], str]

@@ -11,7 +11,6 @@ import tenacity
 
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind import shell
-from airflow_provider_kandinsky.segmind.completion_times import completion_times
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -20,8 +19,9 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
+from airflow_provider_kandinsky.segmind.http.base_client import GENERATE_TIMEOUT, SUBMIT_PATIENCE, next_wait, patience
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.shell import GENERATE_TIMEOUT, SUBMIT_PATIENCE, next_wait, patience
+from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
 
 Connect = Callable[..., Any]
 

@@ -10,9 +10,9 @@ import pytest
 from timeless import T0, run
 
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
-from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
-from airflow_provider_kandinsky.segmind.watch import Watch
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.waiting.scheduler import Watch
 
 
 class Looks:

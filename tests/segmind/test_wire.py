@@ -21,8 +21,8 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.refusals import Answer
 from airflow_provider_kandinsky.segmind.schemas import Credits, Image, Job, JobStatus
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
 
 URL = "https://images.segmind.com/generations/1.jpeg"
 DONE = {"status": "COMPLETED", "error": None, "output": URL}

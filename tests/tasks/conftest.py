@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from task_instance import TaskInstance
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 
 @pytest.fixture

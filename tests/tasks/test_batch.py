@@ -12,9 +12,9 @@ from airflow_names import TaskDeferred, TimeoutPosix
 from task_instance import MemoryStore, TaskInstance, cats, fire, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
-from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowTaskTimeout
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_kandinsky.operators.text_to_image_batch import SHARED_ARGUMENTS
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
@@ -327,7 +327,7 @@ def test_the_event_is_compact(sandbox: Sandbox, ti: TaskInstance) -> None:
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.shell.SUBMIT_PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_PATIENCE", 0.0)
 
 
 LIMITED = {"status": 429, "headers": {"retry-after": "0"}}
@@ -449,7 +449,7 @@ def test_a_bad_picture_is_that_items_error(
     fault: dict[str, Any],
     error: str,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
     sandbox.fault(call, **fault)
     rows = ti.run(paint_all(cats(4), output_path=f"file://{tmp_path}", on_item_failure="keep", deferrable=True))
     (bad,) = [row for row in rows if row["error"]]

@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.batch.purchases import Purchases
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, TextToImageRequest
 
 #: What Airflow lets a value have before it warns.

@@ -10,9 +10,9 @@ from airflow_names import TaskDeferred
 from task_instance import TaskInstance, cats, fire, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
-from airflow_provider_kandinsky.capabilities import AirflowFailException
-from airflow_provider_kandinsky.ledger import LedgerError
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException
+from airflow_provider_kandinsky.durable.ledger import LedgerError
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
@@ -20,7 +20,7 @@ both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the wo
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.0)
 
 
 def records(ti: TaskInstance) -> list[dict[str, Any]]:
@@ -271,7 +271,7 @@ def test_intents_that_nobody_can_settle_fail_or_are_submitted_again_as_asked(
 def test_a_picture_that_could_not_be_stored_is_fetched_again_and_not_bought(
     sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
     sandbox.fault("image", status=404, times=2)
     with pytest.raises(BatchItemsFailedError, match=r"2 of 10.*ImageUnavailableError"):
         ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))

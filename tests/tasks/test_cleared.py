@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from task_instance import TaskInstance, cats, paint, paint_all
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import SubmissionUnknownError
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME
 

@@ -9,9 +9,9 @@ from airflow.sdk import DAG
 from airflow_names import AirflowRescheduleException, AirflowSkipException, TaskDeferred
 from task_instance import TaskInstance
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.hooks.shared_client import shared_client
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.triggers.credits import KandinskyCreditsTrigger
 

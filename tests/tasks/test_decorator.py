@@ -7,11 +7,11 @@ from airflow.sdk import DAG, task
 from airflow_names import TaskDeferred
 from task_instance import TaskInstance, fire
 
-from airflow_provider_kandinsky.arguments import GENERATION_ARGUMENTS
-from airflow_provider_kandinsky.capabilities import AirflowFailException
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.decorators.kandinsky import kandinsky_task
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS
 
 
 def operator_of(function: Any, *args: Any, **options: Any) -> Any:

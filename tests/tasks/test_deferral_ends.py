@@ -10,10 +10,10 @@ import pytest
 from airflow_names import TaskDeferred
 from task_instance import TaskInstance, cats, paint, paint_all
 
-from airflow_provider_kandinsky.arguments import MAX_RESETS, reset_trigger
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.pacing import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
+from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
+from airflow_provider_kandinsky.tasks.arguments import MAX_RESETS, reset_trigger
 from airflow_provider_kandinsky.triggers import job
 
 #: One image, and a batch of two.

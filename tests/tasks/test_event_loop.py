@@ -7,8 +7,8 @@ import time
 import pytest
 from airflow_names import TimeoutPosix
 
-from airflow_provider_kandinsky.capabilities import AirflowTaskTimeout
-from airflow_provider_kandinsky.event_loop import TaskRunner
+from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
+from airflow_provider_kandinsky.compat.task_runner import TaskRunner
 
 
 def is_busy() -> None:

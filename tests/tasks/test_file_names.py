@@ -15,11 +15,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 from task_instance import TaskInstance, paint
 
-from airflow_provider_kandinsky.file_names import file_name, is_below
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.results.file_names import file_name, is_below
+from airflow_provider_kandinsky.results.storage import OutputPath, store
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, SubmissionUnknownError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
-from airflow_provider_kandinsky.storage import OutputPath, store
 
 #: All of them are request ids.
 EVIL = [
@@ -209,7 +209,7 @@ def test_an_id_that_leads_out_of_the_folder_stays_in_it(
     sandbox.fault("submit", body={"request_id": "..", "status": "QUEUED"}, times=1)
     sandbox.fault("status", body={"status": "COMPLETED"}, times=1)
     sandbox.fault("result", body={"status": "COMPLETED", "output": image}, times=1)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
     sandbox.fault("image", body="GIF89a;", times=1)
     folder = tmp_path / "a" / "out"
     (uri,) = ti.run(paint(output_path=f"file://{folder}/{{request_id}}/evil.py"))

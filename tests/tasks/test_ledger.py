@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from task_instance import MemoryStore
 
-from airflow_provider_kandinsky.ledger import (
+from airflow_provider_kandinsky.durable.ledger import (
     Entry,
     JobLedger,
     LedgerError,

@@ -9,8 +9,8 @@ import pytest
 from airflow.sdk import DAG
 from task_instance import TaskInstance, paint, paint_all
 
-from airflow_provider_kandinsky.lineage import Lineage, dataset_name
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.observability.lineage import Lineage, dataset_name
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 

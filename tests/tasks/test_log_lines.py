@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk import DAG
 from task_instance import TaskInstance, fire, paint, paint_all
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 

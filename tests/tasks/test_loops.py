@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from task_instance import MemoryStore, TaskInstance, cats, paint, paint_all
 
-from airflow_provider_kandinsky.ledger import own_seed
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.durable.ledger import own_seed
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 

@@ -14,9 +14,9 @@ from airflow_names import TaskDeferred
 from statsd_socket import StatsdSocket
 from task_instance import TaskInstance, paint, paint_all
 
-from airflow_provider_kandinsky.capabilities import stats_of_tasks
-from airflow_provider_kandinsky.metrics import JobMetrics
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import stats_of_tasks
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor

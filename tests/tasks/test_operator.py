@@ -8,9 +8,9 @@ import pytest
 from airflow_names import TaskDeferred, TimeoutPosix
 from task_instance import TaskInstance, paint, paint_all
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowTaskTimeout, triggers_can_set_xcom
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout, triggers_can_set_xcom
 from airflow_provider_kandinsky.operators.text_to_image import GENERATION_ARGUMENTS
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     JobFailedError,
     JobTimeoutError,

@@ -11,8 +11,8 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from task_instance import TaskInstance, paint, paint_all
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
@@ -21,7 +21,7 @@ PNG = b"\x89PNG"
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -131,7 +131,7 @@ def test_a_host_of_the_connection_is_known(
 def test_a_picture_too_large_is_dropped(
     sandbox: Sandbox, ti: TaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads.LARGEST_IMAGE", 1000)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads.LARGEST_IMAGE", 1000)
     with pytest.raises(AirflowFailException, match="it is larger than"):
         ti.run(paint(output_path=f"file://{tmp_path}"))
 

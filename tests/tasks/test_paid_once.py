@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from task_instance import MemoryStore, TaskInstance, paint
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException
-from airflow_provider_kandinsky.ledger import LedgerError
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException
+from airflow_provider_kandinsky.durable.ledger import LedgerError
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     JobFailedError,
     JobTimeoutError,
@@ -108,7 +108,7 @@ def test_a_young_job_that_is_not_known_yet_is_not_bought_again(
 def test_an_expired_job_waits_for_a_history_that_is_away(
     sandbox: Sandbox, ti: TaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.shell.SUBMIT_PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_PATIENCE", 0.0)
     first = ti.run(paint(deferrable=deferrable))
     sandbox.configure(expiry=0)
     ti.age(3600)
@@ -231,7 +231,7 @@ def test_an_intent_that_nobody_can_settle_fails_or_is_submitted_again_as_asked(
     failure: type[Exception],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.shell.SUBMIT_PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_PATIENCE", 0.0)
     ti.run(paint(deferrable=deferrable))
     lose_the_id(ti)
     if outage:

@@ -16,7 +16,7 @@ from task_instance import TaskInstance, fire, paint, paint_all
 
 from airflow_provider_kandinsky import __version__, triggers
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 

@@ -10,8 +10,8 @@ import pytest
 from task_instance import TaskInstance, cats, paint, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
-from airflow_provider_kandinsky.capabilities import AirflowFailException, policies_can_reschedule
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException, policies_can_reschedule
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import InsufficientCreditsError, RateLimitedError
 
 can_reschedule = pytest.mark.skipif(not policies_can_reschedule(), reason="this Airflow's retry policies cannot")

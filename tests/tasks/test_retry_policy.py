@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from airflow_provider_kandinsky.capabilities import policies_can_reschedule
+from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
 from airflow_provider_kandinsky.segmind import errors
 
 try:

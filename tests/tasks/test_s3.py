@@ -9,7 +9,7 @@ from airflow.sdk import ObjectStoragePath
 from s3fs import S3FileSystem
 from task_instance import TaskInstance, cats, paint, paint_all
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageNotStoredError
 
 PNG = b"\x89PNG"

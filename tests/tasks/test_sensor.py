@@ -11,8 +11,8 @@ from airflow.sdk import DAG, PokeReturnValue
 from airflow_names import AirflowRescheduleException, AirflowSkipException, TaskDeferred
 from task_instance import TaskInstance, paint
 
-from airflow_provider_kandinsky.capabilities import AirflowFailException, AirflowSensorTimeout
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
@@ -72,7 +72,7 @@ def test_a_literal_that_is_no_id_breaks_the_dag(request_id: str) -> None:
 def test_an_id_that_is_not_known_for_a_while_says_so(
     sandbox: Sandbox, ti: TaskInstance, way: dict[str, Any], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 0.5)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.5)
     started = time.time()
     with pytest.raises(AirflowFailException, match=r"kept for one hour after submission.*request gone"):
         wait_out(ti, wait_for("gone", **way))
@@ -106,7 +106,7 @@ def polled_for_long(ti: TaskInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     """In mode reschedule, each poke in a process of its own."""
     since = datetime.now(UTC) - timedelta(minutes=10)
     monkeypatch.setattr(ti, "get_first_reschedule_date", lambda _: since)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.polling.NOT_FOUND_GRACE_PERIOD", 1.5)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 1.5)
     monkeypatch.setattr("airflow_provider_kandinsky.sensors.job.NOT_FOUND_GRACE_PERIOD", 1.5)
 
 
@@ -198,7 +198,7 @@ def test_what_a_retry_may_cure_is_skipped_by_never_fail_alone(
     asked: dict[str, Any],
     outcome: type[Exception],
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.downloads._TRIES", 1)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
     sandbox.fault("image", status=503, times=2)
     with pytest.raises(outcome):
         wait_out(ti, wait_for(submitted, output_path=f"file://{tmp_path}/{{index}}.{{extension}}", **way, **asked))

@@ -11,8 +11,8 @@ from task_instance import TaskInstance, paint
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.connection_reader import aread_settings
 from airflow_provider_kandinsky.hooks.shared_client import _shares, shared_client
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.segmind.client import AsyncSegmindClient
+from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 

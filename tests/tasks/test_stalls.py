@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
-from airflow_provider_kandinsky.stalls import Stalls
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
+from airflow_provider_kandinsky.triggers.stall_guard import Stalls
 
 
 class Clock:
@@ -87,7 +87,7 @@ def test_a_clock_that_is_set_back_is_no_stall(stalls: Stalls, clock: Clock) -> N
 def test_a_trigger_whose_loop_was_held_up_waits_for_the_news(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though what it waited for has come meanwhile, and is as due as the beat."""
     monkeypatch.setattr(
-        "airflow_provider_kandinsky.stalls.Stalls", partial(Stalls, given_up_after=2.4, news_within=0.5)
+        "airflow_provider_kandinsky.triggers.stall_guard.Stalls", partial(Stalls, given_up_after=2.4, news_within=0.5)
     )
     sandbox.configure(latency=0)
     with KandinskyHook() as hook:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from airflow.sdk import BaseOperator
 
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
-from airflow_provider_kandinsky.supervisor_wakeup import WakesSupervisor
 
 TASKS = (
     KandinskyTextToImageOperator,
@@ -27,7 +27,7 @@ TASKS = (
 ROOT = Path(__file__).parents[2]
 TASK = """
 import os, sys, threading, time
-from airflow_provider_kandinsky.supervisor_wakeup import wake_supervisor_at_exit
+from airflow_provider_kandinsky.compat.supervisor_wakeup import wake_supervisor_at_exit
 for _ in range(3):  # of each stretch only the first counts
     wake_supervisor_at_exit()
 print("done", flush=True)

@@ -13,7 +13,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from airflow_names import TaskDeferred
 from task_instance import TaskInstance, paint
 
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 
 

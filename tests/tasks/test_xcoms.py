@@ -13,9 +13,9 @@ from airflow_names import TaskDeferred
 from task_instance import TaskInstance, cats, fire, paint, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
-from airflow_provider_kandinsky.capabilities import AirflowFailException, ui_has_plugin_tabs
-from airflow_provider_kandinsky.lineage import Lineage
-from airflow_provider_kandinsky.sandbox.handle import Sandbox
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException, ui_has_plugin_tabs
+from airflow_provider_kandinsky.observability.lineage import Lineage
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 

@@ -11,10 +11,10 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from airflow_provider_kandinsky.segmind.async_client import AsyncSegmindClient
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL
-from airflow_provider_kandinsky.segmind.history import PastRequest
-from airflow_provider_kandinsky.segmind.loop_thread import LoopThread
+from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.http.loop_thread import LoopThread
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -23,7 +23,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
-from airflow_provider_kandinsky.segmind.shell import WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 __all__ = ["AsyncSegmindClient", "SegmindClient"]
 
@@ -89,7 +89,7 @@ class SegmindClient:
         :param on_send: called with the time each time the POST is about to leave, in the thread or event loop that
             sends it; what it raises keeps the POST back.
         :raises SubmissionUnknownError: the request was sent and its answer lost; it may have been accepted.
-        :raises RateLimitedError: limited for longer than :data:`~.shell.SUBMIT_PATIENCE`; nothing was accepted.
+        :raises RateLimitedError: limited for longer than :data:`~.base_client.SUBMIT_PATIENCE`; nothing was accepted.
         :raises ServiceUnavailableError: not reached in that time; nothing was sent.
         :raises KandinskyError: refused; nothing was accepted.
         """
@@ -116,7 +116,7 @@ class SegmindClient:
         return self._run(AsyncSegmindClient.get_result, request_id, model)
 
     def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
-        """Wait until a job is finished and fetch what it gave, by the cadence of :class:`~.polling.JobPoller`.
+        """Wait until a job is finished and fetch what it gave, by the cadence of :class:`~.poller.JobPoller`.
 
         :param timeout: seconds from now.
         :raises JobTimeoutError: not finished in time. It may still be running, and will then be billed.
@@ -133,7 +133,7 @@ class SegmindClient:
         deadline: float,
         poll_interval: float | None = None,
     ) -> GenerationResult:
-        """Wait until a job is finished and fetch what it gave; see :class:`~.polling.JobPoller` for the parameters.
+        """Wait until a job is finished and fetch what it gave; see :class:`~.poller.JobPoller` for the parameters.
 
         :param model: the slug, to be told in the result, and to know when jobs like this one are finished.
         :raises KandinskyError: as for :meth:`wait`.
@@ -148,7 +148,7 @@ class SegmindClient:
         )
 
     def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
-        """Buy a generation and hold the line until it is there (v1), :data:`~.shell.GENERATE_TIMEOUT` at most.
+        """Buy a generation and hold the line until it is there (v1), :data:`~.base_client.GENERATE_TIMEOUT` at most.
 
         There is no request id: what is lost on the way cannot be asked for again.
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
 
-from airflow_provider_kandinsky.segmind.calls import Rank
+from airflow_provider_kandinsky.segmind.http.api import Rank
 
 #: How many polls and results go before the next submission, where both wait.
 _POLLS_PER_SUBMIT: Final = 3

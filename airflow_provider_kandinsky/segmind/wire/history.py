@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
-from airflow_provider_kandinsky.segmind.images import collect_images, first_images
-from airflow_provider_kandinsky.segmind.refusals import (
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, parse_request_id
+from airflow_provider_kandinsky.segmind.wire.error_mapping import (
     Answer,
     Purpose,
     error_text,
     refusal,
 )
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, parse_request_id
-from airflow_provider_kandinsky.segmind.values import amount_in, integer_in, number_in, parse_moment
+from airflow_provider_kandinsky.segmind.wire.images import collect_images, first_images
+from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in, number_in, parse_moment
 
 _TIME_KEYS: Final = ("model_created", "created_at", "created", "timestamp")
 

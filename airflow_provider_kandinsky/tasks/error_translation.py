@@ -12,14 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kandinsky.capabilities import (
+from airflow_provider_kandinsky.compat.airflow import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
     policies_can_reschedule,
 )
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.delivery import error_for_xcom
 from airflow_provider_kandinsky.segmind.errors import (
     ImageNotStoredError,
     ImageUnavailableError,
@@ -123,11 +124,6 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
         return False
     reschedules: Any = context.get("task_reschedule_count", 0)
     return decision.max_reschedules is None or reschedules < decision.max_reschedules
-
-
-def error_for_xcom(error: KandinskyError) -> dict[str, str]:
-    """What XComs tell of an error: its ``type``, and its ``message`` in full."""
-    return {"type": type(error).__name__, "message": str(error)}
 
 
 def _tell(error: KandinskyError, context: Context | None) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from airflow_provider_kandinsky.durable.ledger import Entry, JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit, Step, after_lost_answer, after_not_found
 from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
 from airflow_provider_kandinsky.durable.verdicts import expired_error, unknown_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.ledger import Entry, JobLedger, argument_hashes
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import (
     JobError,
     JobExpiredError,
@@ -26,9 +26,9 @@ from airflow_provider_kandinsky.segmind.errors import (
     KandinskyError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.history import PastRequest
+from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_PATIENCE
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
-from airflow_provider_kandinsky.segmind.shell import SUBMIT_PATIENCE
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import pendulum
 
 from airflow_provider_kandinsky.durable.policy import ON_UNKNOWN_SUBMIT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimitedError
-from airflow_provider_kandinsky.segmind.pacing import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
-from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, TextToImageRequest
+from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
 from airflow_provider_kandinsky.triggers.job import HOLD_BACK
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from typing import Final
 
 from aiolimiter import AsyncLimiter
 
-from airflow_provider_kandinsky.segmind.calls import Rank
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.polling import LONGEST_ADVISED_WAIT
-from airflow_provider_kandinsky.segmind.request_queue import RequestQueue
+from airflow_provider_kandinsky.segmind.http.api import Rank
+from airflow_provider_kandinsky.segmind.http.request_queue import RequestQueue
+from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
 
 #: How often a job is looked at in all, where the plan's limit is not known: many times what any plan allows, and no
 #: more than leaves an event loop the time for other work. With a thousand jobs in flight this sets how often each is

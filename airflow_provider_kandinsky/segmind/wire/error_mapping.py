@@ -14,7 +14,6 @@ from enum import Enum
 from itertools import islice
 from typing import Any, Final
 
-from airflow_provider_kandinsky.segmind.bodies import parse_json
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -35,7 +34,8 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.redaction import clean, one_line
-from airflow_provider_kandinsky.segmind.values import advised_wait
+from airflow_provider_kandinsky.segmind.wire.bodies import parse_json
+from airflow_provider_kandinsky.segmind.wire.values import advised_wait
 
 #: Characters of an error page that are looked at, and of an error that are told.
 _PAGE_BEGINNING: Final = 4096

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
-from airflow_provider_kandinsky.capabilities import AirflowException, loop_index, task_state_store
+from airflow_provider_kandinsky.compat.airflow import AirflowException, loop_index, task_state_store
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from airflow_provider_kandinsky.segmind.completion_times import CompletionTimes
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     JobError,
@@ -34,6 +33,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, JobStatus
+from airflow_provider_kandinsky.segmind.waiting.completion_times import CompletionTimes
 
 SHORTEST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 15.0

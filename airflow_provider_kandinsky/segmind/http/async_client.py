@@ -1,8 +1,8 @@
 """The service over HTTP, for thousands of jobs in one event loop: around :mod:`.calls`, :mod:`.wire`, :mod:`.polling`.
 
 A POST is money. It is sent again only if it cannot have arrived or was refused as rate limited, and only for as
-long as :data:`~.shell.SUBMIT_PATIENCE`; all else that befalls it is an error. Questions to the history have the
-same patience. The other free calls are sent once: who waits for a job has the :class:`~.polling.JobPoller` to say
+long as :data:`~.base_client.SUBMIT_PATIENCE`; all else that befalls it is an error. Questions to the history have the
+same patience. The other free calls are sent once: who waits for a job has the :class:`~.poller.JobPoller` to say
 when to poll again.
 """
 
@@ -17,28 +17,14 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_kandinsky.segmind.bodies import UnreadBodyError, read_body
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Api, Call
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     KandinskyError,
     PermissionDeniedError,
     RateLimitedError,
 )
-from airflow_provider_kandinsky.segmind.history import PastRequest
-from airflow_provider_kandinsky.segmind.http_logs import own_request
-from airflow_provider_kandinsky.segmind.pacing import Gate
-from airflow_provider_kandinsky.segmind.polling import JobPoller
-from airflow_provider_kandinsky.segmind.refusals import Answer
-from airflow_provider_kandinsky.segmind.schemas import (
-    DEFAULT_MODEL,
-    Credits,
-    GenerationResult,
-    Job,
-    JobStatus,
-    TextToImageRequest,
-)
-from airflow_provider_kandinsky.segmind.shell import (
+from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Api, Call
+from airflow_provider_kandinsky.segmind.http.base_client import (
     GENERATE_TIMEOUT,
     MAX_CONNECTIONS,
     WAIT_TIMEOUT,
@@ -47,7 +33,21 @@ from airflow_provider_kandinsky.segmind.shell import (
     patience,
     ssl_context,
 )
-from airflow_provider_kandinsky.segmind.watch import Watch
+from airflow_provider_kandinsky.segmind.http.log_redaction import own_request
+from airflow_provider_kandinsky.segmind.http.rate_limit import Gate
+from airflow_provider_kandinsky.segmind.schemas import (
+    DEFAULT_MODEL,
+    Credits,
+    GenerationResult,
+    Job,
+    JobStatus,
+    TextToImageRequest,
+)
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.waiting.scheduler import Watch
+from airflow_provider_kandinsky.segmind.wire.bodies import UnreadBodyError, read_body
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class AsyncSegmindClient(Shell):
     It may serve thousands of jobs in one event loop. Use as an async context manager, or :meth:`aclose` it.
     Create it by :meth:`create` inside an event loop, which keeps the building of the SSL context off the loop.
 
-    The settings are those of :class:`~.shell.Shell` and these.
+    The settings are those of :class:`~.base_client.Shell` and these.
 
     :param transport: an httpx transport, in place of the network.
     :param sleep: how to wait.

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from airflow.sdk import AssetAlias, BaseOperator
 
-from airflow_provider_kandinsky.capabilities import (
+from airflow_provider_kandinsky.compat.airflow import (
     get_xcom,
     set_xcom,
     success_is_listened_to,
@@ -24,10 +24,10 @@ from airflow_provider_kandinsky.capabilities import (
     triggers_can_set_xcom,
 )
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.metrics import JobMetrics
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.storage import OutputPath, store
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.storage import OutputPath, store
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -78,6 +78,11 @@ def _store(result: GenerationResult, hook: KandinskyHook, output_path: str) -> l
     if isinstance(uris, KandinskyError):
         raise uris
     return uris
+
+
+def error_for_xcom(error: KandinskyError) -> dict[str, str]:
+    """What XComs tell of an error: its ``type``, and its ``message`` in full."""
+    return {"type": type(error).__name__, "message": str(error)}
 
 
 def tell_outlets(context: Context, told: Mapping[str, Any]) -> None:

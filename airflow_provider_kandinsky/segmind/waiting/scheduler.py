@@ -14,8 +14,8 @@ from contextvars import Context
 from itertools import count
 from typing import Any, NamedTuple, cast
 
-from airflow_provider_kandinsky.segmind.polling import JobPoller
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 
 #: Looks once at a job: gives its result, or the seconds until the next look; raises what it is to be given up with.
 Look = Callable[[JobPoller, str | None], Awaitable[GenerationResult | float]]

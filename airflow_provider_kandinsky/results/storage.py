@@ -14,18 +14,18 @@ from uuid import uuid4
 
 from airflow.sdk import ObjectStoragePath
 
-from airflow_provider_kandinsky.capabilities import AirflowException
-from airflow_provider_kandinsky.event_loop import TaskRunner
-from airflow_provider_kandinsky.file_names import file_name, fixed_part, is_below
-from airflow_provider_kandinsky.segmind.downloads import ImageDownloader
+from airflow_provider_kandinsky.compat.airflow import AirflowException
+from airflow_provider_kandinsky.compat.task_runner import TaskRunner
+from airflow_provider_kandinsky.results.file_names import file_name, fixed_part, is_below
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     ImageNotStoredError,
     ImageRefusedError,
     KandinskyError,
 )
-from airflow_provider_kandinsky.segmind.images import image_extension
+from airflow_provider_kandinsky.segmind.http.downloads import ImageDownloader
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
+from airflow_provider_kandinsky.segmind.wire.images import image_extension
 
 T = TypeVar("T")
 

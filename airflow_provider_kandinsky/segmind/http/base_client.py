@@ -15,12 +15,12 @@ import httpx
 import tenacity
 
 from airflow_provider_kandinsky import __version__
-from airflow_provider_kandinsky.segmind.calls import DEFAULT_BASE_URL, Api
-from airflow_provider_kandinsky.segmind.completion_times import completion_times
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.network import without_proxy
-from airflow_provider_kandinsky.segmind.pacing import sent_too_late
-from airflow_provider_kandinsky.segmind.polling import JobPoller
+from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL, Api
+from airflow_provider_kandinsky.segmind.http.network import without_proxy
+from airflow_provider_kandinsky.segmind.http.rate_limit import sent_too_late
+from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _log_retry(attempt: tenacity.RetryCallState) -> None:
 def patience(clock: Callable[[], float], send_by: float | None = None) -> dict[str, Any]:
     """How often a call is tried, as arguments of tenacity.
 
-    For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.calls.Call.lost`.
+    For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.api.Call.lost`.
 
     :param clock: wall clock, seconds since the epoch.
     :param send_by: when the last try has to have left, by that clock; ``None`` if it does not matter.
@@ -99,7 +99,7 @@ def patience(clock: Callable[[], float], send_by: float | None = None) -> dict[s
 class Shell:
     """The base of the client.
 
-    :param api_key: the account's key; see :class:`~.calls.Api` for it and the next three.
+    :param api_key: the account's key; see :class:`~.api.Api` for it and the next three.
     :param request_timeout: seconds for one whole request, except the v1 call's.
     :param clock: wall clock, seconds since the epoch.
     """

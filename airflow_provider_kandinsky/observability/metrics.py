@@ -15,10 +15,10 @@ from typing import Any, Final, Literal, Self
 
 from airflow.configuration import conf
 
-from airflow_provider_kandinsky.capabilities import stats_of_tasks, stats_of_triggerer
+from airflow_provider_kandinsky.compat.airflow import stats_of_tasks, stats_of_triggerer
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.segmind.values import number_in
+from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import httpx
 
-from airflow_provider_kandinsky.segmind import wire
-from airflow_provider_kandinsky.segmind.bodies import MEGABYTE
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     Billing,
@@ -26,10 +24,9 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.history import PAGE_SIZE, PastRequest, read_history, read_past_request
-from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin
+from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin
+from airflow_provider_kandinsky.segmind.http.url_paths import id_segment, segment
 from airflow_provider_kandinsky.segmind.redaction import MARK
-from airflow_provider_kandinsky.segmind.refusals import Answer, about_job
 from airflow_provider_kandinsky.segmind.schemas import (
     Credits,
     GenerationResult,
@@ -37,7 +34,10 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
-from airflow_provider_kandinsky.segmind.url_paths import id_segment, segment
+from airflow_provider_kandinsky.segmind.wire import jobs
+from airflow_provider_kandinsky.segmind.wire.bodies import MEGABYTE
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer, about_job
+from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest, read_history, read_past_request
 
 T = TypeVar("T")
 
@@ -168,7 +168,7 @@ class Api:
         return Call(
             "POST",
             url,
-            wire.read_submission,
+            jobs.read_submission,
             json=request.payload(),
             buys=True,
             rank=Rank.PURCHASE,
@@ -180,7 +180,7 @@ class Api:
         return Call(
             "POST",
             url,
-            partial(wire.read_generation, model=model),
+            partial(jobs.read_generation, model=model),
             json=request.payload(),
             buys=True,
             rank=Rank.PURCHASE,
@@ -188,15 +188,15 @@ class Api:
         )
 
     def status(self, request_id: str) -> Call[JobStatus]:
-        read = partial(wire.read_status, request_id=request_id)
+        read = partial(jobs.read_status, request_id=request_id)
         return Call("GET", f"{self._job_url(request_id)}/status", read, request_id, rank=Rank.LOOK)
 
     def result(self, request_id: str, model: str | None) -> Call[GenerationResult]:
-        read = partial(wire.read_result, request_id=request_id, model=model)
+        read = partial(jobs.read_result, request_id=request_id, model=model)
         return Call("GET", self._job_url(request_id), read, request_id, max_bytes=MAX_RESULT)
 
     def credits(self) -> Call[Credits]:
-        return Call("GET", f"{self.base_url}/v1/get-user-credits", wire.read_credits)
+        return Call("GET", f"{self.base_url}/v1/get-user-credits", jobs.read_credits)
 
     def history(self, model: str, since: float, page: int, until: float | None = None) -> Call[list[PastRequest]]:
         # Days are all that can be asked for; one more, because it is not known in which time zone they begin.

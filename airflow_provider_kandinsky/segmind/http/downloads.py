@@ -13,19 +13,19 @@ import httpx
 import tenacity
 
 from airflow_provider_kandinsky import __version__
-from airflow_provider_kandinsky.segmind.bodies import MEGABYTE, UnreadBodyError, raw_chunks
-from airflow_provider_kandinsky.segmind.calls import TRANSPORT_ERRORS
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
-from airflow_provider_kandinsky.segmind.http_logs import own_request
-from airflow_provider_kandinsky.segmind.images import image_extension, is_whole
-from airflow_provider_kandinsky.segmind.network import describe_failure, is_loopback, origin, without_proxy
-from airflow_provider_kandinsky.segmind.shell import (
+from airflow_provider_kandinsky.segmind.http.api import TRANSPORT_ERRORS
+from airflow_provider_kandinsky.segmind.http.base_client import (
     CONNECT_TIMEOUT,
     REQUEST_TIMEOUT,
     NoCookies,
     next_wait,
     ssl_context,
 )
+from airflow_provider_kandinsky.segmind.http.log_redaction import own_request
+from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
+from airflow_provider_kandinsky.segmind.wire.bodies import MEGABYTE, UnreadBodyError, raw_chunks
+from airflow_provider_kandinsky.segmind.wire.images import image_extension, is_whole
 
 IMAGE_HOST: Final = "images.segmind.com"
 LARGEST_IMAGE: Final = 32 * MEGABYTE

@@ -12,8 +12,8 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final
 
-from airflow_provider_kandinsky.segmind.bodies import parse_json
 from airflow_provider_kandinsky.segmind.schemas import Image
+from airflow_provider_kandinsky.segmind.wire.bodies import parse_json
 
 #: Under which keys an object may hold its picture, best first.
 _OBJECT_KEYS: Final = ("url", "image_url", "image", "b64_json", "base64", "data", "output", "images")

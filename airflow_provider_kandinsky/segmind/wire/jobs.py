@@ -15,16 +15,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     InvalidResponseError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.images import collect_images, image_extension
 from airflow_provider_kandinsky.segmind.redaction import one_line
-from airflow_provider_kandinsky.segmind.refusals import (
-    Answer,
-    Purpose,
-    about_job,
-    error_text,
-    failure,
-    refusal,
-)
 from airflow_provider_kandinsky.segmind.schemas import (
     Credits,
     GenerationResult,
@@ -33,7 +24,16 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     parse_request_id,
 )
-from airflow_provider_kandinsky.segmind.values import amount_in, integer_in, number_in
+from airflow_provider_kandinsky.segmind.wire.error_mapping import (
+    Answer,
+    Purpose,
+    about_job,
+    error_text,
+    failure,
+    refusal,
+)
+from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension
+from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in, number_in
 
 #: So many keys of a body that holds no image are named.
 _MOST_KEYS: Final = 10

@@ -1,0 +1,1 @@
+"""The way of a finished job's images to the user: XCom, asset events, and files."""

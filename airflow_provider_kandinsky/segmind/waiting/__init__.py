@@ -1,0 +1,1 @@
+"""When to poll a job, and when to give up: one rule for workers, triggers, sensors and batches."""
