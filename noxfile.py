@@ -31,7 +31,10 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 NOT_MADE_FOR = {("3.0.6", "3.13"), *((airflow, "3.14") for airflow in EARLIER)}
 
 #: The folders of tests that start no Airflow, and read no docs: those are written for the newest.
-UNIT_TESTS = ("capabilities", "durable", "hooks", "sandbox", "segmind", "tasks")
+UNIT_TESTS = (
+    "batch", "compat", "decorators", "durable", "hooks", "observability", "operators", "results", "sandbox", "segmind",
+    "sensors", "tasks", "triggers",
+)  # fmt: skip
 #: It has no tabs in its UI for the gallery.
 WITHOUT_GALLERY = "3.0.6"
 

@@ -6,9 +6,12 @@ import os
 from typing import Any, NoReturn
 
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
-from airflow_provider_kandinsky.triggers import job
+from airflow_provider_kandinsky.triggers import job, min_lifetime
 
-job.HOLD_BACK = float(os.environ.get("HOLD_BACK", job.HOLD_BACK))  # type: ignore[misc]  # final but for this experiment
+# Final, but for this experiment.
+min_lifetime.MIN_TRIGGER_LIFETIME = float(  # type: ignore[misc]
+    os.environ.get("HOLD_BACK", min_lifetime.MIN_TRIGGER_LIFETIME)
+)
 
 
 class HeldBackTrigger(job.KandinskyJobTrigger):

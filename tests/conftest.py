@@ -13,6 +13,10 @@ import pytest
 if TYPE_CHECKING:
     from s3fs import S3FileSystem
 
+    from airflow_provider_kandinsky.sandbox.client import Sandbox
+
+    from .support.task_instance import FakeTaskInstance
+
 _airflow_home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True)
 os.environ["AIRFLOW_HOME"] = _airflow_home.name
 # The examples bring a listener with them, for which tasks would have to end in a worker.
@@ -73,3 +77,17 @@ def s3(_s3: S3FileSystem) -> Iterator[S3FileSystem]:
     attach("s3", conn_id="moto", fs=_s3)
     yield _s3
     _s3.rm("pictures", recursive=True)
+
+
+@pytest.fixture
+def sandbox(kandinsky_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """A sandbox that the connection ``kandinsky_default`` leads to."""
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", kandinsky_sandbox.connection())
+    return kandinsky_sandbox
+
+
+@pytest.fixture
+def ti() -> FakeTaskInstance:
+    from .support.task_instance import FakeTaskInstance  # imports Airflow
+
+    return FakeTaskInstance()

@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.segmind.errors import BadRequestError, RateLimit
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
-from airflow_provider_kandinsky.triggers.job import HOLD_BACK
+from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME
 
 if TYPE_CHECKING:
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -68,7 +68,7 @@ def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger |
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
 
     told = LONGEST_ADVISED_WAIT if error.retry_after is None else error.retry_after
-    wait = min(max(told, HOLD_BACK), LONGEST_ADVISED_WAIT)
+    wait = min(max(told, MIN_TRIGGER_LIFETIME), LONGEST_ADVISED_WAIT)
     # All tasks that ran into the limit are told the same moment, and who waits for jobs goes first.
     delay = SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)
     return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait + delay))

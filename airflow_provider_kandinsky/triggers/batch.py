@@ -13,7 +13,8 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers.job import hold_back, outcome_for_event
+from airflow_provider_kandinsky.triggers.job import outcome_for_event
+from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class KandinskyBatchTrigger(BaseTrigger):
         started = asyncio.get_running_loop().time()
         self.log.info("Waiting for %d requests of a batch", len(self.jobs))
         outcomes = await watch(self.jobs, self._follow)
-        await hold_back(started)
+        await ensure_min_lifetime(self, started)
         yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _follow(self, job: WatchedJob) -> GenerationResult:

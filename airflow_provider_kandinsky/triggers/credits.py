@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import shared_client
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError
-from airflow_provider_kandinsky.triggers.job import hold_back
+from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 
 
 class KandinskyCreditsTrigger(BaseTrigger):
@@ -58,7 +58,7 @@ class KandinskyCreditsTrigger(BaseTrigger):
         """Wait, and fire once."""
         started = asyncio.get_running_loop().time()
         event = await self._wait()
-        await hold_back(started)
+        await ensure_min_lifetime(self, started)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _wait(self) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Any
 
-from airflow.configuration import conf
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -16,12 +15,8 @@ from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import TriggererDelivery, in_words, make_first_call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 from airflow_provider_kandinsky.triggers.stall_guard import stalls_of_this_loop
-
-#: How long after its start a trigger fires at the earliest, in seconds. The scheduler takes the end of the process
-#: that deferred for the end of the task if the task is queued again by the time it hears of it (upstream #66374). It
-#: may hear of it late: a supervisor that does not see the process end at once looks again after its heartbeat interval.
-HOLD_BACK: Final = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 3.0
 
 
 class KandinskyJobTrigger(BaseTrigger):
@@ -115,7 +110,7 @@ class KandinskyJobTrigger(BaseTrigger):
             if await self._deliver(found):
                 yield TaskSuccessEvent()
                 return
-        await hold_back(started)
+        await ensure_min_lifetime(self, started)
         event = {"request_id": self.request_id, "seed": self.seed} | outcome_for_event(found)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
@@ -143,14 +138,6 @@ class KandinskyJobTrigger(BaseTrigger):
         """Say what became of the money. Nothing is cancelled: the service cannot, and another triggerer may have
         taken this job over while it is still wanted."""
         self.log.warning("Request %s is no longer waited for here; it may still be billed", self.request_id)
-
-
-async def hold_back(started: float) -> None:
-    """Wait until an event may be fired; see :data:`HOLD_BACK`.
-
-    :param started: when the trigger was, by the event loop's clock.
-    """
-    await asyncio.sleep(started + HOLD_BACK - asyncio.get_running_loop().time())
 
 
 def outcome_for_event(found: GenerationResult | KandinskyError) -> dict[str, Any]:

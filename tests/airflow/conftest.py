@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from one_airflow import only_airflow
-from statsd_socket import StatsdSocket
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support.one_airflow import only_airflow
+from ..support.statsd_server import StatsdSocket
 
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
 TEST_DAGS = Path(__file__).with_name("dags")

@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from endings import ended_in_triggerer
-from statsd_socket import StatsdSocket
 
 from airflow_provider_kandinsky.compat.airflow import triggers_can_set_mapped_length, triggers_can_set_xcom
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support.statsd_server import StatsdSocket
+from ..support.task_ends import ended_in_triggerer
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 

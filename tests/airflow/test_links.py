@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from endings import ended_in_triggerer
 
 from airflow_provider_kandinsky.compat.airflow import triggers_can_set_xcom, ui_has_plugin_tabs
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support.task_ends import ended_in_triggerer
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import screenshots
-from one_airflow import only_airflow
 from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
-from without_xcoms import ENVIRONMENT, WITHOUT_XCOMS
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support.auth_manager import ENVIRONMENT, WITHOUT_XCOMS
+from ..support.one_airflow import only_airflow
+from . import screenshots
 
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
 TEST_DAGS = Path(__file__).with_name("dags")

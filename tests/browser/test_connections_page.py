@@ -11,12 +11,13 @@ import pytest
 from airflow import __version__ as airflow_version
 from airflow.sdk import Connection
 from playwright.sync_api import Locator, Page, Route, expect
-from screenshots import Screenshot
 
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from .screenshots import Screenshot
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 

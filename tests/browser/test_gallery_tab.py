@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
-from screenshots import picture
-from without_xcoms import WITHOUT_XCOMS
 
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support.auth_manager import WITHOUT_XCOMS
+from .screenshots import picture
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import IMPATIENT, Chaos
-from scoreboard import ROWS, Row, table
 
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
+
+from .harness import IMPATIENT, Chaos
+from .scoreboard import ROWS, Row, table
 
 DAGS = Path(__file__).with_name("dags")
 

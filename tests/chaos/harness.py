@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from scoreboard import ROWS, Row
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from .scoreboard import ROWS, Row
 
 #: A dead worker or triggerer is found out within seconds instead of minutes.
 IMPATIENT = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness import Chaos
+
+from .harness import Chaos
 
 both_ways = pytest.mark.parametrize("dag_id", ["batch_in_worker", "batch_deferred"])
 

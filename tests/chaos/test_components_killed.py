@@ -7,7 +7,7 @@ import sqlite3
 import time
 from typing import Any
 
-from harness import Chaos
+from .harness import Chaos
 
 
 def trigger_rows(chaos: Chaos) -> dict[str, Any]:

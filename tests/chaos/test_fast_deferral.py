@@ -7,8 +7,9 @@ that happens without a hold-back is measured by ``python -m benchmarks.race``.
 from __future__ import annotations
 
 import pytest
-from endings import ended_in_triggerer
-from harness import Chaos
+
+from ..support.task_ends import ended_in_triggerer
+from .harness import Chaos
 
 RUNS = 10
 PICTURES = 20

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from harness import Chaos
+from .harness import Chaos
 
 PICTURES = 5
 #: How long it is away, in seconds; six times what makes the others take it for dead here.

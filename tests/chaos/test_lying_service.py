@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import Chaos
-from scoreboard import ROWS, Row
+
+from .harness import Chaos
+from .scoreboard import ROWS, Row
 
 #: Put first on a triggerer's path, where Python runs it: an installation that lacks what a trigger needs.
 WITHOUT_TRIGGERS = """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness import Chaos
+
+from .harness import Chaos
 
 
 def deferred(chaos: Chaos, dag_id: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness import Chaos
+
+from .harness import Chaos
 
 both_ways = pytest.mark.parametrize("dag_id", ["one_in_worker", "one_deferred"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from documentation import read
+from .documentation import read
 
 #: What takes too long for every change.
 LONG = {"mutants", "benchmarks"}

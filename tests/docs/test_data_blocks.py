@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from airflow.configuration import conf
-from documentation import PAGES, Block, blocks, blocks_of, name_of, prose, read
 
 from airflow_provider_kandinsky.durable.ledger import Entry, JobLedger
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+
+from .documentation import PAGES, Block, blocks, blocks_of, name_of, prose, read
 
 READERS = {
     "bash": "test_shell_blocks.py runs it",

@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from documentation import PAGES, ROOT, name_of, prose, read
 
 import airflow_provider_kandinsky
 from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
@@ -21,6 +20,8 @@ from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
 from airflow_provider_kandinsky.segmind import errors
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
+
+from .documentation import PAGES, ROOT, name_of, prose, read
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
 

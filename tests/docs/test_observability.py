@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from test_docs import rows, sentences
 
 from airflow_provider_kandinsky.observability.lineage import Lineage, facets
 from airflow_provider_kandinsky.observability.metrics import JobMetrics, Metric
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
+
+from .test_docs import rows, sentences
 
 PAGE = "docs/observability.md"
 

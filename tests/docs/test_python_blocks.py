@@ -16,19 +16,15 @@ from airflow import sdk
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
 from airflow.sdk.io import attach
-from documentation import Block, blocks, blocks_of
 from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
+from .documentation import Block, blocks, blocks_of
+
 DAGS = [block for block in blocks("python") if "@dag" in block.text]
 TESTS = [block for block in blocks("python") if "def test_" in block.text]
 SCRIPTS = [block for block in blocks("python") if block not in DAGS and block not in TESTS]
-
-
-@pytest.fixture(autouse=True)
-def no_scheduler_to_confuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.triggers.job.HOLD_BACK", 0.0)
 
 
 def here(code: str, folder: Path, sandbox: Sandbox) -> str:

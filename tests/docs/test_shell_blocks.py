@@ -16,9 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from documentation import PAGES, ROOT, Block, blocks_of, name_of
 
 from demo.process_session import ProcessSession
+
+from .documentation import PAGES, ROOT, Block, blocks_of, name_of
 
 COMMANDS = Path(__file__).with_name("shell_session.bash")
 SESSIONS = [page for page in PAGES if any(block.language == "bash" for block in blocks_of(page))]

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from documentation import PAGES, ROOT
 from sphinx.util.inventory import InventoryFile
 
 import airflow_provider_kandinsky
+
+from .documentation import PAGES, ROOT
 
 LEFT_OVER = re.compile(r":(?:class|meth|func|attr|data|mod|exc|ref|param|raises|return)\b[^:]*:|``")
 EXTERNAL = re.compile(

@@ -6,16 +6,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import denying_backend
 import pytest
-import without_xcoms
-from one_airflow import only_airflow
-from visitor import Visitor, visitor
-from without_xcoms import WITHOUT_XCOMS
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support import auth_manager as without_xcoms
+from ..support import secrets_backend as denying_backend
+from ..support.auth_manager import WITHOUT_XCOMS
+from ..support.one_airflow import only_airflow
+from .visitor import Visitor, visitor
 
 USERS = {"admin": "ADMIN", WITHOUT_XCOMS: "VIEWER"}
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import denying_backend
 import httpx
 import pytest
-from visitor import Visitor, visitor
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support import secrets_backend as denying_backend
+from .visitor import Visitor, visitor
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 

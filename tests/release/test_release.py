@@ -11,13 +11,14 @@ from email.parser import HeaderParser
 from pathlib import Path
 from zipfile import ZipFile
 
-import licences
 import pytest
 import uv
-from conftest import ROOT, Installation
 from packaging.utils import canonicalize_name
 
 import airflow_provider_kandinsky
+
+from . import licences
+from .conftest import ROOT, Installation
 
 pytestmark = pytest.mark.xdist_group("release")
 

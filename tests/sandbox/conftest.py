@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sandbox_stand import Caller
 
 from airflow_provider_kandinsky.sandbox.server import Sandbox
+
+from .fakes import Caller
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from importlib import import_module
 import httpx
 import pytest
 import segmind
-from sandbox_stand import MODEL
 
 from airflow_provider_kandinsky.sandbox.server import Sandbox
+
+from .fakes import MODEL
 
 
 @pytest.fixture

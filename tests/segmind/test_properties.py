@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_kandinsky.segmind import wire
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     JobTimeoutError,
@@ -30,6 +29,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     TextToImageRequest,
 )
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.wire import jobs
 from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
 from airflow_provider_kandinsky.segmind.wire.values import advised_wait
@@ -71,11 +71,11 @@ STATUSES = st.sampled_from([200, 201, 204, 302, 400, 401, 404, 406, 422, 429, 50
 ANSWERS = st.builds(Answer, STATUSES, HEADERS, CONTENT, st.floats(0, 4e9))
 
 READERS: dict[str, tuple[Callable[[Answer], Any], type | tuple[type, ...]]] = {
-    "submission": (wire.read_submission, Job),
-    "status": (partial(wire.read_status, request_id="r"), JobStatus),
-    "result": (partial(wire.read_result, request_id="r", model="m"), GenerationResult),
-    "generation": (partial(wire.read_generation, model="m"), GenerationResult),
-    "credits": (wire.read_credits, Credits),
+    "submission": (jobs.read_submission, Job),
+    "status": (partial(jobs.read_status, request_id="r"), JobStatus),
+    "result": (partial(jobs.read_result, request_id="r", model="m"), GenerationResult),
+    "generation": (partial(jobs.read_generation, model="m"), GenerationResult),
+    "credits": (jobs.read_credits, Credits),
     "history": (read_history, list),
     "past request": (read_past_request, (object,)),
 }

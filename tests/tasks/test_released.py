@@ -4,6 +4,7 @@ task, the record of what was bought. No release forgets what those before it wro
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from airflow_names import TaskDeferred
-from task_instance import TaskInstance, fire, paint, paint_all
+from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_kandinsky import __version__, triggers
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
+
+from ..support.airflow_names import TaskDeferred
+from ..support.task_instance import FakeTaskInstance, fire, paint, paint_all
 
 RELEASED = {path.stem: json.loads(path.read_text()) for path in Path(__file__).with_name("released").glob("*.json")}
 ROWS = [(version, name) for version, left in RELEASED.items() for name in left["triggers"]]
@@ -88,11 +91,17 @@ def test_all_but_the_first_argument_may_be_missing(version: str, name: str) -> N
 
 
 def test_no_trigger_is_forgotten() -> None:
-    modules = {path.stem for path in Path(triggers.__path__[0]).glob("[!_]*.py")}
-    assert {name.split(".")[-2] for name in RELEASED[__version__]["triggers"]} == modules
+    modules = [import_module(f"{triggers.__name__}.{each.name}") for each in pkgutil.iter_modules(triggers.__path__)]
+    made = {
+        f"{value.__module__}.{name}"
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, BaseTrigger) and value.__module__ == module.__name__
+    }
+    assert set(RELEASED[__version__]["triggers"]) == made
 
 
-def deferred(ti: TaskInstance, task: BaseOperator) -> TaskDeferred:
+def deferred(ti: FakeTaskInstance, task: BaseOperator) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as deferral:
         task.execute(ti.context_of(task))
     return deferral.value
@@ -100,7 +109,7 @@ def deferred(ti: TaskInstance, task: BaseOperator) -> TaskDeferred:
 
 @pytest.mark.parametrize(("version", "task_type", "method"), RESUMPTIONS)
 def test_a_task_that_any_release_has_deferred_is_resumed(
-    sandbox: Sandbox, ti: TaskInstance, version: str, task_type: str, method: str
+    sandbox: Sandbox, ti: FakeTaskInstance, version: str, task_type: str, method: str
 ) -> None:
     """Without a store, so that what was bought is in the deferral."""
     job = submitted(sandbox)
@@ -125,7 +134,7 @@ def shape(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("task_type", TASKS)
-def test_this_version_defers_as_is_put_down_for_it(sandbox: Sandbox, ti: TaskInstance, task_type: str) -> None:
+def test_this_version_defers_as_is_put_down_for_it(sandbox: Sandbox, ti: FakeTaskInstance, task_type: str) -> None:
     deferral = deferred(ti, TASKS[task_type]("r-1", False))
     put_down = RELEASED[__version__]["resumptions"][task_type][deferral.method_name]
     for name, value in (deferral.kwargs or {}).items():
@@ -134,7 +143,7 @@ def test_this_version_defers_as_is_put_down_for_it(sandbox: Sandbox, ti: TaskIns
 
 @pytest.mark.parametrize(("version", "task_type"), RECORDS)
 def test_what_any_release_has_bought_is_taken_up(
-    sandbox: Sandbox, ti: TaskInstance, version: str, task_type: str
+    sandbox: Sandbox, ti: FakeTaskInstance, version: str, task_type: str
 ) -> None:
     """By the next try, after a crash during the upgrade."""
     sandbox.configure(latency=0)

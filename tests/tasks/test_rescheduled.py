@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from task_instance import TaskInstance, cats, paint, paint_all
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, policies_can_reschedule
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import InsufficientCreditsError, RateLimitedError
+
+from ..support.task_instance import FakeTaskInstance, cats, paint, paint_all
 
 can_reschedule = pytest.mark.skipif(not policies_can_reschedule(), reason="this Airflow's retry policies cannot")
 
@@ -23,7 +24,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 both = pytest.mark.parametrize("kind", OPERATORS)
 
 
-class Rescheduled(TaskInstance):
+class Rescheduled(FakeTaskInstance):
     """A task instance with its policy in the context, as Airflow has it.
 
     :param count: how often this try was rescheduled.

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from celery import Celery
-from services import Postgres, Redis
 
 from demo.local_airflow import LocalAirflow
+
+from .services import Postgres, Redis
 
 TRIGGERERS = ("triggerer", "triggerer-2")
 WORKERS = ("celery-worker", "celery-worker-2")

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import CeleryAirflow
-from harness import IMPATIENT, Chaos
-from services import PROGRAMS, Postgres, Redis, find
 
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
+
+from ..harness import IMPATIENT, Chaos
+from .cluster import CeleryAirflow
+from .services import PROGRAMS, Postgres, Redis, find
 
 DAGS = Path(__file__).parent.with_name("dags")
 

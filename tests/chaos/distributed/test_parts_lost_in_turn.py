@@ -7,8 +7,9 @@ from typing import cast
 from urllib.parse import urlsplit
 
 import psutil
-from cluster import TRIGGERERS, WORKERS, CeleryAirflow
-from harness import Chaos
+
+from ..harness import Chaos
+from .cluster import TRIGGERERS, WORKERS, CeleryAirflow
 
 PICTURES = 200
 ITEMS = 1000

@@ -1,0 +1,82 @@
+"""The column of this Airflow in the table of the docs against what it offers. Each has its turn in the matrix."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from airflow import __version__ as airflow_version
+
+from airflow_provider_kandinsky.compat import airflow as airflow_compat
+
+PAGE = Path(__file__).parents[2] / "docs" / "airflow-versions.md"
+MINOR = ".".join(airflow_version.split(".")[:2])
+
+
+def has_task_state_store() -> bool:
+    from airflow.sdk import Context
+
+    return "task_state_store" in Context.__annotations__
+
+
+def has_retry_policy() -> bool:
+    try:
+        importlib.import_module("airflow_provider_kandinsky.retry_policy")
+    except ImportError as error:
+        # Only the one that says what is missing.
+        if "Airflow 3.3" not in str(error):
+            raise
+        return False
+    return True
+
+
+def makes_the_form_without_the_hook() -> bool:
+    """In a process of its own, for in this one the hook may have been imported by others."""
+    script = """
+import json, sys
+from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+assert "kandinsky" in {meta.connection_type for meta in HookMetaService.hook_meta_data()}
+print("\\n" + json.dumps("airflow_provider_kandinsky.hooks.kandinsky" not in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return bool(json.loads(done.stdout.splitlines()[-1]))
+
+
+def has_task_loops() -> bool:
+    from airflow import sdk
+
+    return hasattr(sdk, "LoopDecision")
+
+
+OFFERS = {
+    "Each picture is paid for once, through retries, crashes and clears": has_task_state_store,
+    "A deferred task ends in the triggerer": airflow_compat.triggers_can_set_xcom,
+    "… also where a downstream task expands over its result": airflow_compat.triggers_can_set_mapped_length,
+    "`KANDINSKY_RETRY_POLICY`": has_retry_policy,
+    "It reschedules for rate limits and used-up credits": airflow_compat.policies_can_reschedule,
+    "Connections are read in the triggerer's own event loop": airflow_compat.connections_are_read_async,
+    "The connection form needs no import of the hook": makes_the_form_without_the_hook,
+    "Gallery tabs on the task and on the run": airflow_compat.ui_has_plugin_tabs,
+    "Each iteration of a task loop has its own seed and record": has_task_loops,
+}
+
+
+def table() -> tuple[list[str], dict[str, list[str]]]:
+    """The versions, and what is told of each."""
+    lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    (_, *versions), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return versions, {what: told for what, *told in rows}
+
+
+def test_the_table_tells_of_all_that_is_asked_for() -> None:
+    assert list(table()[1]) == list(OFFERS)
+
+
+@pytest.mark.parametrize("what", OFFERS)
+def test_this_airflow_gives_what_the_table_says(what: str) -> None:
+    versions, rows = table()
+    assert rows[what][versions.index(MINOR)] == ("yes" if OFFERS[what]() else "no")

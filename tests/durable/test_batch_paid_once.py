@@ -1,0 +1,362 @@
+"""What a new try of a batch does: every item bought once, whatever became of the try before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException
+from airflow_provider_kandinsky.durable.ledger import LedgerError
+from airflow_provider_kandinsky.sandbox.client import Sandbox
+
+from ..support.airflow_names import TaskDeferred
+from ..support.task_instance import FakeTaskInstance, cats, fire, paint_all
+
+both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+
+
+@pytest.fixture(autouse=True)
+def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.0)
+
+
+def records(ti: FakeTaskInstance) -> list[dict[str, Any]]:
+    chunks = [value for _, value in sorted(ti.store.values.items()) if isinstance(value, list)]
+    return [record for chunk in chunks for record in chunk]
+
+
+def payloads(sandbox: Sandbox) -> list[str]:
+    return [str(job["payload"]) for job in sandbox.submissions]
+
+
+class Killed(BaseException):
+    """Where a worker dies."""
+
+
+class DyingStore:
+    """A store whose worker dies at its n-th write, before or after it."""
+
+    def __init__(self, store: Any, writes: int, *, after: bool) -> None:
+        self._store, self._left, self._after = store, writes, after
+
+    def get(self, key: str) -> Any:
+        return self._store.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise Killed
+        if self._left >= 0:
+            self._store.set(key, value)
+        if self._left <= 0:
+            raise Killed
+
+
+@both_ways
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("writes", [1, 2, 3, 4, 5, 6, 7, 8, 9])
+def test_a_worker_that_dies_at_any_write_buys_nothing_twice(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, writes: int, after: bool
+) -> None:
+    store = ti.store
+    ti.store = DyingStore(store, writes, after=after)  # type: ignore[assignment]  # as much of one as is used
+    with pytest.raises(Killed):
+        ti.run(paint_all(cats(50), max_in_flight=45, deferrable=deferrable))
+    ti.store = store
+    ti.retry()
+    ti.age(100)
+
+    rows = ti.run(paint_all(cats(50), max_in_flight=45, deferrable=deferrable))
+
+    assert [row["error"] for row in rows] == [None] * 50
+    assert len(sandbox.submissions) == len(set(payloads(sandbox))) == 50
+
+
+@both_ways
+def test_a_worker_that_dies_between_the_posts_and_the_record_buys_nothing_twice(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
+) -> None:
+    ti.run(paint_all(cats(30), deferrable=deferrable))
+    # As if the ids of the last group had never been written.
+    for record in ti.store.values["kandinsky_batch_0001"][20:]:
+        for name in ("request_id", "submitted_at", "result"):
+            del record[name]
+    ti.retry()
+
+    rows = ti.run(paint_all(cats(30), deferrable=deferrable))
+
+    assert [row["error"] for row in rows] == [None] * 30
+    assert len(sandbox.submissions) == 30
+    assert sandbox.count_calls("history") == 1
+
+
+@both_ways
+def test_a_retry_buys_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+    prompts = [f"[fail] {each}" if each % 10 == 0 else f"cat {each}" for each in range(60)]
+    with pytest.raises(BatchItemsFailedError, match="6 of 60 items have failed, 54 are done"):
+        ti.run(paint_all(prompts, deferrable=deferrable))
+    assert len(sandbox.submissions) == 60
+    looks = sandbox.count_calls("status")
+    ti.retry()
+
+    with pytest.raises(BatchItemsFailedError):
+        ti.run(paint_all(prompts, deferrable=deferrable))
+
+    again = [job["payload"]["prompt"] for job in sandbox.submissions[60:]]
+    assert sorted(again) == sorted(prompt for prompt in prompts if "[fail]" in prompt)
+    assert sandbox.count_calls("status") - looks < 20
+    assert ti.pushed["counts"] == {"items": 60, "succeeded": 54, "failed": 6, "cost": 0.54}
+
+
+@both_ways
+def test_what_is_done_is_given_again_without_a_look(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+    first = ti.run(paint_all(cats(50), deferrable=deferrable))
+    calls = sandbox.count_calls()
+    ti.clear()
+    assert ti.run(paint_all(cats(50), deferrable=deferrable)) == first
+    assert sandbox.count_calls() == calls
+
+
+@both_ways
+def test_what_was_in_flight_is_taken_up(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+    sandbox.configure(latency=60)
+    with pytest.raises(BatchItemsFailedError, match="JobTimeoutError"):
+        ti.run(paint_all(cats(5), timeout=0.3, deferrable=deferrable))
+    ti.retry()
+    with pytest.raises(BatchItemsFailedError, match="JobTimeoutError"):
+        ti.run(paint_all(cats(5), timeout=0.3, deferrable=deferrable))
+    assert len(sandbox.submissions) == 5
+
+
+def test_a_row_more_leaves_the_others_what_they_are(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    first = ti.run(paint_all(cats(45)))
+    ti.clear()
+    second = ti.run(paint_all(["a dog", *cats(45)]))
+    assert second[1:] == first
+    assert len(sandbox.submissions) == 46
+
+
+@both_ways
+def test_blocked_content_is_not_bought_again(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+    for begin_again in (ti.retry, ti.clear, ti.retry):
+        with pytest.raises(AirflowFailException, match="blocked"):
+            ti.run(paint_all(["a cat", "[blocked]"], deferrable=deferrable))
+        begin_again()
+    assert len(sandbox.submissions) == 2
+
+
+def test_a_clear_asks_for_new_pictures_only_of_random_seeds(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    rows = [{"prompt": "a cat", "seed": seed} for seed in (-1, -1, 7)]
+    first = ti.run(paint_all(rows))
+    ti.retry()
+    assert ti.run(paint_all(rows)) == first
+    ti.clear()
+    second = ti.run(paint_all(rows))
+    assert [one["request_id"] == other["request_id"] for one, other in zip(first, second, strict=True)] == [
+        False,
+        False,
+        True,
+    ]
+    assert len(sandbox.submissions) == 5
+
+
+@both_ways
+def test_a_job_of_an_earlier_try_that_failed_is_bought_anew_at_once(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
+) -> None:
+    with pytest.raises(TaskDeferred):
+        paint_all(["[fail]"], deferrable=True).execute(ti.context)
+    ti.retry()
+    with pytest.raises(BatchItemsFailedError):
+        ti.run(paint_all(["[fail]"], deferrable=deferrable))
+    assert len(sandbox.submissions) == 2
+
+
+@both_ways
+def test_expired_jobs_are_found_in_the_history(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+    with pytest.raises(TaskDeferred):
+        paint_all(cats(3), deferrable=True, samples=2).execute(ti.context)
+    sandbox.configure(expiry=0)
+    ti.retry()
+    rows = ti.run(paint_all(cats(3), samples=2, deferrable=deferrable))
+    assert [len(row["urls"]) for row in rows] == [2, 2, 2]
+    assert len(sandbox.submissions) == 3
+
+
+def test_expired_jobs_without_a_history_are_bought_again(
+    sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
+    with pytest.raises(TaskDeferred):
+        paint_all(cats(3), deferrable=True).execute(ti.context)
+    sandbox.configure(expiry=0)
+    ti.retry()
+    ti.age(3600)
+    with pytest.raises(BatchItemsFailedError, match="JobExpiredError"):
+        ti.run(paint_all(cats(3)))
+    assert len(sandbox.submissions) == 6
+
+
+@both_ways
+def test_lost_answers_are_found_in_the_history_by_the_same_try(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
+) -> None:
+    sandbox.fault("submit", drop=True, after=True, times=7)
+    rows = ti.run(paint_all(cats(30), deferrable=deferrable))
+    assert [row["error"] for row in rows] == [None] * 30
+    assert len(sandbox.submissions) == sandbox.count_calls("submit") == 30
+    assert len({row["request_id"] for row in rows}) == 30
+
+
+@both_ways
+def test_submissions_that_never_arrived_are_made_by_the_next_try(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
+) -> None:
+    sandbox.fault("submit", drop=True, times=3)
+    with pytest.raises(BatchItemsFailedError, match=r"3 of 30.*SubmissionUnknownError.*A retry takes up the 3"):
+        ti.run(paint_all(cats(30), deferrable=deferrable))
+    ti.retry()
+    assert len(ti.run(paint_all(cats(30), deferrable=deferrable))) == 30
+    assert len(sandbox.submissions) == 30
+
+
+@both_ways
+def test_submitting_ends_where_no_submission_is_accepted(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may be accepted and billed; ten thousand of them would be an hour of that."""
+    monkeypatch.setattr("airflow_provider_kandinsky.batch.submission._LONGEST_SUBMISSION", 0.3)
+    sandbox.configure(history_lag=60)
+    sandbox.fault("submit", drop=True, after=True, stall=0.2, times=1_000)
+    with pytest.raises(BatchItemsFailedError, match=r"SubmissionUnknownError.*A retry takes up the 100 that"):
+        ti.run(paint_all(cats(100), deferrable=deferrable, on_item_failure="keep"))
+    accepted = len(sandbox.submissions)
+    assert accepted < 100
+    assert "no submission was accepted within" in ti.pushed["return_value"][-1]["error"]["message"]
+    sandbox.configure(history_lag=0)
+    sandbox.clear_faults()
+    ti.retry()
+    ti.age(100)
+    assert len(ti.run(paint_all(cats(100), deferrable=deferrable))) == len(sandbox.submissions) == 100
+
+
+def test_random_pictures_whose_answers_were_lost_are_each_given_to_one_item(
+    sandbox: Sandbox, ti: FakeTaskInstance
+) -> None:
+    sandbox.fault("submit", drop=True, after=True, times=3)
+    rows = ti.run(paint_all([{"prompt": "a cat", "seed": -1}] * 5))
+    assert len({row["request_id"] for row in rows}) == len(sandbox.submissions) == 5
+
+
+@pytest.mark.parametrize("way", ["fail", "resubmit"])
+def test_intents_that_nobody_can_settle_fail_or_are_submitted_again_as_asked(
+    sandbox: Sandbox, ti: FakeTaskInstance, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
+    sandbox.fault("submit", drop=True, after=True, times=2)
+    with pytest.raises(BatchItemsFailedError):
+        ti.run(paint_all(cats(5)))
+    ti.retry()
+    if way == "fail":
+        with pytest.raises(AirflowFailException, match="An earlier try may have submitted this"):
+            ti.run(paint_all(cats(5)))
+        assert len(sandbox.submissions) == 5
+    else:
+        assert len(ti.run(paint_all(cats(5), on_unknown_submit="resubmit"))) == 5
+        assert len(sandbox.submissions) == 7
+
+
+@both_ways
+def test_a_picture_that_could_not_be_stored_is_fetched_again_and_not_bought(
+    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
+    sandbox.fault("image", status=404, times=2)
+    with pytest.raises(BatchItemsFailedError, match=r"2 of 10.*ImageUnavailableError"):
+        ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))
+    looks = sandbox.count_calls("status")
+    ti.retry()
+    rows = ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))
+    assert all(row["error"] is None for row in rows)
+    assert len(list(tmp_path.glob("*.png"))) == 10
+    assert len(sandbox.submissions) == 10
+    assert sandbox.count_calls("status") == looks
+    assert sandbox.count_calls("image") == 12
+
+
+def test_another_output_path_stores_anew(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+    ti.run(paint_all(cats(2), output_path=f"file://{tmp_path}/old"))
+    ti.clear()
+    rows = ti.run(paint_all(cats(2), output_path=f"file://{tmp_path}/new"))
+    assert all(row["urls"][0].startswith(f"file://{tmp_path}/new/") for row in rows)
+    assert len(sandbox.submissions) == 2
+
+
+def test_a_ledger_that_cannot_be_read_is_not_an_empty_one(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    ti.store.values["kandinsky_batch_0001"] = [{"written": "by somebody else"}]
+    with pytest.raises(LedgerError, match="Nothing was submitted"):
+        ti.run(paint_all(cats(2)))
+    assert sandbox.count_calls() == 0
+
+
+def test_no_write_grows_with_the_batch_and_there_are_few(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    sizes: list[int] = []
+    keep = ti.store.set
+
+    def measure(key: str, value: Any) -> None:
+        sizes.append(len(str(value)))
+        keep(key, value)
+
+    ti.store.set = measure  # type: ignore[method-assign]  # to look on
+    ti.run(paint_all(cats(400), deferrable=True))
+    assert max(sizes) < 30_000
+    assert len(sizes) < 70
+
+
+def test_the_ledger_holds_no_prompt_and_no_key(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    ti.run(paint_all(["a secret garden"], deferrable=True))
+    assert "garden" not in str(ti.store.values)
+    assert sandbox.api_key not in str(ti.store.values)
+    assert len(records(ti)) == 1
+
+
+def test_the_progress_is_there_to_be_read(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    operator = paint_all(cats(10), max_in_flight=4, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute(ti.context)
+    assert ti.store.values["kandinsky_batch"] == {
+        "items": 10, "succeeded": 0, "failed": 0, "in_flight": 4, "cost": 0.0,
+    }  # fmt: skip
+    with pytest.raises(TaskDeferred):
+        operator.execute_complete(ti.context, event=fire(deferral.value.trigger))
+    assert ti.store.values["kandinsky_batch"] == {
+        "items": 10, "succeeded": 4, "failed": 0, "in_flight": 4, "cost": 0.04,
+    }  # fmt: skip
+
+
+@both_ways
+def test_without_durable_a_try_buys_each_item_once_and_the_next_one_again(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
+) -> None:
+    for tries in (1, 2):
+        rows = ti.run(paint_all(cats(10), durable=False, max_in_flight=4, deferrable=deferrable))
+        assert [row["error"] for row in rows] == [None] * 10
+        assert len(sandbox.submissions) == 10 * tries
+        ti.retry()
+    assert ti.store.values == {}
+
+
+def test_without_durable_a_deferral_that_loses_what_it_carries_does_not_buy_again(
+    sandbox: Sandbox, ti: FakeTaskInstance
+) -> None:
+    operator = paint_all(cats(3), durable=False, deferrable=True)
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute(ti.context)
+    event = fire(deferral.value.trigger)
+    with pytest.raises(AirflowFailException, match=r"lost on the way through its deferral \(as in dag\.test\(\)\)"):
+        operator.resume_execution("execute_complete", {"event": event}, ti.context)
+    assert len(sandbox.submissions) == 3

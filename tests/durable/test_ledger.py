@@ -1,0 +1,203 @@
+"""What a task instance writes down of a purchase, and what a later try, or a later version, reads of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_provider_kandinsky.durable.ledger import (
+    Entry,
+    JobLedger,
+    LedgerError,
+    _warn_of_no_store,
+    argument_hashes,
+    reading,
+    seed_of,
+    store_of,
+)
+
+from ..support.task_instance import MemoryStore
+
+MEANT = Entry("f" * 64, {"prompt": "207fe2a0613b"}, intended_at=1_700_000_000.0, max_tries=2)
+MADE = Entry("f" * 64, {"prompt": "207fe2a0613b"}, 1_700_000_000.0, 2, "r-1", submitted_at=1_700_000_001.0)
+#: As 0.1.0 has left it in Airflow's database.
+WRITTEN = {
+    "fingerprint": "f" * 64,
+    "arguments": {"prompt": "207fe2a0613b"},
+    "intended_at": 1_700_000_000.0,
+    "max_tries": 2,
+    "request_id": "r-1",
+    "submitted_at": 1_700_000_001.0,
+}
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def not_told_yet() -> None:
+    _warn_of_no_store.cache_clear()
+
+
+@pytest.mark.parametrize("entry", [MEANT, MADE], ids=["meant", "made"])
+def test_what_is_written_is_read(store: MemoryStore, entry: Entry) -> None:
+    JobLedger(store).write(entry)
+    store.values = json.loads(json.dumps(store.values))
+    assert JobLedger(store).read() == entry
+
+
+def test_it_is_kept_where_and_as_other_versions_look_for_it(store: MemoryStore) -> None:
+    JobLedger(store).write(MADE)
+    assert store.values == {"kandinsky_job": WRITTEN}
+
+
+def test_an_entry_of_an_earlier_release_is_read(store: MemoryStore) -> None:
+    store.values["kandinsky_job"] = WRITTEN
+    assert JobLedger(store).read() == MADE
+
+
+def test_what_was_not_made_is_struck_out(store: MemoryStore) -> None:
+    ledger = JobLedger(store)
+    ledger.write(MEANT)
+    ledger.delete(before=None)
+    assert ledger.read() is None
+    assert store.values == {}
+    ledger.write(MADE)
+    ledger.delete(before=MEANT)
+    assert ledger.read() == MEANT
+
+
+def test_without_a_store_nothing_is_kept() -> None:
+    ledger = JobLedger(None)
+    ledger.write(MADE)
+    ledger.delete(before=None)
+    assert ledger.read() is None
+    assert not ledger.is_kept
+
+
+def test_with_a_store_it_is_kept(store: MemoryStore) -> None:
+    assert JobLedger(store).is_kept
+
+
+def test_what_is_no_entry_is_not_nothing(store: MemoryStore) -> None:
+    store.values["kandinsky_job"] = {"written": "by somebody else"}
+    with pytest.raises(LedgerError, match=r"\(TypeError\), so it is not known"):
+        JobLedger(store).read()
+
+
+def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
+    class Unreachable(MemoryStore):
+        def get(self, key: str) -> Any:
+            raise ConnectionError("the API server is away")
+
+    with pytest.raises(LedgerError) as caught:
+        JobLedger(Unreachable()).read()
+    assert str(caught.value) == (
+        "The task state store could not be read (ConnectionError), so it is not known what this task has already "
+        "bought. Nothing was submitted; a retry reads it again"
+    )
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+
+def test_what_goes_well_is_left_alone() -> None:
+    with reading():
+        pass
+
+
+def test_the_context_has_the_store(store: MemoryStore) -> None:
+    context: Any = {"task_state_store": store}
+    assert store_of(context, durable=True) is store
+    JobLedger.of(context, durable=True).write(MADE)
+    assert store.values == {"kandinsky_job": WRITTEN}
+
+
+@pytest.mark.usefixtures("not_told_yet")
+def test_who_wants_no_books_is_told_nothing(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+    context: Any = {"task_state_store": store}
+    assert store_of(context, durable=False) is None
+    assert not JobLedger.of(context, durable=False).is_kept
+    assert not JobLedger.of({}, durable=False).is_kept  # type: ignore[typeddict-item]  # as before Airflow 3.3
+    assert caplog.records == []
+
+
+@pytest.mark.usefixtures("not_told_yet")
+def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    ledgers = [JobLedger.of({}, durable=True) for _ in range(3)]  # type: ignore[typeddict-item]  # as before Airflow 3.3
+
+    assert not any(ledger.is_kept for ledger in ledgers)
+    (told,) = caplog.records
+    assert told.levelno == logging.WARNING
+    assert told.getMessage() == (
+        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has bought, "
+        "and buys again. Set durable=False to say that you know."
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        ({"prompt": "1", "seed": "2"}, []),
+        ({"prompt": "1", "seed": "3"}, ["seed"]),
+        ({"seed": "3", "prompt": "2"}, ["prompt", "seed"]),
+        ({"prompt": "1"}, ["seed"]),
+        ({"prompt": "1", "seed": "2", "num_images": "4"}, ["num_images"]),
+    ],
+)
+def test_which_arguments_have_changed(arguments: dict[str, str], changed: list[str]) -> None:
+    assert Entry("f", {"prompt": "1", "seed": "2"}, 0.0, 0).changed(arguments) == changed
+
+
+def test_hashes_are_the_same_in_every_version() -> None:
+    """Else a retry after an upgrade would name arguments that nobody has changed."""
+    assert argument_hashes("kandinsky2.1-txt2im", {"prompt": "a cat", "seed": 7}) == {
+        "model": "dcac556171e1",
+        "prompt": "207fe2a0613b",
+        "seed": "7902699be42c",
+    }
+
+
+def test_seeds_are_the_same_in_every_version() -> None:
+    """Else a retry after an upgrade would be for another picture, and would pay for it."""
+    assert seed_of("gallery", "manual__1", "paint", -1) == 749771842
+    assert seed_of("gallery", "manual__1", "paint", 3) == 978617652
+    assert seed_of("gallery", "manual__1", "paint", -1, "cats", 2) == 566347256
+
+
+def test_seeds_differ_between_task_instances_and_items() -> None:
+    seeds = {
+        seed_of("dag", run, task, index, *item)
+        for run in "ab"
+        for task in "cd"
+        for index in range(-1, 50)
+        for item in [(), (1,), (2,)]
+    }
+    assert len(seeds) == 2 * 2 * 51 * 3
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_what_a_later_version_has_added_is_left_out(store: MemoryStore) -> None:
+    store.values["kandinsky_job"] = WRITTEN | {"of_a_later_version": {"a": 1}}
+    assert JobLedger(store).read() == MADE
+
+
+def test_the_ids_of_before_stay_known() -> None:
+    entry = replace(MADE, earlier_ids=("r-0",))
+    assert entry.known_ids == ["r-0", "r-1"]
+    assert replace(MEANT, earlier_ids=("r-0",)).known_ids == ["r-0"]
+    many = [f"r-{number}" for number in range(100)]
+    assert replace(MADE, request_id="r-100", earlier_ids=many).known_ids == [f"r-{number}" for number in range(51, 101)]
+
+
+def test_a_job_that_was_not_found_is_noted(store: MemoryStore) -> None:
+    ledger = JobLedger(store)
+    ledger.write_not_found()
+    assert store.values == {}
+    ledger.write(MADE)
+    ledger.write_not_found()
+    assert ledger.read() == replace(MADE, not_found=True)

@@ -1,0 +1,185 @@
+"""Many waits in one heap: each gets what is its own, and none holds up another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+import pytest
+
+from airflow_provider_kandinsky.segmind.errors import JobFailedError
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.waiting.scheduler import Watch
+
+from ..virtual_time import T0, run
+
+
+class Looks:
+    """Looks that take their time, and find what the request id says."""
+
+    def __init__(self, takes: float = 0.1) -> None:
+        self.takes = takes
+        self.seen: list[tuple[float, str]] = []
+        self.at_once = self.most_at_once = 0
+
+    async def __call__(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
+        self.seen.append((asyncio.get_running_loop().time(), poller.request_id))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.takes)
+        finally:
+            self.at_once -= 1
+        kind, _, seconds = poller.request_id.partition(" ")
+        if kind == "failed":
+            raise JobFailedError("out of paint")
+        if kind == "broken":
+            raise ZeroDivisionError
+        if asyncio.get_running_loop().time() < float(seconds):
+            return 1.0
+        return GenerationResult(poller.request_id, (Image("https://images.segmind.com/cat.png"),), model)
+
+
+def poller(name: str, *, submitted_at: float = T0, interval: float | None = None, **settings: Any) -> JobPoller:
+    return JobPoller(name, submitted_at=submitted_at, deadline=T0 + 900, poll_interval=interval, **settings)
+
+
+def watch(looks: Looks, lookers: int = 3) -> Watch:
+    loop = asyncio.get_running_loop()
+    return Watch(looks, lookers=lookers, clock=lambda: T0 + loop.time(), sleep=asyncio.sleep)
+
+
+def test_each_gets_its_own_result_or_error() -> None:
+    async def crowd() -> None:
+        watching = watch(Looks())
+        names = ["done 3", "failed 0", "done 40", "broken 0", "done 0"]
+        found = await asyncio.gather(*(watching.follow(poller(name), name) for name in names), return_exceptions=True)
+        kinds = [GenerationResult, JobFailedError, GenerationResult, ZeroDivisionError, GenerationResult]
+        assert [type(each) for each in found] == kinds
+        assert [each.model for each in found if isinstance(each, GenerationResult)] == ["done 3", "done 40", "done 0"]
+
+    run(crowd())
+
+
+def test_a_job_is_looked_at_when_its_poller_says(caplog: pytest.LogCaptureFixture) -> None:
+    async def one() -> None:
+        looks = Looks()
+        await asyncio.wait_for(watch(looks).follow(poller("done 10", interval=7.0), "m"), timeout=900)
+        assert [at for at, _ in looks.seen] == pytest.approx([7.0, 8.1, 9.2, 10.3], abs=1e-3)
+        assert asyncio.get_running_loop().time() == pytest.approx(10.4, abs=1e-3)
+
+    run(one())
+    assert caplog.records == [], "nothing broke behind the scenes"
+
+
+def test_a_job_that_may_be_finished_is_looked_at_at_once() -> None:
+    async def one() -> None:
+        looks = Looks()
+        await watch(looks).follow(poller("done 0", submitted_at=T0 - 600, rng=lambda: 0.0), None)
+        assert looks.seen == [(pytest.approx(0.0, abs=1e-3), "done 0")]
+
+    run(one())
+
+
+def test_jobs_that_are_due_at_one_time_are_looked_at_in_the_order_they_came() -> None:
+    """Some clocks are so coarse that many are."""
+
+    async def crowd() -> None:
+        looks, loop = Looks(), asyncio.get_running_loop()
+        watching = Watch(looks, lookers=3, clock=lambda: T0 + round(loop.time(), 1), sleep=asyncio.sleep)
+        names = ["done 20", "done 20.0", "done 20.00"]
+        waits = asyncio.gather(*(watching.follow(poller(name, interval=7.0), None) for name in names))
+        await asyncio.wait_for(waits, timeout=900)
+        assert [name for _, name in looks.seen[:9]] == names * 3
+
+    run(crowd())
+
+
+def test_no_more_look_at_a_time_than_there_are_lookers_and_the_longest_due_goes_first() -> None:
+    async def crowd() -> None:
+        looks = Looks(takes=2.0)
+        watching = watch(looks)
+        await asyncio.gather(*(watching.follow(poller("done 60"), str(number)) for number in range(30)))
+        assert looks.most_at_once == 3
+        gaps = [later - earlier for (earlier, _), (later, _) in zip(looks.seen, looks.seen[30:], strict=False)]
+        assert max(gaps) < 1.5 * 30 * 2.0 / 3, "nobody is passed over"
+
+    run(crowd())
+
+
+def test_an_earlier_look_is_not_held_up_by_a_later_one() -> None:
+    async def crowd() -> None:
+        looks = Looks()
+        watching = watch(looks)
+        old = asyncio.create_task(watching.follow(poller("done 0", submitted_at=T0 - 600), None))
+        await asyncio.sleep(0)
+        await watching.follow(poller("done 0"), None)
+        assert asyncio.get_running_loop().time() < 2
+        await old
+
+    run(crowd())
+
+
+def test_who_gives_up_is_not_looked_for_any_more() -> None:
+    async def crowd() -> None:
+        looks = Looks()
+        watching = watch(looks)
+        gone = asyncio.create_task(watching.follow(poller("gone 99"), None))
+        stays = asyncio.create_task(watching.follow(poller("done 20"), None))
+        await asyncio.sleep(5)
+        gone.cancel()
+        await stays
+        assert max(at for at, name in looks.seen if name == "gone 99") < 6.2
+
+    run(crowd())
+
+
+def test_who_gives_up_during_a_look_harms_nobody() -> None:
+    async def crowd() -> None:
+        watching = watch(Looks(takes=3.0))
+        gone = [asyncio.create_task(watching.follow(poller(name), None)) for name in ("failed 0", "done 0", "x 99")]
+        stays = asyncio.create_task(watching.follow(poller("done 5"), None))
+        await asyncio.sleep(2)
+        for each in gone:
+            each.cancel()
+        assert (await stays).request_id == "done 5"
+
+    run(crowd())
+
+
+@pytest.mark.parametrize(("after", "at_once"), [(0.0, 0), (0.5, 0), (1.5, 2)], ids=["at once", "early", "meanwhile"])
+def test_closing_ends_the_looks_and_the_waits(after: float, at_once: int) -> None:
+    async def crowd() -> None:
+        looks = Looks(takes=2.0)
+        watching = watch(looks, lookers=2)
+        waits = [asyncio.create_task(watching.follow(poller("never 999"), None)) for _ in range(5)]
+        await asyncio.sleep(after)
+        assert looks.at_once == at_once
+        await watching.aclose()
+        assert looks.at_once == 0
+        done = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), timeout=1)
+        assert all(isinstance(each, asyncio.CancelledError) for each in done)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(crowd())
+
+
+def test_looks_are_not_made_in_the_name_of_whose_turn_it_was() -> None:
+    """Airflow sorts what triggers log by a context variable."""
+    whose: contextvars.ContextVar[str] = contextvars.ContextVar("whose", default="nobody's")
+    seen = set()
+
+    async def look(poller: JobPoller, model: str | None) -> GenerationResult | float:
+        seen.add(whose.get())
+        return GenerationResult("r", (Image("https://images.segmind.com/cat.png"),))
+
+    async def crowd() -> None:
+        loop = asyncio.get_running_loop()
+        watching = Watch(look, lookers=2, clock=loop.time, sleep=asyncio.sleep)
+        whose.set("a trigger's")
+        await watching.follow(JobPoller("r", submitted_at=0.0, deadline=9.0), None)
+
+    run(crowd())
+    assert seen == {"nobody's"}

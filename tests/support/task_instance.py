@@ -1,0 +1,131 @@
+"""A stand-in for Airflow around one task: the XComs, the store, and the way from a deferral back into the task."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from airflow.sdk import DAG
+from airflow.sdk.execution_time.context import OutletEventAccessors
+
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
+
+from .airflow_names import TaskDeferred
+
+
+class MemoryStore:
+    """As Airflow's task state store, which outlives tries, success and clears."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        return self.values.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        self.values[key] = value
+
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
+
+class FakeTaskInstance:
+    """As much of Airflow's as the tasks touch, with its XComs in plain sight."""
+
+    dag_id, run_id, task_id = "gallery", "manual__1", "paint"
+    map_index = -1
+    try_number = 1
+    max_tries = 2
+
+    def __init__(self) -> None:
+        self.start_date = datetime.now(UTC)
+        self.pushed: dict[str, Any] = {}
+        self.store = MemoryStore()
+        self.outlet_events = OutletEventAccessors()
+        self.deferrals = 0
+
+    @property
+    def context(self) -> Any:
+        return {"ti": self, "task_state_store": self.store}
+
+    def context_of(self, operator: Any) -> Any:
+        return self.context | {"outlets": operator.outlets, "outlet_events": self.outlet_events}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+    def xcom_pull(self, *, key: str, **_: Any) -> Any:
+        return self.pushed.get(key)
+
+    def get_first_reschedule_date(self, _: Any) -> None:
+        return None
+
+    def run(self, operator: Any) -> Any:
+        """Run a task to its end: where it defers, its trigger fires and the task resumes."""
+        return self._finish(operator, partial(operator.execute, self.context_of(operator)))
+
+    def resume(self, operator: Any, method: str, kwargs: dict[str, Any]) -> Any:
+        """Run a task to its end from where a deferral has left it."""
+        return self._finish(operator, partial(operator.resume_execution, method, kwargs, self.context_of(operator)))
+
+    def _finish(self, operator: Any, step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return step()
+            except TaskDeferred as deferred:
+                self.deferrals += 1
+                # Through JSON, as through Airflow's database.
+                kwargs = json.loads(json.dumps((deferred.kwargs or {}) | {"event": fire(deferred.trigger)}))
+                context = self.context_of(operator)
+                step = partial(operator.resume_execution, deferred.method_name, kwargs, context)
+
+    def retry(self) -> None:
+        """Begin the next try; Airflow empties the XComs."""
+        self.try_number += 1
+        self.start_date = datetime.now(UTC)
+        self.pushed.clear()
+
+    def age(self, seconds: float) -> None:
+        """Let so much time have passed since what the store tells of."""
+        records = [
+            each for value in self.store.values.values() for each in (value if isinstance(value, list) else [value])
+        ]
+        for record in records:
+            for name in ("intended_at", "send_by", "sent_at", "submitted_at"):
+                if record.get(name):
+                    record[name] -= seconds
+
+    def clear(self) -> None:
+        """Do what a user's click on Clear does."""
+        self.max_tries += 1
+        self.retry()
+
+
+def fire(trigger: Any) -> Any:
+    """Run a trigger as a triggerer would, from what it serializes to, and give its one event."""
+
+    async def events() -> list[Any]:
+        _, kwargs = trigger.serialize()
+        return [event.payload async for event in type(trigger)(**kwargs).run()]
+
+    (event,) = asyncio.run(events())
+    return event
+
+
+def paint(**arguments: Any) -> KandinskyTextToImageOperator:
+    defaults = {"task_id": "paint", "dag": DAG("gallery"), "prompt": "a cat", "poll_interval": 0.05}
+    return KandinskyTextToImageOperator(**defaults | arguments)
+
+
+def paint_all(requests: Any, **arguments: Any) -> KandinskyTextToImageBatchOperator:
+    defaults = {"task_id": "paint", "dag": DAG("gallery"), "poll_interval": 0.05}
+    return KandinskyTextToImageBatchOperator(requests=requests, **defaults | arguments)
+
+
+def cats(number: int) -> list[str]:
+    return [f"cat {each}" for each in range(number)]
