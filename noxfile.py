@@ -32,9 +32,11 @@ NOT_MADE_FOR = {("3.0.6", "3.13"), *((airflow, "3.14") for airflow in EARLIER)}
 
 #: The folders of tests that start no Airflow, and read no docs: those are written for the newest.
 UNIT_TESTS = (
-    "batch", "compat", "decorators", "durable", "hooks", "observability", "operators", "results", "sandbox", "segmind",
-    "sensors", "tasks", "triggers",
+    "batch", "compat", "decorators", "durable", "hooks", "observability", "operators", "results", "sensors", "tasks",
+    "triggers",
 )  # fmt: skip
+#: What these test imports no Airflow, so that one is as good as another.
+TESTS_WITHOUT_AIRFLOW = ("sandbox", "segmind")
 #: It has no tabs in its UI for the gallery.
 WITHOUT_GALLERY = "3.0.6"
 
@@ -53,10 +55,16 @@ def airflows_and_pythons() -> Iterator[nox.param]:
 @nox.session
 @nox.parametrize(("python", "airflow"), list(airflows_and_pythons()))
 def unit(session: nox.Session, airflow: str) -> None:
-    """Run the tests that start no Airflow."""
+    """Run the tests of all that uses Airflow, but starts none."""
     install(session, airflow)
-    folders = session.posargs or [f"tests/{folder}" for folder in UNIT_TESTS]
-    session.run("pytest", "-n", "2", "--dist", "loadgroup", *folders)
+    run_unit_tests(session, UNIT_TESTS)
+
+
+@nox.session(python=PYTHONS)
+def service(session: nox.Session) -> None:
+    """Run the tests of the clients and of the sandbox."""
+    install(session, NEWEST)
+    run_unit_tests(session, TESTS_WITHOUT_AIRFLOW)
 
 
 @nox.session(python="3.12")
@@ -97,7 +105,8 @@ def mutation(session: nox.Session) -> None:
     session.install("mutmut==3.8.1")
     # What an earlier run has learned of the tests does not fit new ones.
     shutil.rmtree("mutants", ignore_errors=True)
-    session.run("mutmut", "run", *session.posargs)
+    # More at a time than there are cores: those whose tests hang wait for their timeout.
+    session.run("mutmut", "run", "--max-children", "6", *session.posargs)
     session.run("mutmut", "export-cicd-stats")
     counts = json.loads(Path("mutants/mutmut-cicd-stats.json").read_text())
     # A change that makes the tests hang is noticed; one that no test runs into is not.
@@ -106,6 +115,12 @@ def mutation(session: nox.Session) -> None:
     if noticed < MUTATION_SCORE * counts["total"]:
         session.error(told)
     session.log(told)
+
+
+def run_unit_tests(session: nox.Session, folders: tuple[str, ...]) -> None:
+    chosen = session.posargs or [f"tests/{folder}" for folder in folders]
+    # More than there are cores: much of their time is spent waiting for a socket.
+    session.run("pytest", "-n", "4", "--dist", "loadgroup", *chosen)
 
 
 def install(session: nox.Session, airflow: str) -> None:

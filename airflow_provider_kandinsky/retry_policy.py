@@ -29,7 +29,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
 
 #: So often a try is rescheduled for a rate limit, a minute apart: half an hour.
 _MAX_RATE_LIMIT_RESCHEDULES: Final = 30
@@ -51,7 +51,7 @@ def _without_a_try(error: type[Exception], delay: timedelta, max_reschedules: in
 
 _RATE_LIMIT: Final = _without_a_try(
     RateLimitedError,
-    timedelta(seconds=LONGEST_ADVISED_WAIT),
+    timedelta(seconds=MAX_RETRY_AFTER),
     _MAX_RATE_LIMIT_RESCHEDULES,
     "Rate limits are per minute; nothing was accepted",
 )

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.batch.items import Item, by_position
-from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.batch.purchases import BatchState
 from airflow_provider_kandinsky.compat.airflow import loop_index
 from airflow_provider_kandinsky.observability.lineage import Lineage
-from airflow_provider_kandinsky.results.delivery import error_for_xcom, tell_outlets
+from airflow_provider_kandinsky.results.delivery import add_outlet_event_extra, error_for_xcom
 from airflow_provider_kandinsky.results.file_names import file_name
 from airflow_provider_kandinsky.results.storage import OutputPath, write
 from airflow_provider_kandinsky.segmind.errors import Billing, KandinskyError
@@ -30,7 +30,7 @@ _MOST_NAMED: Final = 5
 class BatchItemsFailedError(KandinskyError):
     """Some items of a batch have failed, after all others were done."""
 
-    is_summary = True
+    aggregates_errors = True
 
 
 class BatchDelivery:
@@ -41,7 +41,7 @@ class BatchDelivery:
     :param with_uris: whether pictures were stored, so that their URIs are what is wanted.
     """
 
-    def __init__(self, purchases: Purchases, left_out: KandinskyError | None, *, with_uris: bool) -> None:
+    def __init__(self, purchases: BatchState, left_out: KandinskyError | None, *, with_uris: bool) -> None:
         self._purchases = purchases
         self._left_out = left_out
         self._with_uris = with_uris
@@ -81,7 +81,7 @@ class BatchDelivery:
             log.warning("Submitted for requests that have changed since, and in XCom orphans: %s", named)
             ti.xcom_push(key="orphans", value=self._orphans)
         if self._left_out is not None:
-            self._purchases.count_left_out(self._left_out)
+            self._purchases.count_skipped(self._left_out)
         ti.xcom_push(key="counts", value=counts)
         told: dict[str, Any] = {"counts": counts, "cost": counts["cost"]}
         if output_path is not None:
@@ -89,12 +89,12 @@ class BatchDelivery:
             log.info("Each of them is told of in %s", self._manifest)
             ti.xcom_push(key="manifest", value=self._manifest)
         if len(self.rows) > max_xcom_items:
-            tell_outlets(context, told)
+            add_outlet_event_extra(context, told)
             return None
         rows = [row for row in self.rows if row["error"] is None]
         told["request_ids"] = [row["request_id"] for row in rows]
         told["uris"] = [url for row in rows for url in row["urls"]]
-        tell_outlets(context, told)
+        add_outlet_event_extra(context, told)
         return self.rows
 
     def lineage(self, model: str, *, with_rows: bool) -> Lineage:
@@ -128,11 +128,11 @@ class BatchDelivery:
         curable = sum(each.retryable for each in self._failures.values())
         error.retryable = curable > 0
         if not self._purchases.are_kept:
-            error.advice = "A retry buys all items again, because no record is kept of them."
+            error.retry_hint = "A retry buys all items again, because no record is kept of them."
         elif curable:
-            error.advice = f"A retry takes up the {curable} that it may cure, and pays for nothing else."
+            error.retry_hint = f"A retry takes up the {curable} that it may cure, and pays for nothing else."
         else:
-            error.advice = "No retry can cure this, so none is made."
+            error.retry_hint = "No retry can cure this, so none is made."
         return error
 
     def _failure(self, item: Item) -> KandinskyError | None:

@@ -20,7 +20,7 @@ from airflow_provider_kandinsky.durable.ledger import (
     add_earlier_id,
     from_record,
     reading,
-    store_of,
+    task_state_store_for,
     to_record,
 )
 from airflow_provider_kandinsky.segmind.errors import JobFailedError, KandinskyError, error_from_dict
@@ -151,7 +151,7 @@ class BatchLedger:
         :param is_resumed: whether an earlier process of this try has read them, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
-        ti, store = context["ti"], store_of(context, durable=durable)
+        ti, store = context["ti"], task_state_store_for(context, durable=durable)
         ledger = cls(store, ti.try_number, ti.max_tries, carried)
         if store is not None:
             with reading():

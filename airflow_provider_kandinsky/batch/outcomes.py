@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
-from airflow_provider_kandinsky.batch.purchases import Purchases
-from airflow_provider_kandinsky.compat.task_runner import TaskRunner
+from airflow_provider_kandinsky.batch.purchases import BatchState
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.policy import Step, after_not_found
 from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.verdicts import expired_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.results.delivery import bytes_without_a_place
+from airflow_provider_kandinsky.results.delivery import image_bytes_without_output_path
 from airflow_provider_kandinsky.results.storage import OutputPath, find_missing, store
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, GenerationResult
@@ -40,9 +40,9 @@ class Outcomes:
 
     def __init__(
         self,
-        purchases: Purchases,
+        purchases: BatchState,
         hook: KandinskyHook,
-        runner: TaskRunner,
+        runner: TimeoutAwareRunner,
         history: HistoryReconciler,
         model: str,
         *,
@@ -109,7 +109,7 @@ class Outcomes:
         if output_path is None:
             for item, entry in self._purchases.in_flight():
                 if item in self._as_bytes:
-                    self._purchases.note_failure(item, bytes_without_a_place(entry.request_id))
+                    self._purchases.note_failure(item, image_bytes_without_output_path(entry.request_id))
         else:
             self._store_bytes(output_path, hosts)
             self._store_urls(output_path, hosts)

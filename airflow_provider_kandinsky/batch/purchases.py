@@ -19,7 +19,7 @@ from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)
 
 
-class Purchases:
+class BatchState:
     """All purchases of a batch. What is noted here is kept by :meth:`write`, and then counted: what the ledger knows
     is not counted again by a later try.
 
@@ -103,7 +103,7 @@ class Purchases:
         """
         self._ledger.put(replace(self._begun(item), sent_at=sent_at))
 
-    def note_accepted(self, item: Item, request_id: str, submitted_at: float) -> None:
+    def record_submitted(self, item: Item, request_id: str, submitted_at: float) -> None:
         """It was bought.
 
         :param submitted_at: seconds since the epoch.
@@ -111,7 +111,7 @@ class Purchases:
         self._ledger.put(replace(self._begun(item), request_id=request_id, submitted_at=submitted_at))
         self._uncounted.append(self._metrics.submitted)
 
-    def note_past(self, item: Item, past: PastRequest | None) -> bool:
+    def adopt_from_history(self, item: Item, past: PastRequest | None) -> bool:
         """Take a request of the history for an item's.
 
         :return: whether there is one; one that failed was not billed, and counts as none.
@@ -124,7 +124,7 @@ class Purchases:
             self._ledger.put(replace(begun, request_id=past.request_id))
             return False
         # By this machine's clock: the history's may be another, and in another zone.
-        self.note_accepted(item, past.request_id, begun.sent_at or begun.intended_at)
+        self.record_submitted(item, past.request_id, begun.sent_at or begun.intended_at)
         self._uncounted.append(partial(self._metrics.reattached, "history"))
         return True
 
@@ -166,13 +166,13 @@ class Purchases:
         for count in uncounted:
             count()
 
-    def count_taken_up(self) -> None:
+    def count_reattached(self) -> None:
         """Count what earlier tries have bought and this one waits for."""
         for _, entry in self.in_flight():
             if self.is_of_earlier_try(entry):
                 self._metrics.reattached("ledger")
 
-    def count_left_out(self, error: KandinskyError) -> None:
+    def count_skipped(self, error: KandinskyError) -> None:
         """Count what was not begun.
 
         :param error: why not.

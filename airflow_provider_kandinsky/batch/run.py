@@ -11,9 +11,9 @@ from typing import Any
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
 from airflow_provider_kandinsky.batch.outcomes import Outcomes
-from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.batch.purchases import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.compat.task_runner import TaskRunner
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -21,7 +21,7 @@ from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
-from airflow_provider_kandinsky.triggers.batch import WatchedJob, watch
+from airflow_provider_kandinsky.triggers.batch import PendingJob, watch
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class BatchRun:
         items: Sequence[Item],
         ledger: BatchLedger,
         hook: KandinskyHook,
-        runner: TaskRunner,
+        runner: TimeoutAwareRunner,
         model: str,
         *,
         metrics: JobMetrics,
@@ -63,7 +63,7 @@ class BatchRun:
         clock: Callable[[], float] = time.time,
     ) -> None:
         history = HistoryReconciler(hook, model, on_unknown_submit, clock=clock)
-        self.purchases = Purchases(items, ledger, metrics)
+        self.purchases = BatchState(items, ledger, metrics)
         self._submission = BatchSubmission(
             self.purchases, hook, runner, history, model, max_cost=max_cost, stopped=stopped, clock=clock
         )
@@ -94,7 +94,7 @@ class BatchRun:
         self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
 
-    def submit_wave(self, size: int) -> list[WatchedJob]:
+    def submit_wave(self, size: int) -> list[PendingJob]:
         """Buy until so many jobs are in flight; see :meth:`~.submission.BatchSubmission.submit_wave`.
 
         :return: what is to be waited for; nothing if that was all.
@@ -117,17 +117,17 @@ class BatchRun:
         self.purchases.tell_progress()
         log.info("%d jobs are over. %s", len(outcomes), self.purchases.in_words())
 
-    def wait(self, jobs: Sequence[WatchedJob], poll_interval: float | None) -> None:
+    def wait(self, jobs: Sequence[PendingJob], poll_interval: float | None) -> None:
         """Wait for a wave in this process, and take it in.
 
-        :param poll_interval: seconds between looks; adaptive if ``None``.
+        :param poll_interval: seconds between polls; adaptive if ``None``.
         """
 
-        async def follow(job: WatchedJob) -> GenerationResult:
+        async def poll(job: PendingJob) -> GenerationResult:
             client = await self._hook.aget_conn()
-            return await client.follow(**asdict(job), model=self._model, poll_interval=poll_interval)
+            return await client.poll_until_done(**asdict(job), model=self._model, poll_interval=poll_interval)
 
-        self.take(self._runner.run(watch(jobs, follow)))
+        self.take(self._runner.run(watch(jobs, poll)))
 
     def wait_for_in_flight(self, poll_interval: float | None) -> None:
         """Wait in this process for what is in flight, each to its own deadline.
@@ -141,11 +141,11 @@ class BatchRun:
         jobs = [self._watched(entry) for _, entry in self.purchases.in_flight()]
         self.wait([replace(job, deadline=min(job.deadline, self._clock())) for job in jobs], None)
 
-    def _watched(self, entry: BatchEntry) -> WatchedJob:
+    def _watched(self, entry: BatchEntry) -> PendingJob:
         # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
         since = max(self._began_at, entry.submitted_at)
         deadline = min(since + self._timeout, entry.submitted_at + RECORD_LIFETIME)
-        return WatchedJob(entry.request_id or "", entry.submitted_at, deadline)
+        return PendingJob(entry.request_id or "", entry.submitted_at, deadline)
 
     def _store(self) -> None:
         self._outcomes.store(self._output_path, self._hook.settings.all_image_hosts)

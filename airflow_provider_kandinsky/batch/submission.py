@@ -14,8 +14,8 @@ from typing import Final
 
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
-from airflow_provider_kandinsky.batch.purchases import Purchases
-from airflow_provider_kandinsky.compat.task_runner import TaskRunner
+from airflow_provider_kandinsky.batch.purchases import BatchState
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_answer
 from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
 from airflow_provider_kandinsky.durable.verdicts import unknown_error
@@ -57,9 +57,9 @@ class BatchSubmission:
 
     def __init__(
         self,
-        purchases: Purchases,
+        purchases: BatchState,
         hook: KandinskyHook,
-        runner: TaskRunner,
+        runner: TimeoutAwareRunner,
         history: HistoryReconciler,
         model: str,
         *,
@@ -88,7 +88,7 @@ class BatchSubmission:
             step = after_lost_answer(finding.history, self._history.on_unknown_submit)
             if step is Step.FAIL:
                 self._purchases.note_failure(item, unknown_error(finding))
-            elif not self._purchases.note_past(item, finding.row):
+            elif not self._purchases.adopt_from_history(item, finding.row):
                 log.warning(
                     "An earlier try was interrupted; what the request history says of item %s: %s. Submitting",
                     item.positions,
@@ -179,7 +179,7 @@ class BatchSubmission:
         except KandinskyError as error:
             return error
         # Noted at once, so that it is known even if the rest of the group is cut short.
-        self._purchases.note_accepted(item, job.request_id, self._clock())
+        self._purchases.record_submitted(item, job.request_id, self._clock())
         return None
 
     def _recover(self, lost: Sequence[tuple[Item, SubmissionUnknownError]]) -> None:
@@ -193,7 +193,7 @@ class BatchSubmission:
             if findings[0].error is not None:
                 log.info("The request history could not be asked for lost submissions: %s", findings[0].error)
         for (item, unknown), finding in zip(lost, findings, strict=True):
-            if not self._purchases.note_past(item, finding.row):
+            if not self._purchases.adopt_from_history(item, finding.row):
                 # Without a ledger the next try would just pay again.
                 unknown.retryable = self._purchases.are_kept
                 self._purchases.note_failure(item, unknown)

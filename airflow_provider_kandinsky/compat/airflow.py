@@ -52,16 +52,16 @@ __all__ = [
     "amask_secret",
     "determine_kwargs",
     "get_xcom",
+    "has_success_listener",
     "loop_index",
     "policies_can_reschedule",
     "set_xcom",
-    "stats_of_tasks",
-    "stats_of_triggerer",
-    "success_is_listened_to",
+    "supports_plugin_tabs",
     "task_state_store",
+    "task_stats",
+    "triggerer_stats",
     "triggers_can_set_mapped_length",
     "triggers_can_set_xcom",
-    "ui_has_plugin_tabs",
 ]
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def policies_can_reschedule() -> bool:
     return hasattr(RetryAction, "RESCHEDULE")
 
 
-def success_is_listened_to() -> bool:
+def has_success_listener() -> bool:
     """Whether a listener (OpenLineage, say) is to hear of a task's success, which Airflow tells it in workers only."""
     try:
         from airflow.sdk.listener import get_listener_manager
@@ -181,7 +181,7 @@ async def set_xcom(key: str, value: Any, mapped_length: int | None = None, **nam
     await XCom.aset(key, value, **names, **length)
 
 
-def stats_of_tasks() -> Any:
+def task_stats() -> Any:
     """Airflow's metrics, as they are set up in the process of a task."""
     try:
         from airflow.sdk.observability.stats import Stats
@@ -190,7 +190,7 @@ def stats_of_tasks() -> Any:
     return Stats
 
 
-def stats_of_triggerer() -> Any:
+def triggerer_stats() -> Any:
     """Airflow's metrics, as they are set up in the triggerer: since 3.2 its components have a copy of their own, and
     what is told to that of tasks may go nowhere."""
     try:
@@ -209,7 +209,7 @@ def determine_kwargs(function: Callable[..., Any], args: Collection[Any], contex
     return dict(determine(function, args, context))
 
 
-def ui_has_plugin_tabs() -> bool:
+def supports_plugin_tabs() -> bool:
     """Whether a plugin can have tabs in Airflow's UI: from Airflow 3.1 on."""
     from airflow.plugins_manager import AirflowPlugin
 

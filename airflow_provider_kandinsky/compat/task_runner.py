@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 T = TypeVar("T")
 
 
-class TaskRunner:
+class TimeoutAwareRunner:
     """As :class:`asyncio.Runner`, but when the alarm goes off it lets the loop come to a halt, and only then has
     Airflow raise. Use as a context manager."""
 

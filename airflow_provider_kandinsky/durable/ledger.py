@@ -96,7 +96,7 @@ class JobLedger:
 
         :param durable: whether to keep one. If so and Airflow has no task state store, that is said once.
         """
-        return cls(store_of(context, durable=durable))
+        return cls(task_state_store_for(context, durable=durable))
 
     @property
     def is_kept(self) -> bool:
@@ -138,7 +138,7 @@ class JobLedger:
             self.write(before)
 
 
-def store_of(context: Context, *, durable: bool) -> TaskStateStore | None:
+def task_state_store_for(context: Context, *, durable: bool) -> TaskStateStore | None:
     """Where the running task instance keeps its books.
 
     :param durable: whether to keep any. If so and Airflow has no task state store, that is said once.
@@ -217,7 +217,7 @@ def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def own_seed(context: Context, *item: str | int) -> int:
+def derive_seed(context: Context, *item: str | int) -> int:
     """A seed for a task instance that was given none: the same in every try, another in every other task instance and
     in every other iteration of a task loop.
 
@@ -228,11 +228,13 @@ def own_seed(context: Context, *item: str | int) -> int:
     """
     ti, index = context["ti"], loop_index(context)
     iteration = () if index is None else (f"iteration {index}",)
-    return seed_of(ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, *iteration, *item)
+    return seed_from_names(
+        ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, *iteration, *item
+    )
 
 
-def seed_of(dag_id: str, run_id: str, task_id: str, map_index: int, *item: str | int) -> int:
-    """A seed that is made from names; see :func:`own_seed`."""
+def seed_from_names(dag_id: str, run_id: str, task_id: str, map_index: int, *item: str | int) -> int:
+    """A seed that is made from names; see :func:`derive_seed`."""
     name = "\n".join((dag_id, run_id, task_id, str(map_index), *map(str, item)))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
 

@@ -83,9 +83,9 @@ class Intent:
         away than any time zone explains is another request. So is one with other inputs; but where they are not told,
         or the task's own seed is among them, they may be this one's in another form.
         """
-        if row.asked_for(self.payload):
+        if row.matches_payload(self.payload):
             likely = Match.YES
-        elif not row.payload or (self.has_own_seed and row.asked_for({"seed": self.payload["seed"]})):
+        elif not row.payload or (self.has_own_seed and row.matches_payload({"seed": self.payload["seed"]})):
             likely = Match.DOUBTFUL
         else:
             return Match.NO

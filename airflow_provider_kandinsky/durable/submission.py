@@ -26,29 +26,29 @@ from airflow_provider_kandinsky.segmind.errors import (
     KandinskyError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_PATIENCE
+from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 log = logging.getLogger(__name__)
 
 #: By how many seconds after its intent a POST has left, or is not sent: what the client may wait, and a little.
-LONGEST_SUBMISSION: Final = SUBMIT_PATIENCE + 5.0
+LONGEST_SUBMISSION: Final = SUBMIT_RETRY_TIMEOUT + 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Purchase:
+class SubmittedJob:
     """What the task has bought, now or in an earlier try.
 
     :param submitted_at: seconds since the epoch.
     :param result: what it gave, where that is already known.
-    :param is_asked_again: whether that was most likely delivered before, and asked for again by a user's clear.
+    :param already_delivered: whether that was most likely delivered before, and asked for again by a user's clear.
     """
 
     request_id: str
     submitted_at: float
     result: GenerationResult | None = None
-    is_asked_again: bool = False
+    already_delivered: bool = False
 
 
 class Submission:
@@ -91,7 +91,7 @@ class Submission:
         self._clock = clock
         self._history = HistoryReconciler(hook, model, on_unknown_submit, clock=clock, sleep=sleep)
 
-    def submit_or_reattach(self) -> Purchase:
+    def submit_or_reattach(self) -> SubmittedJob:
         """Submit, unless an earlier try has.
 
         :raises SubmissionUnknownError: it is not known whether an earlier try was accepted.
@@ -105,7 +105,7 @@ class Submission:
             return self._resolve_intent(entry)
         return self._reattach(entry, entry.request_id)
 
-    def after_wait(self, purchase: Purchase, error: JobExpiredError, *, has_waited: bool = True) -> Purchase:
+    def after_wait(self, purchase: SubmittedJob, error: JobExpiredError, *, has_waited: bool = True) -> SubmittedJob:
         """Ask the history about a job that the service knew nothing of for a whole wait.
 
         Submits nothing: that is for the next try.
@@ -141,7 +141,7 @@ class Submission:
             return False
         return True
 
-    def _submit(self, before: Entry | None) -> Purchase:
+    def _submit(self, before: Entry | None) -> SubmittedJob:
         """Submit, in place of what the ledger holds."""
         entry = self._entry(before)
         sent_at: list[float] = []
@@ -157,7 +157,7 @@ class Submission:
         log.info("Submitted to %s, %s: request %s", self._model, _describe(self._request), job.request_id)
         return self._adopt(entry, job.request_id, self._clock())
 
-    def _recover_lost_answer(self, entry: Entry, error: SubmissionUnknownError) -> Purchase:
+    def _recover_lost_answer(self, entry: Entry, error: SubmissionUnknownError) -> SubmittedJob:
         """A submission was sent and its answer lost. What has been accepted is found at once, if the history can be
         asked; that it was not is for the next try to say, when the history has had time to learn of it."""
         finding = None
@@ -174,18 +174,18 @@ class Submission:
         log.info("The answer to the submission was lost, but the request history has it: request %s", request_id)
         return self._adopt_past(entry, finding.row)
 
-    def _adopt(self, entry: Entry, request_id: str, submitted_at: float) -> Purchase:
+    def _adopt(self, entry: Entry, request_id: str, submitted_at: float) -> SubmittedJob:
         self._ledger.write(replace(entry, request_id=request_id, submitted_at=submitted_at))
         self._metrics.submitted()
-        return Purchase(request_id, submitted_at)
+        return SubmittedJob(request_id, submitted_at)
 
-    def _adopt_past(self, entry: Entry, past: PastRequest) -> Purchase:
+    def _adopt_past(self, entry: Entry, past: PastRequest) -> SubmittedJob:
         # By this machine's clock: the history's may be another, and in another zone.
         purchase = self._adopt(entry, past.request_id, entry.sent_at or entry.intended_at)
         self._metrics.reattached("history")
         return purchase
 
-    def _reattach(self, entry: Entry, request_id: str) -> Purchase:
+    def _reattach(self, entry: Entry, request_id: str) -> SubmittedJob:
         result = None
         try:
             status: JobStatus | str = self._hook.get_status(request_id)
@@ -210,7 +210,7 @@ class Submission:
         self._metrics.reattached("ledger")
         return self._purchase(entry, request_id, result)
 
-    def _reattach_unknown(self, entry: Entry, request_id: str) -> Purchase:
+    def _reattach_unknown(self, entry: Entry, request_id: str) -> SubmittedJob:
         """The service answers 404; its history may know more."""
         submitted_at = _submitted_at(entry)
         finding = self._history.find_job(request_id, submitted_at, self._samples)
@@ -246,11 +246,11 @@ class Submission:
             id_only=self._id_only,
         )
 
-    def _purchase(self, entry: Entry, request_id: str, result: GenerationResult | None) -> Purchase:
-        is_asked_again = result is not None and entry.max_tries != self._max_tries
-        return Purchase(request_id, _submitted_at(entry), result, is_asked_again)
+    def _purchase(self, entry: Entry, request_id: str, result: GenerationResult | None) -> SubmittedJob:
+        already_delivered = result is not None and entry.max_tries != self._max_tries
+        return SubmittedJob(request_id, _submitted_at(entry), result, already_delivered)
 
-    def _resolve_intent(self, entry: Entry) -> Purchase:
+    def _resolve_intent(self, entry: Entry) -> SubmittedJob:
         """An earlier try died, or lost its answer, between its intent and its record."""
         (finding,) = self._history.resolve([self._intent(entry)], entry.earlier_ids)
         step = after_lost_answer(finding.history, self._history.on_unknown_submit)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from airflow.plugins_manager import AirflowPlugin
 
-from airflow_provider_kandinsky.compat.airflow import ui_has_plugin_tabs
+from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
 
 #: From Airflow 3.4 on the tab is only on tasks that have this templated field; an older Airflow ignores it.
@@ -36,7 +36,7 @@ class KandinskyGalleryPlugin(AirflowPlugin):
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # Airflow's is a plain attribute
         """The app, made when Airflow asks for it; none for Airflow 3.0, whose UI has no tabs to show it in."""
-        if not ui_has_plugin_tabs():
+        if not supports_plugin_tabs():
             return []
         from airflow_provider_kandinsky.gallery.app import create_app
 

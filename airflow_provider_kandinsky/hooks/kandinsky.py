@@ -38,7 +38,7 @@ class KandinskyHook(BaseHook):
     """Talk to Segmind with the key of an Airflow connection.
 
     Every method has an async twin, named with an ``a`` in front, which never blocks the event loop; that of
-    :meth:`wait` is :meth:`await_`, because ``await`` is a word of the language. A request may be given as a
+    :meth:`wait` is :meth:`await_result`, because ``await`` is a word of the language. A request may be given as a
     :class:`~.segmind.schemas.TextToImageRequest` or as a mapping of its parameters.
 
     Use as a (async) context manager, which closes the connections at the end. The blocking methods may be called from
@@ -164,7 +164,7 @@ class KandinskyHook(BaseHook):
         """
         return self.get_conn().wait(request_id, timeout, model)
 
-    async def await_(
+    async def await_result(
         self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None
     ) -> GenerationResult:
         """The async twin of :meth:`wait`."""
@@ -193,16 +193,16 @@ class KandinskyHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Try the key by asking for the credits, which is free of charge."""
         try:
-            return True, _welcome(self.get_credits())
+            return True, _success_message(self.get_credits())
         except KandinskyError as error:
-            return False, _rebuff(error, self._settings)
+            return False, _failure_message(error, self._settings)
 
     async def atest_connection(self) -> tuple[bool, str]:
         """The async twin of :meth:`test_connection`."""
         try:
-            return True, _welcome(await self.aget_credits())
+            return True, _success_message(await self.aget_credits())
         except KandinskyError as error:
-            return False, _rebuff(error, self._settings)
+            return False, _failure_message(error, self._settings)
 
 
 def _checked(request: Request) -> TextToImageRequest:
@@ -215,14 +215,14 @@ def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
     )
 
 
-def _welcome(credits_left: Credits) -> str:
+def _success_message(credits_left: Credits) -> str:
     if credits_left.paid is None:
         return "The API key is good; the service has no record of credits for it"
     amount = f"{credits_left.total:,.4f}".rstrip("0").rstrip(".")
     return f"The API key is good; {amount} credits left"
 
 
-def _rebuff(error: KandinskyError, settings: ConnectionSettings | None) -> str:
+def _failure_message(error: KandinskyError, settings: ConnectionSettings | None) -> str:
     if isinstance(error, AuthenticationError) and error.http_status is not None:
         return f"The API key is not good: {error.message}"
     if isinstance(error, ServiceUnavailableError) and settings is not None:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _READ_AGAIN_AFTER: Final = 5.0
 
 
-class _Share:
+class _PooledHook:
     """A hook and those who use its client."""
 
     def __init__(self, kandinsky_conn_id: str) -> None:
@@ -53,15 +53,15 @@ class _Share:
                 raise
 
 
-_shares: MutableMapping[asyncio.AbstractEventLoop, dict[str, _Share]] = WeakKeyDictionary()
+_shares: MutableMapping[asyncio.AbstractEventLoop, dict[str, _PooledHook]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def _share_of(kandinsky_conn_id: str) -> AsyncIterator[_Share]:
+async def _share_of(kandinsky_conn_id: str) -> AsyncIterator[_PooledHook]:
     shares = _shares.setdefault(asyncio.get_running_loop(), {})
     share = shares.get(kandinsky_conn_id)
     if share is None:
-        share = shares[kandinsky_conn_id] = _Share(kandinsky_conn_id)
+        share = shares[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id)
     share.users += 1
     try:
         yield share
@@ -84,7 +84,7 @@ async def shared_client(kandinsky_conn_id: str) -> AsyncIterator[AsyncSegmindCli
         yield await share.client()
 
 
-async def follow_with_shared_client(
+async def poll_with_shared_client(
     kandinsky_conn_id: str,
     request_id: str,
     model: str | None,
@@ -102,7 +102,7 @@ async def follow_with_shared_client(
     :param submitted_at: seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch.
     :param poll_interval: seconds between polls; adaptive if ``None``.
-    :raises KandinskyError: see :meth:`~.http.client.SegmindClient.follow`.
+    :raises KandinskyError: see :meth:`~.http.client.SegmindClient.poll_until_done`.
     """
     async with _share_of(kandinsky_conn_id) as share:
         poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
@@ -116,6 +116,6 @@ async def follow_with_shared_client(
                     log.warning("Request %s cannot be polled until its connection can be used: %s", request_id, error)
                 is_logged = True
                 await asyncio.sleep(pause)
-        return await client.follow(
+        return await client.poll_until_done(
             request_id, model, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval
         )

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 
-from airflow_provider_kandinsky.compat.airflow import ui_has_plugin_tabs
+from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -45,7 +45,7 @@ class KandinskyImageLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """The URL. Without a gallery (Airflow 3.0) the image's own, or the empty string where there is none."""
-        if ui_has_plugin_tabs():
+        if supports_plugin_tabs():
             return _redirect_to_image(ti_key)
         return _image_url(operator)
 

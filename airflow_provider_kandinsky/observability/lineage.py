@@ -54,7 +54,7 @@ class Lineage:
         return cls(result.model, result.cost, [generation], uris)
 
 
-class LineageOfTask:
+class OpenLineageMixin:
     """For a task to inherit, beside its operator."""
 
     #: To be set by the process that the task ends in.

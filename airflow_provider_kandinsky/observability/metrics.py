@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Self
 
 from airflow.configuration import conf
 
-from airflow_provider_kandinsky.compat.airflow import stats_of_tasks, stats_of_triggerer
+from airflow_provider_kandinsky.compat.airflow import task_stats, triggerer_stats
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.segmind.wire.values import number_in
@@ -23,7 +23,7 @@ from airflow_provider_kandinsky.segmind.wire.values import number_in
 log = logging.getLogger(__name__)
 
 #: Airflow makes its client on first use, and of two threads at once each would make one.
-_one_at_a_time: Final = threading.Lock()
+_stats_lock: Final = threading.Lock()
 
 
 class Metric(StrEnum):
@@ -54,12 +54,12 @@ class JobMetrics:
     @classmethod
     def of_task(cls, ti: Any, model: str | None = None) -> Self:
         """For use in a worker."""
-        return cls(stats_of_tasks, ti, model)
+        return cls(task_stats, ti, model)
 
     @classmethod
     def of_trigger(cls, ti: Any, model: str | None = None) -> Self:
         """For use in the triggerer: in a thread, because a client may look up its host or wait for its socket."""
-        return cls(stats_of_triggerer, ti, model)
+        return cls(triggerer_stats, ti, model)
 
     def submitted(self) -> None:
         """A job was bought, and its id is known."""
@@ -77,8 +77,8 @@ class JobMetrics:
         self._count(Metric.COMPLETED)
         if result.cost is not None:
             self._count(Metric.COST, result.cost)
-        if result.looks is not None:
-            self._count(Metric.POLLS, result.looks)
+        if result.polls is not None:
+            self._count(Metric.POLLS, result.polls)
         for metric, seconds in (
             (Metric.INFERENCE_TIME, result.inference_time),
             (Metric.QUEUE_TIME, result.queue_time),
@@ -101,7 +101,7 @@ class JobMetrics:
         try:
             if number_in(value) is None:
                 return  # it came from elsewhere, perhaps through an event, and counts nothing
-            with _one_at_a_time:
+            with _stats_lock:
                 tell = getattr(self._stats(), method)
                 told = timedelta(seconds=value) if method == "timing" else value
                 tell(str(metric), told, tags=self._tags | tags)

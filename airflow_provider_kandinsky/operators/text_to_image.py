@@ -14,12 +14,12 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
-from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes, own_seed
+from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes, derive_seed
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.durable.submission import Purchase, Submission
+from airflow_provider_kandinsky.durable.submission import Submission, SubmittedJob
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.observability.lineage import Lineage, LineageOfTask
+from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.results.storage import OutputPath
@@ -32,18 +32,18 @@ from airflow_provider_kandinsky.segmind.schemas import (
     TextToImageRequest,
 )
 from airflow_provider_kandinsky.tasks.arguments import (
-    BACKSTOP,
-    BASE64_NEEDS_A_PLACE,
+    BASE64_NEEDS_OUTPUT_PATH,
+    DEFERRAL_TIMEOUT_MARGIN,
     GENERATION_ARGUMENTS,
     check_settings,
     is_literal,
     reset_trigger,
 )
-from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow
+from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
-class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
+class KandinskyTextToImageOperator(OpenLineageMixin, WakesSupervisor):
     """Generate pictures from a prompt.
 
     Returns (XCom ``return_value``) the list of the pictures' URLs, in the service's order; with
@@ -71,7 +71,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param wait_for_completion: whether the task lasts until the pictures are there.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at the job; adaptive if ``None``: when jobs like it were finished, where
+    :param poll_interval: seconds between polls at the job; adaptive if ``None``: when jobs like it were finished, where
         that is known, else about 1 s at first, growing with the job's age; at most 15 s.
     :param timeout: seconds from submission until the task gives up waiting; at most 3600, for the service forgets
         a job after an hour.
@@ -137,7 +137,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
         self.on_unknown_submit = on_unknown_submit
         self.output_path = output_path
         self._request_id: str | None = None
-        with failures_for_airflow():
+        with translate_operator_errors():
             self._check_literals()
 
     def execute(self, context: Context) -> list[str] | str:
@@ -207,7 +207,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
             return self._finish(purchase, request, context, hook)
 
     def _finish(
-        self, purchase: Purchase, request: TextToImageRequest, context: Context, hook: KandinskyHook
+        self, purchase: SubmittedJob, request: TextToImageRequest, context: Context, hook: KandinskyHook
     ) -> list[str]:
         """Wait for a job, here or by deferring, and deliver what it gives."""
         seed = _sent_seed(request.seed)
@@ -220,15 +220,17 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
             except JobExpiredError as error:
                 purchase = self._submission(hook, request, context).after_wait(purchase, error)
         result = purchase.result.with_seed(seed)
-        return self._deliver(result, context, hook, is_asked_again=purchase.is_asked_again)
+        return self._deliver(result, context, hook, already_delivered=purchase.already_delivered)
 
-    def _deadline(self, purchase: Purchase, context: Context) -> float:
+    def _deadline(self, purchase: SubmittedJob, context: Context) -> float:
         # A try that re-attaches waits as long as the first one, but not for what the service has forgotten. It counts
         # from its beginning, as it may wait several times.
         since = max(context["ti"].start_date.timestamp(), purchase.submitted_at)
         return min(since + self.timeout, purchase.submitted_at + RECORD_LIFETIME)
 
-    def _purchase_before_deferral(self, request_id: str, context: Context, *, with_arguments: bool = True) -> Purchase:
+    def _purchase_before_deferral(
+        self, request_id: str, context: Context, *, with_arguments: bool = True
+    ) -> SubmittedJob:
         """What was deferred for, as far as this process can know.
 
         :param with_arguments: whether the arguments are those that were sent. Else the record is asked, and what of
@@ -240,8 +242,8 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
                 now = argument_hashes(self.model, {"prompt": str(self.prompt), "seed": _sent_seed(self.seed)})
                 for name in {"prompt", "seed"}.intersection(entry.changed(now)):
                     setattr(self, name, None)
-            return Purchase(request_id, entry.submitted_at)
-        return Purchase(request_id, context["ti"].start_date.timestamp())
+            return SubmittedJob(request_id, entry.submitted_at)
+        return SubmittedJob(request_id, context["ti"].start_date.timestamp())
 
     def _note_request(self, request_id: str) -> None:
         """Keep the id for what may be asked of this process later: what became of the money, and of lineage."""
@@ -249,9 +251,9 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
         self.lineage = Lineage.of_request(request_id, self.model, self.prompt)
 
     def _deliver(
-        self, result: GenerationResult, context: Context, hook: KandinskyHook, *, is_asked_again: bool = False
+        self, result: GenerationResult, context: Context, hook: KandinskyHook, *, already_delivered: bool = False
     ) -> list[str]:
-        uris = deliver(result, context, hook, self.output_path, is_asked_again=is_asked_again)
+        uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered)
         self.lineage = Lineage.of(result, uris, self.prompt)
         return uris
 
@@ -264,14 +266,14 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
             self.model,
             metrics=JobMetrics.of_task(ti, self.model),
             max_tries=ti.max_tries,
-            has_own_seed=request.seed == own_seed(context),
+            has_own_seed=request.seed == derive_seed(context),
             id_only=not self.wait_for_completion,
             on_unknown_submit=self.on_unknown_submit,
         )
 
     def _submit_or_reattach(
         self, hook: KandinskyHook, request: TextToImageRequest, context: Context, resets: int
-    ) -> Purchase:
+    ) -> SubmittedJob:
         try:
             return self._submission(hook, request, context).submit_or_reattach()
         except RateLimitedError as error:
@@ -284,11 +286,11 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
                 "request history what became of it"
             ) from error
 
-    def _wait_here(self, hook: KandinskyHook, purchase: Purchase, deadline: float) -> GenerationResult:
+    def _wait_here(self, hook: KandinskyHook, purchase: SubmittedJob, deadline: float) -> GenerationResult:
         seconds = max(0.0, deadline - time.time())
         self.log.info("Waiting for request %s here, for %.0f s at most", purchase.request_id, seconds)
         try:
-            return hook.get_conn().follow(
+            return hook.get_conn().poll_until_done(
                 purchase.request_id,
                 self.model,
                 submitted_at=purchase.submitted_at,
@@ -302,7 +304,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
             ) from error
 
     def _defer_until(
-        self, deadline: float, purchase: Purchase, request: TextToImageRequest, context: Context
+        self, deadline: float, purchase: SubmittedJob, request: TextToImageRequest, context: Context
     ) -> NoReturn:
         delivery = TriggererDelivery.plan(self, context, self.output_path)
         self.defer(
@@ -318,7 +320,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
             ),
             method_name="execute_complete",
             kwargs={"arguments": request.payload()},
-            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + DEFERRAL_TIMEOUT_MARGIN,
         )
 
     def _defer_until_reset(self, error: RateLimitedError, request: TextToImageRequest, resets: int) -> NoReturn:
@@ -330,7 +332,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
         self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
 
     def _failures(self, context: Context) -> AbstractContextManager[None]:
-        return failures_for_airflow(context, durable=JobLedger.of(context, durable=self.durable).is_kept)
+        return translate_operator_errors(context, durable=JobLedger.of(context, durable=self.durable).is_kept)
 
     def _do_render_template_fields(
         self, parent: Any, template_fields: Iterable[str], context: Context, jinja_env: Any, seen_oids: set[int]
@@ -345,7 +347,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
 
     def _choose_seed(self, context: Context) -> None:
         if self.seed is None:
-            self.seed = own_seed(context)
+            self.seed = derive_seed(context)
 
     def _request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments and a seed of the task instance's own, if it was given none."""
@@ -354,7 +356,7 @@ class KandinskyTextToImageOperator(LineageOfTask, WakesSupervisor):
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
         elif request.base64:
-            raise BadRequestError(BASE64_NEEDS_A_PLACE)
+            raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
         return request
 
     def _take_arguments(self, payload: Mapping[str, Any]) -> None:

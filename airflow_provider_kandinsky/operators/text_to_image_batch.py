@@ -25,12 +25,12 @@ from airflow_provider_kandinsky.compat.airflow import (
     TaskDeferralTimeout,
 )
 from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
-from airflow_provider_kandinsky.compat.task_runner import TaskRunner
-from airflow_provider_kandinsky.durable.ledger import own_seed, store_of
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
+from airflow_provider_kandinsky.durable.ledger import derive_seed, task_state_store_for
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.observability.lineage import LineageOfTask
+from airflow_provider_kandinsky.observability.lineage import OpenLineageMixin
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import (
@@ -43,16 +43,16 @@ from airflow_provider_kandinsky.segmind.errors import (
 from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest, fingerprint
 from airflow_provider_kandinsky.tasks.arguments import (
-    BACKSTOP,
-    BASE64_NEEDS_A_PLACE,
+    BASE64_NEEDS_OUTPUT_PATH,
+    DEFERRAL_TIMEOUT_MARGIN,
     GENERATION_ARGUMENTS,
     check_settings,
+    invalid_argument,
     is_literal,
-    refused,
     reset_trigger,
 )
-from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow, is_rescheduled
-from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, WatchedJob
+from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled, translate_operator_errors
+from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, PendingJob
 
 #: The arguments that the items of a batch may have in common.
 SHARED_ARGUMENTS: Final = tuple(name for name in GENERATION_ARGUMENTS if name != "prompt")
@@ -63,7 +63,7 @@ OnItemFailure = Literal["fail", "keep"]
 _ON_ITEM_FAILURE: Final = ("fail", "keep")
 
 
-class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
+class KandinskyTextToImageBatchOperator(OpenLineageMixin, WakesSupervisor):
     """Generate pictures from many prompts, in one task and with one trigger.
 
     Returns (XCom ``return_value``) a list in the order of ``requests``, with a dict for each: ``urls`` (with an
@@ -88,7 +88,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
     :param model: the model's slug.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between looks at a job; adaptive if ``None``.
+    :param poll_interval: seconds between polls at a job; adaptive if ``None``.
     :param timeout: seconds from an item's submission until the task gives up waiting for it; at most 3600.
     :param durable: keep in Airflow's task state store (3.3 and later) what was bought, so that no retry, crash or
         clear buys it again.
@@ -160,9 +160,9 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
         self.on_item_failure = on_item_failure
         self.max_xcom_items = max_xcom_items
         self.max_cost = max_cost
-        self._flying = 0
+        self._in_flight_count = 0
         self._pinned: dict[str, Any] | None = None
-        with failures_for_airflow():
+        with translate_operator_errors():
             self._check_literals()
 
     def execute(self, context: Context) -> list[dict[str, Any]] | None:
@@ -186,7 +186,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
-            if store_of(context, durable=self.durable) is None:
+            if task_state_store_for(context, durable=self.durable) is None:
                 raise  # what was in flight went with the deferral
             self.log.warning("Waiting for a wave in the triggerer ended: %s", error)
             # The timeout comes after all deadlines; a trigger that could not start has not used its time.
@@ -195,8 +195,10 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
 
     def on_kill(self) -> None:
         """Say what became of the money; the service has no call to cancel a job."""
-        if self._flying:
-            self.log.warning("%d requests of the batch were not cancelled and may still be billed", self._flying)
+        if self._in_flight_count:
+            self.log.warning(
+                "%d requests of the batch were not cancelled and may still be billed", self._in_flight_count
+            )
 
     def _run(
         self,
@@ -228,7 +230,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
                 "What the task had bought was lost on the way through its deferral (as in dag.test()), and with "
                 f"durable=False no record is kept of it: {', '.join(outcomes)}. It is billed, and a clear buys it again"
             )
-        with failures_for_airflow(context, durable=ledger.is_kept), self._service() as (hook, runner):
+        with translate_operator_errors(context, durable=ledger.is_kept), self._service() as (hook, runner):
             before = (Pin.from_dict(pinned) if pinned else ledger.read_pin()) if is_resumed else None
             output_path, items, changed = self._items_of_try(context, hook, ledger, before)
             if not is_resumed:
@@ -256,7 +258,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
             elif waits_here:
                 run.wait_for_in_flight(self.poll_interval)
             elif outcomes is None:
-                run.purchases.count_taken_up()
+                run.purchases.count_reattached()
             while jobs := self._submit_wave(run, resets):
                 self._wait(run, jobs)
             return self._deliver(run, context, output_path)
@@ -289,7 +291,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
             return None, [], refused_now
         return output_path, items, None
 
-    def _submit_wave(self, run: BatchRun, resets: int) -> list[WatchedJob]:
+    def _submit_wave(self, run: BatchRun, resets: int) -> list[PendingJob]:
         try:
             return run.submit_wave(self.max_in_flight)
         except (RateLimitedError, ServiceUnavailableError) as error:
@@ -299,7 +301,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
                 # To run again would submit again what is done, so that is handed over.
                 run.stop(error)
                 return []
-            error.advice = "Nothing is in flight; a retry goes on with the items that are not done."
+            error.retry_hint = "Nothing is in flight; a retry goes on with the items that are not done."
             raise
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
@@ -318,8 +320,8 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
             kwargs = self._carried(run) | {"resets": resets + 1}
             self.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
 
-    def _wait(self, run: BatchRun, jobs: list[WatchedJob]) -> None:
-        self._flying = len(jobs)
+    def _wait(self, run: BatchRun, jobs: list[PendingJob]) -> None:
+        self._in_flight_count = len(jobs)
         if self.deferrable:
             deadline = max(job.deadline for job in jobs)
             self.defer(
@@ -331,7 +333,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
                 ),
                 method_name="execute_complete",
                 kwargs=self._carried(run),
-                timeout=timedelta(seconds=max(0.0, deadline - time.time())) + BACKSTOP,
+                timeout=timedelta(seconds=max(0.0, deadline - time.time())) + DEFERRAL_TIMEOUT_MARGIN,
             )
         try:
             run.wait(jobs, self.poll_interval)
@@ -340,7 +342,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
                 f"{error}. {len(jobs)} requests of the batch may still be running, and will then be billed. "
                 + ("A retry takes them up again" if run.purchases.are_kept else "A retry buys them again")
             ) from error
-        self._flying = 0
+        self._in_flight_count = 0
 
     def _deliver(self, run: BatchRun, context: Context, output_path: OutputPath | None) -> list[dict[str, Any]] | None:
         run.purchases.reopen()
@@ -375,9 +377,9 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
         return {name: value for name, value in carried.items() if value is not None}
 
     @contextmanager
-    def _service(self) -> Iterator[tuple[KandinskyHook, TaskRunner]]:
+    def _service(self) -> Iterator[tuple[KandinskyHook, TimeoutAwareRunner]]:
         """The service, and the event loop to talk to it in."""
-        with KandinskyHook(self.kandinsky_conn_id) as hook, TaskRunner() as runner:
+        with KandinskyHook(self.kandinsky_conn_id) as hook, TimeoutAwareRunner() as runner:
             try:
                 yield hook, runner
             finally:
@@ -388,7 +390,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
         items = read_items(
             self.requests,
             {name: getattr(self, name) for name in SHARED_ARGUMENTS},
-            seed=partial(own_seed, context),
+            seed=partial(derive_seed, context),
             name=partial(fingerprint, hook.get_conn().base_url, self.model),
         )
         if self.output_path:
@@ -400,7 +402,7 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
                 "are not put into XCom, but into a manifest. Nothing was submitted."
             )
         if any(item.request.base64 for item in items):
-            raise BadRequestError(BASE64_NEEDS_A_PLACE)
+            raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
         return None, items
 
     def _check_literals(self) -> None:
@@ -412,10 +414,10 @@ class KandinskyTextToImageBatchOperator(LineageOfTask, WakesSupervisor):
             OutputPath.check_template(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
         if self.on_item_failure not in _ON_ITEM_FAILURE:
-            raise refused("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")
+            raise invalid_argument("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")
         if not isinstance(self.max_in_flight, int) or not 1 <= self.max_in_flight <= _LARGEST_WAVE:
-            raise refused("max_in_flight", self.max_in_flight, f"an integer from 1 to {_LARGEST_WAVE}")
+            raise invalid_argument("max_in_flight", self.max_in_flight, f"an integer from 1 to {_LARGEST_WAVE}")
         if not isinstance(self.max_xcom_items, int) or self.max_xcom_items < 0:
-            raise refused("max_xcom_items", self.max_xcom_items, "an integer, 0 or more")
+            raise invalid_argument("max_xcom_items", self.max_xcom_items, "an integer, 0 or more")
         if self.max_cost is not None and not self.max_cost > 0:
-            raise refused("max_cost", self.max_cost, "a number of dollars above 0")
+            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

@@ -18,8 +18,8 @@ from airflow.sdk import AssetAlias, BaseOperator
 
 from airflow_provider_kandinsky.compat.airflow import (
     get_xcom,
+    has_success_listener,
     set_xcom,
-    success_is_listened_to,
     triggers_can_set_mapped_length,
     triggers_can_set_xcom,
 )
@@ -43,12 +43,12 @@ def deliver(
     hook: KandinskyHook,
     output_path: str | None,
     *,
-    is_asked_again: bool = False,
+    already_delivered: bool = False,
 ) -> list[str]:
     """Push what is told about a generation, store its pictures if asked to, and give what the task returns.
 
     :param output_path: where to store the pictures; see :class:`~.storage.OutputPath`.
-    :param is_asked_again: whether it was delivered before, so that it is not to be counted.
+    :param already_delivered: whether it was delivered before, so that it is not to be counted.
     :return: the pictures' URLs, in the service's order; with an ``output_path`` the URIs of the stored ones, and the
         URLs under XCom ``source_urls``.
     :raises ImageRefusedError: pictures came as bytes, which do not go into XCom, and there is no ``output_path``.
@@ -60,10 +60,10 @@ def deliver(
         ti.xcom_push(key="source_urls", value=result.urls)
         uris = _store(result, hook, output_path)
     elif result.has_image_data:
-        raise bytes_without_a_place(result.request_id)
-    tell_outlets(context, {"request_ids": [result.request_id], "uris": uris, "cost": result.cost})
+        raise image_bytes_without_output_path(result.request_id)
+    add_outlet_event_extra(context, {"request_ids": [result.request_id], "uris": uris, "cost": result.cost})
     log.info(in_words(result, uris))
-    if not is_asked_again:
+    if not already_delivered:
         JobMetrics.of_task(ti, result.model).completed(result)
     return uris
 
@@ -85,7 +85,7 @@ def error_for_xcom(error: KandinskyError) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error)}
 
 
-def tell_outlets(context: Context, told: Mapping[str, Any]) -> None:
+def add_outlet_event_extra(context: Context, told: Mapping[str, Any]) -> None:
     """Put into the events of the task's assets what it has made. Airflow takes it from the process that the task ends
     in, so it is called there."""
     for outlet in context.get("outlets") or ():
@@ -94,7 +94,7 @@ def tell_outlets(context: Context, told: Mapping[str, Any]) -> None:
             context["outlet_events"][outlet].extra |= told
 
 
-def bytes_without_a_place(request_id: str | None) -> ImageRefusedError:
+def image_bytes_without_output_path(request_id: str | None) -> ImageRefusedError:
     """Why pictures that came as bytes are not delivered."""
     return ImageRefusedError(
         "The pictures came as bytes, which are not put into XCom. Give the task an output_path and clear it "
@@ -210,7 +210,7 @@ def _why_not(task: BaseOperator, output_path: str | None, has_mapped_dependants:
         "it has a map_index_template": getattr(task, "map_index_template", None) is not None,
         "its result is the DAG's": bool(getattr(task, "returns_dag_result", False)),
         "a downstream task expands over a result that is not pushed": has_mapped_dependants and not task.do_xcom_push,
-        "a listener wants to hear of its success": success_is_listened_to(),
+        "a listener wants to hear of its success": has_success_listener(),
     }
     return next((reason for reason, applies in reasons.items() if applies), None)
 

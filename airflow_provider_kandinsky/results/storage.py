@@ -15,7 +15,7 @@ from uuid import uuid4
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.compat.airflow import AirflowException
-from airflow_provider_kandinsky.compat.task_runner import TaskRunner
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.results.file_names import file_name, fixed_part, is_below
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
@@ -104,7 +104,7 @@ class OutputPath:
         return whole
 
     @property
-    def is_of_one_job(self) -> bool:
+    def is_unique_per_job(self) -> bool:
         """Whether no other job's pictures can have these names, so that what is there is this job's."""
         return any(name == "request_id" for _, name, _, _ in string.Formatter().parse(self.template))
 
@@ -143,7 +143,7 @@ def store(
     :return: for each generation the URIs, in the service's order, or why one of its pictures is not there: an
         :class:`ImageRefusedError`, :class:`ImageUnavailableError` or :class:`ImageNotStoredError`.
     """
-    with TaskRunner() as runner:
+    with TimeoutAwareRunner() as runner:
         return runner.run(_store(results, output_path, hosts))
 
 
@@ -152,7 +152,7 @@ def find_missing(uris: Collection[str]) -> set[str]:
 
     :raises ImageNotStoredError: the storage cannot be asked.
     """
-    with TaskRunner() as runner:
+    with TimeoutAwareRunner() as runner:
         return runner.run(_find_missing(uris))
 
 
@@ -192,7 +192,7 @@ async def _store_one(
 ) -> ObjectStoragePath:
     # The URL tells the type well enough to look for what an earlier try has written.
     guess = PurePosixPath((image.url or "").partition("?")[0]).suffix.lower().lstrip(".")
-    if output_path.is_of_one_job and guess in _EXTENSIONS:
+    if output_path.is_unique_per_job and guess in _EXTENSIONS:
         stored = output_path.of(result, index, _EXTENSIONS[guess])
         if await _in_storage(stored, result.request_id, stored.exists):
             log.info("%s is there already", stored)

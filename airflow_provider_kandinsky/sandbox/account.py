@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.sandbox.settings import Settings
 _DIGITS = 6
 
 
-class Purse:
+class Balance:
     """What is left to spend. A job is paid when it is accepted and given back at the moment it fails."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Purse:
             heapq.heappush(self._refunds, (job.finished_at, job.cost))
 
 
-class Gate:
+class RateLimit:
     """Counts calls per key in windows that open with a key's first call and last ``rate_window`` seconds."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_kandinsky.sandbox.backend import Stage
+from airflow_provider_kandinsky.sandbox.backend import StateHolder
 from airflow_provider_kandinsky.sandbox.control import control_routes
 from airflow_provider_kandinsky.sandbox.exchange import Exchange, endpoint
 from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_query
@@ -49,7 +49,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> St
         exception_handlers={404: _no_such_path, 405: _wrong_method},
     )
     app.router.redirect_slashes = False  # the service is not known to redirect, and clients must not follow
-    app.state.stage = Stage(settings, clock)
+    app.state.stage = StateHolder(settings, clock)
     return app
 
 

@@ -11,7 +11,7 @@ from airflow_provider_kandinsky.sandbox.service import Service
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
 
-class Backend:
+class State:
     """Service, faults and records that begin and end together."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
@@ -46,15 +46,15 @@ class Backend:
         ]
 
 
-class Stage:
+class StateHolder:
     """Holds the life that is on. A call keeps the one it came into, so that an answer that was held back across a
     reset cannot reach into the next life."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._opening_settings = settings
         self._clock = clock
-        self.backend = Backend(settings, clock)
+        self.backend = State(settings, clock)
 
     def reset(self) -> None:
         """Begin anew, with the settings of the start."""
-        self.backend = Backend(self._opening_settings, self._clock)
+        self.backend = State(self._opening_settings, self._clock)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_kandinsky.sandbox.backend import Backend, Stage
+from airflow_provider_kandinsky.sandbox.backend import State, StateHolder
 from airflow_provider_kandinsky.sandbox.faults import Fault
 from airflow_provider_kandinsky.sandbox.settings import in_words
 
@@ -29,12 +29,12 @@ def control_routes() -> list[Route]:
     ]
 
 
-def _stage(request: Request) -> Stage:
-    stage: Stage = request.app.state.stage
+def _stage(request: Request) -> StateHolder:
+    stage: StateHolder = request.app.state.stage
     return stage
 
 
-def _backend(request: Request) -> Backend:
+def _backend(request: Request) -> State:
     return _stage(request).backend
 
 

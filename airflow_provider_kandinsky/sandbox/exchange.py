@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_kandinsky.sandbox.backend import Backend
+from airflow_provider_kandinsky.sandbox.backend import State
 from airflow_provider_kandinsky.sandbox.faults import Call, Fault
 from airflow_provider_kandinsky.sandbox.service import Refusal
 
@@ -24,7 +24,7 @@ class Exchange:
     """What an endpoint is given: the call, and the life of the sandbox that it came into."""
 
     request: Request
-    backend: Backend
+    backend: State
     call: Call
     request_id: str | None
 
@@ -48,7 +48,7 @@ class Exchange:
         return False
 
 
-class Dropped(Response):
+class DroppedConnection(Response):
     """No answer: the connection is closed."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,18 +58,18 @@ class Dropped(Response):
             pass
 
 
-Effect = Callable[[Exchange], Awaitable[Response]]
+Handler = Callable[[Exchange], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def endpoint(call: Call, effect: Effect, *, keyed: bool = True) -> Endpoint:
+def endpoint(call: Call, effect: Handler, *, keyed: bool = True) -> Endpoint:
     """Wrap what a call does into what happens to every call.
 
     :param keyed: whether the call needs an API key.
     """
 
     async def answer(request: Request) -> Response:
-        backend: Backend = request.app.state.stage.backend
+        backend: State = request.app.state.stage.backend
         exchange = Exchange(request, backend, call, request.path_params.get("request_id"))
         arrived_at = backend.service.clock()
 
@@ -82,12 +82,12 @@ def endpoint(call: Call, effect: Effect, *, keyed: bool = True) -> Endpoint:
                 return JSONResponse({"error": refusal.error}, refusal.status, refusal.headers)
 
         fault = backend.faults.take(call, backend.settings)
-        response = await (_struck(fault, exchange, act) if fault else act())
+        response = await (_apply_fault(fault, exchange, act) if fault else act())
         backend.calls.add(
             call=call,
             request_id=exchange.request_id,
             at=arrived_at,
-            status=None if isinstance(response, Dropped) else response.status_code,
+            status=None if isinstance(response, DroppedConnection) else response.status_code,
             key_present=exchange.key is not None,
         )
         return response
@@ -95,10 +95,10 @@ def endpoint(call: Call, effect: Effect, *, keyed: bool = True) -> Endpoint:
     return answer
 
 
-async def _struck(fault: Fault, exchange: Exchange, act: Callable[[], Awaitable[Response]]) -> Response:
+async def _apply_fault(fault: Fault, exchange: Exchange, act: Callable[[], Awaitable[Response]]) -> Response:
     response = await act() if fault.after else None
     if fault.stall and not await exchange.hold(fault.stall):
-        return Dropped()
+        return DroppedConnection()
     if fault.replaces_answer:
         return _replacement(fault)
     response = response or await act()
@@ -108,7 +108,7 @@ async def _struck(fault: Fault, exchange: Exchange, act: Callable[[], Awaitable[
 
 def _replacement(fault: Fault) -> Response:
     if fault.drop:
-        return Dropped()
+        return DroppedConnection()
     status = fault.status or 200
     body = fault.body
     if body is None and status != 204:

@@ -41,7 +41,7 @@ class Fault(BaseModel):
     after: bool = False
 
     @model_validator(mode="after")
-    def _goes_wrong(self) -> Fault:
+    def _check_not_empty(self) -> Fault:
         if not (self.replaces_answer or self.headers or self.stall):
             raise ValueError("a fault needs at least one of status, body, headers, drop, stall")
         return self
@@ -57,7 +57,7 @@ class FaultPlan:
 
     def __init__(self) -> None:
         self._ordered: list[tuple[Fault, int]] = []
-        self._weather = 0
+        self._draws = 0
 
     def add(self, fault: Fault) -> None:
         """Let the next ``fault.times`` answers of its call go wrong."""
@@ -79,12 +79,12 @@ class FaultPlan:
                 return fault
         if settings.fault_rate == 0:
             return None
-        self._weather += 1
+        self._draws += 1
         # A generator per answer: the n-th answer meets the same weather, whatever the ones before it drew.
-        return _storm(call, settings, Random(f"{settings.seed}:storm:{self._weather}"))
+        return _random_fault(call, settings, Random(f"{settings.seed}:storm:{self._draws}"))
 
 
-def _storm(call: str, settings: Settings, rng: Random) -> Fault | None:
+def _random_fault(call: str, settings: Settings, rng: Random) -> Fault | None:
     if rng.random() >= settings.fault_rate:
         return None
     after = call in _BILLED_CALLS and rng.random() < 0.5

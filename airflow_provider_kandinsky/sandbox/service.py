@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow_provider_kandinsky.sandbox.account import Gate, Purse, rate_limit_headers
+from airflow_provider_kandinsky.sandbox.account import Balance, RateLimit, rate_limit_headers
 from airflow_provider_kandinsky.sandbox.jobs import Job, accept
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
@@ -42,8 +42,8 @@ class Service:
         #: In the order of submission. Kept beyond their expiry: pictures and history live longer.
         self.jobs: dict[str, Job] = {}
         self._warm_models: set[str] = set()
-        self._purse = Purse()
-        self._gate = Gate()
+        self._purse = Balance()
+        self._gate = RateLimit()
 
     def configure(self, settings: Settings, changed: frozenset[str]) -> None:
         """Behave differently from now on. Jobs keep the life they were accepted with.
@@ -52,7 +52,7 @@ class Service:
         """
         self.settings = settings
         if changed & {"credits", "free_credits"}:
-            self._purse = Purse()
+            self._purse = Balance()
 
     def admit(self, call: str, key: str | None) -> None:
         """Let a keyed call in, or refuse it with 401 or 429."""

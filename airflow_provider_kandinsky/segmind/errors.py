@@ -60,9 +60,9 @@ class KandinskyError(Exception):
     #: Whether money may have been spent on what failed.
     billing: Billing = Billing.NO
     #: Whether it only sums up other errors.
-    is_summary: bool = False
+    aggregates_errors: bool = False
     #: What a retry will do, as far as the caller has said so.
-    advice: str = ""
+    retry_hint: str = ""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class KandinskyError(Exception):
         if self.http_status is not None:
             facts.append(f"HTTP {self.http_status}")
         facts.append(f"billed: {self.billing}")
-        return f"{self.message} [{', '.join(facts)}] {self.advice}".rstrip()
+        return f"{self.message} [{', '.join(facts)}] {self.retry_hint}".rstrip()
 
     def hide(self, secret: str) -> None:
         """Take a secret out of the message."""

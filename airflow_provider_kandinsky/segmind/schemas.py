@@ -135,7 +135,7 @@ class TextToImageRequest(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _refuse_in_words(cls, values: Any, handler: Any) -> TextToImageRequest:
+    def _raise_bad_request(cls, values: Any, handler: Any) -> TextToImageRequest:
         try:
             request: TextToImageRequest = handler(values)
             return request
@@ -232,7 +232,7 @@ class GenerationResult:
     :param queue_time: seconds before painting.
     :param total_time: seconds from submission to the end.
     :param metrics: the service's ``metrics`` as they came.
-    :param looks: how often the job was looked at until this was known, where it was waited for.
+    :param polls: how often the job was looked at until this was known, where it was waited for.
     """
 
     request_id: str | None
@@ -244,7 +244,7 @@ class GenerationResult:
     queue_time: float | None = None
     total_time: float | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    looks: int | None = None
+    polls: int | None = None
 
     @property
     def urls(self) -> list[str]:
@@ -273,7 +273,7 @@ class GenerationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's event; pictures that came as bytes are left out."""
-        return self.generation() | {"urls": self.urls, "total_time": self.total_time, "looks": self.looks}
+        return self.generation() | {"urls": self.urls, "total_time": self.total_time, "polls": self.polls}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationResult:
@@ -287,7 +287,7 @@ class GenerationResult:
             inference_time=values.get("inference_time"),
             queue_time=values.get("queue_time"),
             total_time=values.get("total_time"),
-            looks=values.get("looks"),
+            polls=values.get("polls"),
         )
 
 

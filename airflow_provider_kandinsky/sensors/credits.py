@@ -15,8 +15,12 @@ from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import Number
-from airflow_provider_kandinsky.tasks.arguments import BACKSTOP, is_literal, refused
-from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow, failures_of_sensor, skips_of_sensor
+from airflow_provider_kandinsky.tasks.arguments import DEFERRAL_TIMEOUT_MARGIN, invalid_argument, is_literal
+from airflow_provider_kandinsky.tasks.error_translation import (
+    apply_soft_fail,
+    translate_operator_errors,
+    translate_sensor_errors,
+)
 from airflow_provider_kandinsky.triggers.credits import KandinskyCreditsTrigger
 
 _MINIMUM: Final = TypeAdapter(Annotated[Number, Field(ge=0)])
@@ -32,7 +36,7 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
         templated. What one picture costs is told by XCom ``generation`` of an earlier one.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
-    :param poke_interval: seconds between looks, in all modes.
+    :param poke_interval: seconds between polls, in all modes.
     :raises AirflowFailException: ``minimum_credits`` is refused, or the account cannot be asked: no key, a bad key.
     :raises AirflowSensorTimeout: there were not enough within the sensor's ``timeout``.
     """
@@ -53,14 +57,14 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
         self.kandinsky_conn_id = kandinsky_conn_id
         self.deferrable = deferrable
         if is_literal(minimum_credits):
-            with failures_for_airflow():
+            with translate_operator_errors():
                 self._minimum()
 
     def execute(self, context: Context) -> Any:
         """Poke, or look once and defer, as the arguments say."""
         if not self.deferrable:
             return super().execute(context)
-        with skips_of_sensor(self):
+        with apply_soft_fail(self):
             looked = self.poke(context)
         if looked.is_done:
             return looked.xcom_value
@@ -72,12 +76,12 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
                 deadline=time.time() + self.timeout,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + BACKSTOP,
+            timeout=timedelta(seconds=self.timeout) + DEFERRAL_TIMEOUT_MARGIN,
         )
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
-        with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with translate_sensor_errors(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             minimum = self._minimum()
             try:
                 credits_left = hook.get_credits().total
@@ -94,7 +98,7 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.credits.KandinskyCreditsTrigger`.
         """
-        with failures_of_sensor(context):
+        with translate_sensor_errors(context):
             if "error" in event:
                 raise error_from_dict(event["error"])
             minimum = self._minimum()
@@ -112,4 +116,4 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
         try:
             return _MINIMUM.validate_python(self.minimum_credits)
         except ValidationError:
-            raise refused("minimum_credits", self.minimum_credits, "a finite number, 0 or more") from None
+            raise invalid_argument("minimum_credits", self.minimum_credits, "a finite number, 0 or more") from None

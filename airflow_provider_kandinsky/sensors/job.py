@@ -13,19 +13,23 @@ from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.observability.lineage import Lineage, LineageOfTask
+from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobTimeoutError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
 from airflow_provider_kandinsky.segmind.waiting.poller import NOT_FOUND_GRACE_PERIOD, JobPoller
-from airflow_provider_kandinsky.tasks.arguments import BACKSTOP, is_literal, refused
-from airflow_provider_kandinsky.tasks.error_translation import failures_for_airflow, failures_of_sensor, skips_of_sensor
+from airflow_provider_kandinsky.tasks.arguments import DEFERRAL_TIMEOUT_MARGIN, invalid_argument, is_literal
+from airflow_provider_kandinsky.tasks.error_translation import (
+    apply_soft_fail,
+    translate_operator_errors,
+    translate_sensor_errors,
+)
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
 
 
-class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
+class KandinskyJobSensor(OpenLineageMixin, WakesSupervisor, BaseSensorOperator):
     """Wait until a job is finished and return its pictures' URLs, in the service's order.
 
     Meant for a job submitted by
@@ -42,7 +46,7 @@ class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
     :param deferrable: wait in the triggerer, holding no worker slot, with the adaptive cadence of the operator in
         place of ``poke_interval``. Default: ``[operators] default_deferrable``.
     :param output_path: store the pictures there, and return their URIs; as for the operator.
-    :param poke_interval: seconds between looks, in the modes poke and reschedule.
+    :param poke_interval: seconds between polls, in the modes poke and reschedule.
     :raises AirflowFailException: the job failed or is not known, or ``request_id`` is none.
     :raises AirflowSensorTimeout: it was not finished within the sensor's ``timeout``.
     """
@@ -68,7 +72,7 @@ class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
         self.output_path = output_path
         self._poller: JobPoller | None = None
         self._last_trouble: type[KandinskyError] | None = None
-        with failures_for_airflow():
+        with translate_operator_errors():
             if is_literal(request_id):
                 self._check_request_id()
             if output_path is not None and is_literal(output_path):
@@ -76,7 +80,7 @@ class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Poke, or defer, as the arguments say."""
-        with skips_of_sensor(self), failures_of_sensor(context):
+        with apply_soft_fail(self), translate_sensor_errors(context):
             self._check_request_id()
         if not self.deferrable:
             if not self.reschedule:  # where each look is a process of its own, that would be a line for each
@@ -93,14 +97,14 @@ class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
                 delivery=delivery.to_dict() if delivery else None,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + BACKSTOP,
+            timeout=timedelta(seconds=self.timeout) + DEFERRAL_TIMEOUT_MARGIN,
         )
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look once."""
         poller = self._poller = self._poller or self._new_poller(context)
         JobMetrics.of_task(context["ti"]).polled()
-        with failures_of_sensor(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with translate_sensor_errors(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             try:
                 poller.on_status(hook.get_status(self.request_id), time.time())
                 if not poller.completed:
@@ -123,8 +127,8 @@ class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
         with (
-            skips_of_sensor(self),
-            failures_of_sensor(context),
+            apply_soft_fail(self),
+            translate_sensor_errors(context),
             KandinskyHook(self.kandinsky_conn_id) as hook,
         ):
             return self._deliver(result_in_event(event, hook), context, hook)
@@ -132,7 +136,9 @@ class KandinskyJobSensor(LineageOfTask, WakesSupervisor, BaseSensorOperator):
     def _check_request_id(self) -> None:
         # As text, None is what a template makes of an XCom that is not there.
         if parse_request_id(self.request_id) in (None, "None"):
-            raise refused("request_id", self.request_id, "the id of a job, as the task that submitted it returned it")
+            raise invalid_argument(
+                "request_id", self.request_id, "the id of a job, as the task that submitted it returned it"
+            )
 
     def _deliver(self, result: GenerationResult, context: Context, hook: KandinskyHook) -> list[str]:
         self.lineage = Lineage.of_request(self.request_id)

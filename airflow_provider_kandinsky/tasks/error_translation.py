@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def failures_for_airflow(context: Context | None = None, *, durable: bool = True) -> Iterator[None]:
+def translate_operator_errors(context: Context | None = None, *, durable: bool = True) -> Iterator[None]:
     """Say in each error what a retry will do, leave it in XCom ``error``, and stop the retries that can do nothing.
 
     :param context: the running task's; ``None`` while the DAG is parsed.
@@ -52,8 +52,8 @@ def failures_for_airflow(context: Context | None = None, *, durable: bool = True
     except KandinskyError as error:
         rescheduled = context is not None and is_rescheduled(error, context)
         if rescheduled:
-            error.advice = "The task runs again later, as its retry policy asks for; that is no retry."
-        error.advice = error.advice or _advice(error, durable)
+            error.retry_hint = "The task runs again later, as its retry policy asks for; that is no retry."
+        error.retry_hint = error.retry_hint or _advice(error, durable)
         _tell(error, context)
         if error.retryable or rescheduled:
             raise
@@ -61,7 +61,7 @@ def failures_for_airflow(context: Context | None = None, *, durable: bool = True
 
 
 @contextmanager
-def failures_of_sensor(context: Context) -> Iterator[None]:
+def translate_sensor_errors(context: Context) -> Iterator[None]:
     """Say in Airflow's terms that waiting is over: these are the exceptions that ``soft_fail`` turns into a skip.
 
     A job that failed or is gone is final here, unlike for the operator: a sensor cannot submit another.
@@ -81,7 +81,7 @@ def failures_of_sensor(context: Context) -> Iterator[None]:
 
 
 @contextmanager
-def skips_of_sensor(sensor: BaseSensorOperator) -> Iterator[None]:
+def apply_soft_fail(sensor: BaseSensorOperator) -> Iterator[None]:
     """Do around all of a sensor what Airflow does around its ``poke`` alone: skip the task instead of failing it, where
     ``soft_fail`` or ``never_fail`` asks for that.
 
@@ -130,7 +130,7 @@ def _tell(error: KandinskyError, context: Context | None) -> None:
     """Leave the error where a gallery, or the next task, finds it without reading logs, and count it."""
     if context is None:
         return
-    if not error.is_summary:
+    if not error.aggregates_errors:
         JobMetrics.of_task(context["ti"], getattr(context.get("task"), "model", None)).failed(error)
     try:
         context["ti"].xcom_push(key="error", value=error_for_xcom(error))

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
+from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers.job import outcome_for_event
@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedJob:
+class PendingJob:
     """One job that is waited for.
 
     :param submitted_at: seconds since the epoch.
@@ -35,13 +35,13 @@ class WatchedJob:
 Outcomes = dict[str, dict[str, Any]]
 
 
-async def watch(jobs: Iterable[WatchedJob], follow: Callable[[WatchedJob], Awaitable[GenerationResult]]) -> Outcomes:
+async def watch(jobs: Iterable[PendingJob], follow: Callable[[PendingJob], Awaitable[GenerationResult]]) -> Outcomes:
     """Wait for all jobs at once, and tell what became of each.
 
     :param follow: waits for one of them; what it raises is that job's outcome.
     """
 
-    async def outcome(job: WatchedJob) -> dict[str, Any]:
+    async def outcome(job: PendingJob) -> dict[str, Any]:
         try:
             return outcome_for_event(await follow(job))
         except KandinskyError as error:
@@ -58,10 +58,10 @@ class KandinskyBatchTrigger(BaseTrigger):
     As :class:`~.job.KandinskyJobTrigger` it holds ids and numbers only, and can be run again from them at any time.
     The event holds ``outcomes``, see :data:`Outcomes`.
 
-    :param jobs: a mapping for each; see :class:`WatchedJob`.
+    :param jobs: a mapping for each; see :class:`PendingJob`.
     :param kandinsky_conn_id: the connection; the key is looked up where it is used.
     :param model: the slug, to be told in the results.
-    :param poll_interval: seconds between looks; adaptive if ``None``.
+    :param poll_interval: seconds between polls; adaptive if ``None``.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class KandinskyBatchTrigger(BaseTrigger):
         kandinsky_conn_id: str = KandinskyHook.default_conn_name,
         model: str | None = None,
         poll_interval: float | None = None,
-        **_of_another_version: Any,
+        **_unknown_kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
-        self.jobs = [WatchedJob(job["request_id"], job["submitted_at"], job["deadline"]) for job in jobs]
+        self.jobs = [PendingJob(job["request_id"], job["submitted_at"], job["deadline"]) for job in jobs]
         self.kandinsky_conn_id = kandinsky_conn_id
         self.model = model
         self.poll_interval = poll_interval
@@ -98,8 +98,8 @@ class KandinskyBatchTrigger(BaseTrigger):
         await ensure_min_lifetime(self, started)
         yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
-    async def _follow(self, job: WatchedJob) -> GenerationResult:
-        return await follow_with_shared_client(
+    async def _follow(self, job: PendingJob) -> GenerationResult:
+        return await poll_with_shared_client(
             self.kandinsky_conn_id, model=self.model, poll_interval=self.poll_interval, **asdict(job)
         )
 

@@ -24,7 +24,7 @@ class KandinskyCreditsTrigger(BaseTrigger):
 
     :param minimum_credits: how many are enough.
     :param kandinsky_conn_id: the connection; the key is looked up each time it is used.
-    :param poke_interval: seconds between looks.
+    :param poke_interval: seconds between polls.
     :param deadline: when to stop waiting, seconds since the epoch.
     """
 
@@ -34,7 +34,7 @@ class KandinskyCreditsTrigger(BaseTrigger):
         kandinsky_conn_id: str = KandinskyHook.default_conn_name,
         poke_interval: float = 60.0,
         deadline: float = 0.0,
-        **_of_another_version: Any,
+        **_unknown_kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
         self.minimum_credits = minimum_credits

@@ -10,13 +10,13 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.hooks.shared_client import follow_with_shared_client
+from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import TriggererDelivery, in_words, make_first_call
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
-from airflow_provider_kandinsky.triggers.stall_guard import stalls_of_this_loop
+from airflow_provider_kandinsky.triggers.stall_guard import stall_guard_of_this_loop
 
 
 class KandinskyJobTrigger(BaseTrigger):
@@ -37,7 +37,7 @@ class KandinskyJobTrigger(BaseTrigger):
     :param model: the slug, to be told in the result.
     :param submitted_at: when the job was submitted, seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch; it stays the same through restarts.
-    :param poll_interval: seconds between looks; adaptive if ``None``.
+    :param poll_interval: seconds between polls; adaptive if ``None``.
     :param seed: the seed that was sent, to be told in the result if the service does not.
     :param delivery: how to end the task from here if the job gives URLs; see
         :class:`~airflow_provider_kandinsky.results.delivery.TriggererDelivery`. Without it the task resumes in a
@@ -54,7 +54,7 @@ class KandinskyJobTrigger(BaseTrigger):
         poll_interval: float | None = None,
         seed: int | None = None,
         delivery: Mapping[str, Any] | None = None,
-        **_of_another_version: Any,
+        **_unknown_kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
         self.request_id = request_id
@@ -85,7 +85,7 @@ class KandinskyJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: end the task, or resume it."""
         started = asyncio.get_running_loop().time()
-        stalls = stalls_of_this_loop()
+        stalls = stall_guard_of_this_loop()
         # A trigger that starts late, or again, may find its deadline past.
         time_left = max(0.0, self.deadline - time.time())
         self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, time_left)
@@ -93,7 +93,7 @@ class KandinskyJobTrigger(BaseTrigger):
             make_first_call(self.task_instance)  # not for a sensor, which knows no model and has pushed no XCom
         found: GenerationResult | KandinskyError
         try:
-            found = await follow_with_shared_client(
+            found = await poll_with_shared_client(
                 self.kandinsky_conn_id,
                 self.request_id,
                 self.model,
@@ -106,7 +106,7 @@ class KandinskyJobTrigger(BaseTrigger):
         else:
             found = found.with_seed(self.seed)
             # Another triggerer may have delivered it, and the user cleared the task since.
-            await stalls.be_told()
+            await stalls.wait_for_reassignment()
             if await self._deliver(found):
                 yield TaskSuccessEvent()
                 return

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from airflow_provider_kandinsky.compat.airflow import triggers_can_set_xcom, ui_has_plugin_tabs
+from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs, triggers_can_set_xcom
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
@@ -27,7 +27,7 @@ def link(airflow: LocalAirflow, run_id: str, task_id: str, map_index: int = -1) 
     """Where the link of a task leads in the end: with a gallery, it is a URL of that, which redirects."""
     path = f"/dags/links/dagRuns/{run_id}/taskInstances/{task_id}/links"
     links: dict[str, str | None] = airflow.api("GET", path, params={"map_index": map_index})["extra_links"]
-    if not ui_has_plugin_tabs() or (url := links["Image"]) is None:
+    if not supports_plugin_tabs() or (url := links["Image"]) is None:
         return links["Image"]
     assert url.startswith(f"{airflow.base_url}/kandinsky-gallery/dags/links/runs/{quote(run_id, safe='')}/")
     token = httpx.get(f"{airflow.base_url}/auth/token", trust_env=False).raise_for_status().json()["access_token"]
@@ -45,7 +45,7 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
     def gallery(task: str) -> str | None:
         """Where its tab is, where Airflow's UI has tabs; else the link leads nowhere."""
         path = f"/dags/links/runs/{quote(run_id, safe='')}/tasks/{task}/plugin/kandinsky-gallery"
-        return f"{airflow.base_url}{path}" if ui_has_plugin_tabs() else None
+        return f"{airflow.base_url}{path}" if supports_plugin_tabs() else None
 
     deadline = time.monotonic() + 60
     # Airflow stores the links of a task a moment after its deferral.

@@ -332,7 +332,7 @@ def test_the_event_is_compact(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_RETRY_TIMEOUT", 0.0)
 
 
 LIMITED = {"status": 429, "headers": {"retry-after": "0"}}

@@ -31,8 +31,8 @@ NO_CHROMIUM = (
 )
 
 # In milliseconds. The machine may be busy with the pictures, and Airflow's pages are large.
-PATIENCE = 20_000
-expect.set_options(timeout=PATIENCE)
+RETRY_POLICY = 20_000
+expect.set_options(timeout=RETRY_POLICY)
 
 PageAs = Callable[..., Page]
 
@@ -120,7 +120,7 @@ def page_as(browser: Browser, airflow: LocalAirflow, _logged_in: dict[str, Stora
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(RETRY_POLICY)
         if user not in _logged_in:
             page.goto("/")
             page.get_by_label("Username").fill(user)

@@ -25,7 +25,7 @@ WORDS = "Words"
 MOST_BYTES = 200_000
 COLOURS = 256
 #: For how many seconds the page may go on changing.
-PATIENCE = 20
+RETRY_POLICY = 20
 
 
 def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequence[Locator] = ()) -> None:
@@ -47,7 +47,7 @@ def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequen
     with Image.open(file) as stored:
         words = stored.info.get(WORDS)
     # Airflow's pages come in pieces: what is not there yet may still be on its way.
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RETRY_POLICY
     while (shown := _words(part or page.locator("body"))) != words and time.monotonic() < deadline:
         page.wait_for_timeout(200)
     assert shown == words, f"{file.name} shows other words than the page does: make screenshots"

@@ -26,8 +26,8 @@ def test_the_triggerer_with_fifty_jobs_in_flight(chaos: Chaos) -> None:
     chaos.airflow.kill("triggerer")
     assert trigger_rows(chaos) == before
     chaos.airflow.start("triggerer")
-    looks = chaos.sandbox.count_calls("status")
-    chaos.until(lambda: chaos.sandbox.count_calls("status") >= looks + 50, "the jobs to be looked at again")
+    polls = chaos.sandbox.count_calls("status")
+    chaos.until(lambda: chaos.sandbox.count_calls("status") >= polls + 50, "the jobs to be looked at again")
     after = trigger_rows(chaos)
 
     assert len(before) == 50

@@ -38,7 +38,7 @@ def test_after_the_record(chaos: Chaos) -> None:
 def test_while_polling(chaos: Chaos) -> None:
     chaos.sandbox.configure(latency=15)
     run_id = chaos.airflow.trigger_dag("one_in_worker")
-    chaos.until(lambda: chaos.sandbox.count_calls("status") >= 3, "three looks at the job")
+    chaos.until(lambda: chaos.sandbox.count_calls("status") >= 3, "three polls at the job")
     chaos.kill_worker()
     assert chaos.finish("worker killed while polling", "one_in_worker", run_id).accepted == 1
 

@@ -60,7 +60,7 @@ OFFERS = {
     "It reschedules for rate limits and used-up credits": airflow_compat.policies_can_reschedule,
     "Connections are read in the triggerer's own event loop": airflow_compat.connections_are_read_async,
     "The connection form needs no import of the hook": makes_the_form_without_the_hook,
-    "Gallery tabs on the task and on the run": airflow_compat.ui_has_plugin_tabs,
+    "Gallery tabs on the task and on the run": airflow_compat.supports_plugin_tabs,
     "Each iteration of a task loop has its own seed and record": has_task_loops,
 }
 

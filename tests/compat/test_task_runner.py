@@ -7,7 +7,7 @@ import time
 import pytest
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
-from airflow_provider_kandinsky.compat.task_runner import TaskRunner
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 
 from ..support.airflow_names import TimeoutPosix
 
@@ -41,7 +41,7 @@ async def asleep() -> None:
 @pytest.mark.parametrize("work", [with_a_busy_callback, with_a_busy_task_that_nobody_waits_for, asleep, be_busy])
 def test_the_execution_timeout_ends_the_loop_wherever_it_is(work: object) -> None:
     cancelled = time.monotonic() + 0.9
-    with TaskRunner() as runner, TimeoutPosix(0.1), pytest.raises(AirflowTaskTimeout):
+    with TimeoutAwareRunner() as runner, TimeoutPosix(0.1), pytest.raises(AirflowTaskTimeout):
         runner.run(work())  # type: ignore[operator]
     assert time.monotonic() < cancelled
 
@@ -50,7 +50,7 @@ def test_without_a_timeout_nothing_is_changed() -> None:
     async def answer() -> int:
         return 42
 
-    with TaskRunner() as runner:
+    with TimeoutAwareRunner() as runner:
         assert runner.run(answer()) == 42
         with TimeoutPosix(5):
             handler = signal.getsignal(signal.SIGALRM)

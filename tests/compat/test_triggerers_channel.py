@@ -16,7 +16,7 @@ from airflow_provider_kandinsky.compat.airflow import aget_connection, amask_sec
 
 
 def supervise(end: socket.socket, asked: list[dict[str, Any]]) -> None:
-    """Answer as a supervisor does, whose connections are named after their ids, until the channel is closed."""
+    """Response as a supervisor does, whose connections are named after their ids, until the channel is closed."""
     with end, end.makefile("rb") as stream:
         while head := stream.read(4):
             request_id, body, *_ = msgspec.msgpack.decode(stream.read(int.from_bytes(head, "big")))

@@ -42,7 +42,7 @@ def told_of_everything() -> dict[str, tuple[str, set[str]]]:
     metrics.reattached("ledger")
     metrics.failed(KandinskyError("it broke"))
     metrics.completed(
-        GenerationResult("r", (Image("https://i/1"),), cost=0.01, inference_time=1, queue_time=1, looks=1)
+        GenerationResult("r", (Image("https://i/1"),), cost=0.01, inference_time=1, queue_time=1, polls=1)
     )
     return {name: told for name, told in stats.told.items() if name in set(Metric)}
 

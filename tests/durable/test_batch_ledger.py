@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
-from airflow_provider_kandinsky.batch.purchases import Purchases
+from airflow_provider_kandinsky.batch.purchases import BatchState
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, TextToImageRequest
 
@@ -127,12 +127,12 @@ def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstanc
     waves = 0
     while True:
         ledger = BatchLedger.read(ti.context, durable=True, is_resumed=waves > 0)
-        purchases = Purchases(items, ledger, metrics)
+        purchases = BatchState(items, ledger, metrics)
         if not (wave := list(islice(purchases.wanted, 200))):
             break
         for item in wave:
             purchases.note_intent(item, 1.0, 2.0)
-            purchases.note_accepted(item, f"r-{item.key}", 1.0)
+            purchases.record_submitted(item, f"r-{item.key}", 1.0)
             purchases.note_result(item, GenerationResult(f"r-{item.key}", (Image(url="http://a"),), cost=0.01))
         purchases.write()
         purchases.close_done(lambda _: True)
@@ -154,7 +154,7 @@ def test_what_is_not_done_is_not_left(ti: FakeTaskInstance) -> None:
     for place in range(2_000):
         ledger.put(entry(place, **({"result": None} if place == 100 else {})))
     ledger.write()
-    purchases = Purchases(items, ledger, JobMetrics.of_task(ti))
+    purchases = BatchState(items, ledger, JobMetrics.of_task(ti))
     purchases.close_done(lambda _: True)
     assert ledger.closed.chunks == 2
     assert [item.key for item, _ in purchases.in_flight()] == ["k100"]

@@ -100,7 +100,7 @@ def test_a_retry_buys_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance, d
     with pytest.raises(BatchItemsFailedError, match="6 of 60 items have failed, 54 are done"):
         ti.run(paint_all(prompts, deferrable=deferrable))
     assert len(sandbox.submissions) == 60
-    looks = sandbox.count_calls("status")
+    polls = sandbox.count_calls("status")
     ti.retry()
 
     with pytest.raises(BatchItemsFailedError):
@@ -108,7 +108,7 @@ def test_a_retry_buys_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance, d
 
     again = [job["payload"]["prompt"] for job in sandbox.submissions[60:]]
     assert sorted(again) == sorted(prompt for prompt in prompts if "[fail]" in prompt)
-    assert sandbox.count_calls("status") - looks < 20
+    assert sandbox.count_calls("status") - polls < 20
     assert ti.pushed["counts"] == {"items": 60, "succeeded": 54, "failed": 6, "cost": 0.54}
 
 
@@ -278,13 +278,13 @@ def test_a_picture_that_could_not_be_stored_is_fetched_again_and_not_bought(
     sandbox.fault("image", status=404, times=2)
     with pytest.raises(BatchItemsFailedError, match=r"2 of 10.*ImageUnavailableError"):
         ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))
-    looks = sandbox.count_calls("status")
+    polls = sandbox.count_calls("status")
     ti.retry()
     rows = ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))
     assert all(row["error"] is None for row in rows)
     assert len(list(tmp_path.glob("*.png"))) == 10
     assert len(sandbox.submissions) == 10
-    assert sandbox.count_calls("status") == looks
+    assert sandbox.count_calls("status") == polls
     assert sandbox.count_calls("image") == 12
 
 

@@ -16,8 +16,8 @@ from airflow_provider_kandinsky.durable.ledger import (
     _warn_of_no_store,
     argument_hashes,
     reading,
-    seed_of,
-    store_of,
+    seed_from_names,
+    task_state_store_for,
 )
 
 from ..support.task_instance import MemoryStore
@@ -112,7 +112,7 @@ def test_what_goes_well_is_left_alone() -> None:
 
 def test_the_context_has_the_store(store: MemoryStore) -> None:
     context: Any = {"task_state_store": store}
-    assert store_of(context, durable=True) is store
+    assert task_state_store_for(context, durable=True) is store
     JobLedger.of(context, durable=True).write(MADE)
     assert store.values == {"kandinsky_job": WRITTEN}
 
@@ -120,7 +120,7 @@ def test_the_context_has_the_store(store: MemoryStore) -> None:
 @pytest.mark.usefixtures("not_told_yet")
 def test_who_wants_no_books_is_told_nothing(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     context: Any = {"task_state_store": store}
-    assert store_of(context, durable=False) is None
+    assert task_state_store_for(context, durable=False) is None
     assert not JobLedger.of(context, durable=False).is_kept
     assert not JobLedger.of({}, durable=False).is_kept  # type: ignore[typeddict-item]  # as before Airflow 3.3
     assert caplog.records == []
@@ -164,14 +164,14 @@ def test_hashes_are_the_same_in_every_version() -> None:
 
 def test_seeds_are_the_same_in_every_version() -> None:
     """Else a retry after an upgrade would be for another picture, and would pay for it."""
-    assert seed_of("gallery", "manual__1", "paint", -1) == 749771842
-    assert seed_of("gallery", "manual__1", "paint", 3) == 978617652
-    assert seed_of("gallery", "manual__1", "paint", -1, "cats", 2) == 566347256
+    assert seed_from_names("gallery", "manual__1", "paint", -1) == 749771842
+    assert seed_from_names("gallery", "manual__1", "paint", 3) == 978617652
+    assert seed_from_names("gallery", "manual__1", "paint", -1, "cats", 2) == 566347256
 
 
 def test_seeds_differ_between_task_instances_and_items() -> None:
     seeds = {
-        seed_of("dag", run, task, index, *item)
+        seed_from_names("dag", run, task, index, *item)
         for run in "ab"
         for task in "cd"
         for index in range(-1, 50)

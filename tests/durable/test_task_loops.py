@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.durable.ledger import own_seed
+from airflow_provider_kandinsky.durable.ledger import derive_seed
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.task_instance import FakeTaskInstance, MemoryStore, cats, paint, paint_all
@@ -46,7 +46,7 @@ def test_each_iteration_has_a_seed_of_its_own_in_every_try(sandbox: Sandbox, def
     seeds = [submitted["payload"]["seed"] for submitted in sandbox.submissions]
     assert seeds[0::2] == seeds[1::2]
     assert len(set(seeds)) == 3
-    assert own_seed(Iteration().context) not in seeds
+    assert derive_seed(Iteration().context) not in seeds
 
 
 @both_ways
@@ -86,7 +86,7 @@ def test_outside_of_loops_all_names_are_those_of_before(sandbox: Sandbox, tmp_pa
     one, many = Iteration(), Iteration()
     one.run(paint())
     many.run(paint_all(cats(1), output_path=f"file://{tmp_path}"))
-    assert own_seed(one.context) == 749771842
+    assert derive_seed(one.context) == 749771842
     assert set(one.store.values) == {"kandinsky_job"}
     assert {"kandinsky_batch", "kandinsky_batch_requests", "kandinsky_batch_0001"} <= set(many.store.values)
     assert many.pushed["manifest"].endswith("/manifest_gallery_manual__1_paint.jsonl")

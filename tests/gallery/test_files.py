@@ -34,7 +34,7 @@ def content(uri: str, output_path: object) -> bytes:
     return b"".join(find_image(uri, OutputPlace.of(output_path)).open_image().chunks())
 
 
-def refusal(uri: str, output_path: object) -> str:
+def error_from_status(uri: str, output_path: object) -> str:
     with pytest.raises(FileNotShownError) as refused:
         content(uri, output_path)
     return str(refused.value)
@@ -97,7 +97,7 @@ def test_what_is_below_the_output_path_is_sent(output_path: str, folder: Path) -
 def test_what_is_anywhere_else_is_not(uri: str, folder: Path) -> None:
     (folder / "mine" / "link").symlink_to(folder)
     (folder / "mine" / "link.png").symlink_to(folder / "1.png")
-    refusal(uri.format(folder=folder), f"file://{folder}/mine")
+    error_from_status(uri.format(folder=folder), f"file://{folder}/mine")
 
 
 def test_links_within_the_folder_are_followed(folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_percent_sign_in_a_local_name_means_nothing(folder: Path) -> None:
 )
 def test_without_a_folder_nothing_is_sent(output_path: object, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    refusal(f"file://{folder}/mine/1.png", output_path)
+    error_from_status(f"file://{folder}/mine/1.png", output_path)
 
 
 def test_without_a_rendered_output_path_nothing_is_sent(folder: Path) -> None:
@@ -168,7 +168,7 @@ def test_objects_below_the_output_path_are_sent(output_path: str, bucket: S3File
     ],
 )
 def test_other_objects_are_not(uri: str, bucket: S3FileSystem) -> None:
-    refusal(uri, "s3://moto@pictures/mine")
+    error_from_status(uri, "s3://moto@pictures/mine")
 
 
 def test_the_connection_of_another_uri_is_not_even_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_the_connection_of_another_uri_is_not_even_looked_up(monkeypatch: pytest
 
     looked_up: list[object] = []
     monkeypatch.setattr(airflow.sdk.io.path, "attach", lambda *names, **_: looked_up.append(names))
-    refusal("s3://secrets@pictures/mine/1.png", "s3://moto@pictures/mine")
+    error_from_status("s3://secrets@pictures/mine/1.png", "s3://moto@pictures/mine")
     assert looked_up == []
 
 
@@ -186,8 +186,8 @@ def test_in_memory() -> None:
     path.write_bytes(PNG)
     assert content(str(path), "memory://pictures/mine") == PNG
     assert content(str(path), "memory:///pictures/mine/{index}.png") == PNG
-    refusal(str(path), "memory://pictures/other")
-    refusal("memory://pictures/other/../mine/1.png", "memory://pictures/other")
+    error_from_status(str(path), "memory://pictures/other")
+    error_from_status("memory://pictures/other/../mine/1.png", "memory://pictures/other")
     path.unlink()
 
 
@@ -199,7 +199,7 @@ def test_only_images_are_sent(name: str, tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as huge:
         huge.write(PNG)
         huge.truncate(32 * 2**20 + 1)
-    refusal(f"file://{tmp_path / name}", f"file://{tmp_path}" if not name.startswith("/") else "file:///dev")
+    error_from_status(f"file://{tmp_path / name}", f"file://{tmp_path}" if not name.startswith("/") else "file:///dev")
 
 
 def test_the_tag_changes_with_the_file(tmp_path: Path, bucket: S3FileSystem) -> None:

@@ -242,7 +242,7 @@ def test_a_key_that_was_changed_is_read_again_and_masked(
         async with KandinskyHook() as hook:
             job = await hook.asubmit({"prompt": "a cat"})
             change_key()
-            return await hook.await_(job.request_id)
+            return await hook.await_result(job.request_id)
 
     if way == "async":
         result = asyncio.run(use())

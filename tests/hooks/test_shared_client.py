@@ -141,7 +141,7 @@ def test_a_connection_that_never_has_a_key_is_waited_out_until_the_deadline(
 
 
 def test_within_the_plans_limit_there_is_no_429(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 1200 a minute, 60 looks take two seconds and more; without the gate they take a fraction of one."""
+    """At 1200 a minute, 60 polls take two seconds and more; without the gate they take a fraction of one."""
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
 
     async def look_often() -> float:

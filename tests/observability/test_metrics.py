@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_kandinsky.compat.airflow import stats_of_tasks
+from airflow_provider_kandinsky.compat.airflow import task_stats
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -32,7 +32,7 @@ each_way = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking",
 
 def put_in_place(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have Airflow tell its metrics to a client, as it does in the process of a task."""
-    stats = stats_of_tasks()
+    stats = task_stats()
     if type(stats) is type:
         monkeypatch.setattr(sys.modules[stats.incr.__module__], "_backend", client)
     else:  # before Airflow 3.3
@@ -74,7 +74,7 @@ def test_one_job(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket, d
 
 def test_what_is_told_of_a_job(ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
     result = GenerationResult(
-        "r-1", (Image("https://i/1"),), cost=0.0123, inference_time=13.06, queue_time=0.5, looks=7
+        "r-1", (Image("https://i/1"),), cost=0.0123, inference_time=13.06, queue_time=0.5, polls=7
     )
     JobMetrics.of_task(ti, "m").completed(result)
     received = statsd.received()
@@ -126,7 +126,7 @@ def test_a_client_that_breaks_breaks_no_task(
 ODD = [1e14, 1e308, float("nan"), float("inf"), -1, 10**5000, "much", "1e400", True, [1], {"a": 1}, b"1"]
 
 
-@pytest.mark.parametrize("field", ["cost", "inference_time", "queue_time", "looks"])
+@pytest.mark.parametrize("field", ["cost", "inference_time", "queue_time", "polls"])
 @pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:20] if not isinstance(value, int) else "int")
 def test_no_number_breaks_a_task(ti: FakeTaskInstance, statsd: StatsdSocket, field: str, value: Any) -> None:
     result = GenerationResult.from_dict({"request_id": "r-1", "urls": ["https://i/1"], field: value})

@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
-from airflow_provider_kandinsky.compat.airflow import AirflowFailException, ui_has_plugin_tabs
+from airflow_provider_kandinsky.compat.airflow import AirflowFailException, supports_plugin_tabs
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
@@ -134,10 +134,10 @@ def test_the_link_is_the_same_from_the_deferral_to_the_end(
     (url,) = ti.run(operator)
     where = "/kandinsky-gallery/dags/gallery/runs/scheduled__2026-01-01T00%3A00%3A00%2B00%3A00/tasks/group.paint"
     redirect = f"{where}/{map_index}/image"
-    assert [before, link.get_link(operator, ti_key=ti)] == ([redirect] * 2 if ui_has_plugin_tabs() else ["", url])
+    assert [before, link.get_link(operator, ti_key=ti)] == ([redirect] * 2 if supports_plugin_tabs() else ["", url])
 
 
-@pytest.mark.skipif(ui_has_plugin_tabs(), reason="this Airflow has the gallery, which knows what may be shown")
+@pytest.mark.skipif(supports_plugin_tabs(), reason="this Airflow has the gallery, which knows what may be shown")
 @pytest.mark.parametrize(
     ("uri", "url"),
     [

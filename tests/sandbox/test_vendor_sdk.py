@@ -71,19 +71,19 @@ def test_a_timeout(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
     assert caught.value.request_id == job.request_id
 
 
-def refused(client: segmind.SegmindClient, **parameters: object) -> tuple[int | None, str | None]:
+def invalid_argument(client: segmind.SegmindClient, **parameters: object) -> tuple[int | None, str | None]:
     with pytest.raises(segmind.SegmindError) as caught:
         client.submit_async(MODEL, **parameters)
     return caught.value.status, caught.value.detail
 
 
 def test_refusals_are_read(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
-    assert refused(sdk, samples=1) == (400, "Prompt is Mandatory")
+    assert invalid_argument(sdk, samples=1) == (400, "Prompt is Mandatory")
     kandinsky_sandbox.configure(credits=0)
-    assert refused(sdk, prompt="a cat") == (406, "insufficient credits")
+    assert invalid_argument(sdk, prompt="a cat") == (406, "insufficient credits")
     stranger = segmind.SegmindClient(api_key="SG_wrong", base_url=f"{kandinsky_sandbox.url}/v1")
     with stranger._client:
-        assert refused(stranger, prompt="a cat") == (401, "Unauthorized: invalid or missing API key")
+        assert invalid_argument(stranger, prompt="a cat") == (401, "Unauthorized: invalid or missing API key")
 
 
 def test_an_expired_job(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):

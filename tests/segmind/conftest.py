@@ -24,7 +24,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.http.base_client import ssl_context
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 
 API_KEY = "SG_sandbox"
 
@@ -106,11 +106,11 @@ def a_cat() -> TextToImageRequest:
 
 
 @pytest.fixture
-def answer() -> Callable[..., Answer]:
+def answer() -> Callable[..., Response]:
     """Make an answer of the service; what is not bytes is sent as JSON."""
 
-    def make(body: Any = b"", status: int = 200, headers: dict[str, str] | None = None, now: float = 0.0) -> Answer:
-        return Answer(status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode(), now)
+    def make(body: Any = b"", status: int = 200, headers: dict[str, str] | None = None, now: float = 0.0) -> Response:
+        return Response(status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode(), now)
 
     return make
 

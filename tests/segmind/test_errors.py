@@ -135,7 +135,7 @@ def test_the_text_tells_request_status_and_money(given: dict[str, Any], text: st
 
 def test_the_text_ends_with_what_a_retry_will_do() -> None:
     error = KandinskyError("it broke")
-    error.advice = "A retry tries again."
+    error.retry_hint = "A retry tries again."
     assert str(error) == "it broke [billed: no] A retry tries again."
 
 

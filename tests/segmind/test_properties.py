@@ -30,9 +30,9 @@ from airflow_provider_kandinsky.segmind.schemas import (
 )
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
-from airflow_provider_kandinsky.segmind.wire.values import advised_wait
+from airflow_provider_kandinsky.segmind.wire.values import retry_after_from
 
 KEYS = (
     "status", "request_id", "error", "detail", "message", "html-message", "output", "images", "url", "b64_json",
@@ -68,9 +68,9 @@ MOMENTS = (
 )  # fmt: skip
 HEADERS = st.dictionaries(st.sampled_from(["retry-after", "x-rate-limit-reset-at-utc", "location"]), MOMENTS)
 STATUSES = st.sampled_from([200, 201, 204, 302, 400, 401, 404, 406, 422, 429, 500, 502]) | st.integers(100, 599)
-ANSWERS = st.builds(Answer, STATUSES, HEADERS, CONTENT, st.floats(0, 4e9))
+ANSWERS = st.builds(Response, STATUSES, HEADERS, CONTENT, st.floats(0, 4e9))
 
-READERS: dict[str, tuple[Callable[[Answer], Any], type | tuple[type, ...]]] = {
+READERS: dict[str, tuple[Callable[[Response], Any], type | tuple[type, ...]]] = {
     "submission": (jobs.read_submission, Job),
     "status": (partial(jobs.read_status, request_id="r"), JobStatus),
     "result": (partial(jobs.read_result, request_id="r", model="m"), GenerationResult),
@@ -85,7 +85,7 @@ READERS: dict[str, tuple[Callable[[Answer], Any], type | tuple[type, ...]]] = {
 @settings(max_examples=150)
 @given(answer=ANSWERS)
 def test_an_answer_is_a_result_or_an_error_of_the_tree(
-    read: Callable[[Answer], Any], gives: type | tuple[type, ...], answer: Answer
+    read: Callable[[Response], Any], gives: type | tuple[type, ...], answer: Response
 ) -> None:
     try:
         given_back = read(answer)
@@ -105,7 +105,7 @@ def test_an_answer_is_a_result_or_an_error_of_the_tree(
 @settings(max_examples=150)
 @given(headers=HEADERS, now=st.floats(0, 4e9))
 def test_an_advised_wait_is_none_or_a_time_to_come(headers: dict[str, str], now: float) -> None:
-    wait = advised_wait(headers, now)
+    wait = retry_after_from(headers, now)
     assert wait is None or 0 <= wait < float("inf")
 
 
@@ -117,21 +117,21 @@ LOOKS = (
 
 @settings(max_examples=100)
 @given(
-    looks=st.lists(LOOKS, max_size=60),
+    polls=st.lists(LOOKS, max_size=60),
     age=st.floats(-100, 10_000),
     left=st.floats(-100, 2_000),
     interval=st.none() | st.floats(0.1, 1_000),
     rng=st.randoms(use_true_random=False),
 )
 def test_no_pause_is_negative_or_ends_after_the_deadline_unless_nothing_is_known_at_it(
-    looks: list[Any], age: float, left: float, interval: float | None, rng: Any
+    polls: list[Any], age: float, left: float, interval: float | None, rng: Any
 ) -> None:
     now = 1_700_000_000.0
     deadline = now + left
     submitted_at = now - age
     job = JobPoller("r", submitted_at=submitted_at, deadline=deadline, poll_interval=interval, rng=rng.random)
     pause, end = job.start(now), deadline
-    for look in looks:
+    for look in polls:
         assert 0 <= pause <= max(0.0, end - now)
         now += pause
         try:

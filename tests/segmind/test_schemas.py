@@ -219,7 +219,7 @@ FULL = GenerationResult(
     inference_time=1.5,
     queue_time=0.5,
     total_time=2.0,
-    looks=3,
+    polls=3,
 )
 
 

@@ -96,7 +96,7 @@ class Service(httpx.AsyncBaseTransport):
         return sum(each.status == status for each in self.exchanges)
 
     @property
-    def looks(self) -> int:
+    def polls(self) -> int:
         """How many requests only asked where a job stands."""
         return sum(each.path.endswith("/status") for each in self.exchanges)
 

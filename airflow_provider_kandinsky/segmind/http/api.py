@@ -36,7 +36,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
 )
 from airflow_provider_kandinsky.segmind.wire import jobs
 from airflow_provider_kandinsky.segmind.wire.bodies import MEGABYTE
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer, about_job
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response, about_job
 from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest, read_history, read_past_request
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ _NEVER_SENT: Final = (
 )
 
 
-class Rank(IntEnum):
+class Priority(IntEnum):
     """Requests that have to wait go in this order: what buys, what gets an answer that is there, what only looks."""
 
     PURCHASE = 0
@@ -86,16 +86,16 @@ class Call(Generic[T]):
 
     method: str
     url: str
-    read: Callable[[Answer], T]
+    read: Callable[[Response], T]
     request_id: str | None = None
     json: Any = None
     params: Mapping[str, Any] | None = None
-    buys: bool = False
-    rank: Rank = Rank.ANSWER
+    is_billable: bool = False
+    rank: Priority = Priority.ANSWER
     max_bytes: int = MEGABYTE
     before_send: Callable[[], None] | None = None
 
-    def lost(self, error: Exception) -> KandinskyError:
+    def transport_error(self, error: Exception) -> KandinskyError:
         """Say what it means that no answer came.
 
         The failure's own text is not repeated: httpx puts header values into some.
@@ -105,15 +105,15 @@ class Call(Generic[T]):
             return self._unavailable(
                 f"The service could not be reached at {origin(self.url)} ({failure}); nothing was sent"
             )
-        if self.buys:
+        if self.is_billable:
             return SubmissionUnknownError(
                 f"The request was sent but its answer was lost ({failure}); it may have been accepted"
             )
         return self._unavailable(f"The connection was lost ({failure})")
 
-    def unreadable(self, answer: Answer) -> KandinskyError:
+    def unreadable(self, answer: Response) -> KandinskyError:
         """Say what it means that the body of an answer, which was a 2xx, was not read."""
-        if self.buys:
+        if self.is_billable:
             return SubmissionUnknownError(
                 f"The service accepted the request but its answer cannot be read: {answer.unread}; the job is probably "
                 "running, and will then be billed",
@@ -127,7 +127,7 @@ class Call(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Api:
+class SegmindApi:
     """An account at a service.
 
     :param api_key: sent as ``x-api-key``; a key sent as Bearer is refused by the service.
@@ -170,8 +170,8 @@ class Api:
             url,
             jobs.read_submission,
             json=request.payload(),
-            buys=True,
-            rank=Rank.PURCHASE,
+            is_billable=True,
+            rank=Priority.PURCHASE,
             before_send=before_send,
         )
 
@@ -182,14 +182,14 @@ class Api:
             url,
             partial(jobs.read_generation, model=model),
             json=request.payload(),
-            buys=True,
-            rank=Rank.PURCHASE,
+            is_billable=True,
+            rank=Priority.PURCHASE,
             max_bytes=MAX_RESULT,
         )
 
     def status(self, request_id: str) -> Call[JobStatus]:
         read = partial(jobs.read_status, request_id=request_id)
-        return Call("GET", f"{self._job_url(request_id)}/status", read, request_id, rank=Rank.LOOK)
+        return Call("GET", f"{self._job_url(request_id)}/status", read, request_id, rank=Priority.LOOK)
 
     def result(self, request_id: str, model: str | None) -> Call[GenerationResult]:
         read = partial(jobs.read_result, request_id=request_id, model=model)
@@ -212,7 +212,7 @@ class Api:
         url = f"{self._history_url()}/{id_segment(request_id)}"
         return Call("GET", url, read_past_request, request_id, max_bytes=MAX_HISTORY)
 
-    def read(self, call: Call[T], answer: Answer) -> T:
+    def read(self, call: Call[T], answer: Response) -> T:
         """Read an answer, less any echo of the API key: in its bytes, in what was parsed, in an error's text."""
         content = answer.content.replace(self.api_key.encode(), MARK.encode())
         try:

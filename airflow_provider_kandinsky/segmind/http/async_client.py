@@ -1,8 +1,9 @@
-"""The service over HTTP, for thousands of jobs in one event loop: around :mod:`.calls`, :mod:`.wire`, :mod:`.polling`.
+"""The service over HTTP, for thousands of jobs in one event loop: around :mod:`.api`, :mod:`~.segmind.wire`,
+:mod:`~.poller`.
 
 A POST is money. It is sent again only if it cannot have arrived or was refused as rate limited, and only for as
-long as :data:`~.base_client.SUBMIT_PATIENCE`; all else that befalls it is an error. Questions to the history have the
-same patience. The other free calls are sent once: who waits for a job has the :class:`~.poller.JobPoller` to say
+long as :data:`~.base_client.SUBMIT_RETRY_TIMEOUT`; all else that befalls it is an error. Calls to the history are
+retried for as long. The other free calls are sent once: who waits for a job has the :class:`~.poller.JobPoller` to say
 when to poll again.
 """
 
@@ -23,18 +24,18 @@ from airflow_provider_kandinsky.segmind.errors import (
     PermissionDeniedError,
     RateLimitedError,
 )
-from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Api, Call
+from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL, TRANSPORT_ERRORS, Call, SegmindApi
 from airflow_provider_kandinsky.segmind.http.base_client import (
     GENERATE_TIMEOUT,
     MAX_CONNECTIONS,
     WAIT_TIMEOUT,
-    Shell,
+    BaseClient,
     no_ssl_context,
     patience,
     ssl_context,
 )
-from airflow_provider_kandinsky.segmind.http.log_redaction import own_request
-from airflow_provider_kandinsky.segmind.http.rate_limit import Gate
+from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
+from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -44,9 +45,9 @@ from airflow_provider_kandinsky.segmind.schemas import (
     TextToImageRequest,
 )
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
-from airflow_provider_kandinsky.segmind.waiting.scheduler import Watch
+from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 from airflow_provider_kandinsky.segmind.wire.bodies import UnreadBodyError, read_body
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 log = logging.getLogger(__name__)
@@ -57,13 +58,13 @@ T = TypeVar("T")
 KEY_REFRESH_INTERVAL: Final = 30.0
 
 
-class AsyncSegmindClient(Shell):
+class AsyncSegmindClient(BaseClient):
     """The async client: the calls, parameters, results and errors of :class:`~.client.SegmindClient`.
 
     It may serve thousands of jobs in one event loop. Use as an async context manager, or :meth:`aclose` it.
     Create it by :meth:`create` inside an event loop, which keeps the building of the SSL context off the loop.
 
-    The settings are those of :class:`~.base_client.Shell` and these.
+    The settings are those of :class:`~.base_client.BaseClient` and these.
 
     :param transport: an httpx transport, in place of the network.
     :param sleep: how to wait.
@@ -86,8 +87,8 @@ class AsyncSegmindClient(Shell):
         self._sleep = sleep
         self._read_key = read_key
         self._key_read_at = -KEY_REFRESH_INTERVAL
-        self._gate = Gate(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
-        self._watch = Watch(self._look, lookers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
+        self._gate = RateLimiter(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
+        self._watch = PollScheduler(self._poll_once, workers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
         verify = ssl_context() if self._api.uses_tls else no_ssl_context()
         self._http = httpx.AsyncClient(transport=transport, verify=verify, **self._http_options())
 
@@ -102,7 +103,7 @@ class AsyncSegmindClient(Shell):
         **settings: Any,
     ) -> Self:
         """Construct without holding up the event loop."""
-        if Api(api_key, base_url, allow_insecure, history_url).uses_tls:
+        if SegmindApi(api_key, base_url, allow_insecure, history_url).uses_tls:
             await asyncio.to_thread(ssl_context)
         return cls(api_key, base_url, allow_insecure=allow_insecure, history_url=history_url, **settings)
 
@@ -127,7 +128,7 @@ class AsyncSegmindClient(Shell):
     ) -> Job:
         """See :meth:`~.client.SegmindClient.submit`."""
         call = self._api.submit(request, model, self._before_send(send_by, on_send))
-        return await self._perform_patiently(call, send_by)
+        return await self._send_with_retries(call, send_by)
 
     async def get_status(self, request_id: str) -> JobStatus:
         """See :meth:`~.client.SegmindClient.get_status`."""
@@ -140,9 +141,9 @@ class AsyncSegmindClient(Shell):
     async def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
         """See :meth:`~.client.SegmindClient.wait`."""
         now = self._clock()
-        return await self.follow(request_id, model, submitted_at=now, deadline=now + timeout)
+        return await self.poll_until_done(request_id, model, submitted_at=now, deadline=now + timeout)
 
-    async def follow(
+    async def poll_until_done(
         self,
         request_id: str,
         model: str | None = None,
@@ -151,10 +152,12 @@ class AsyncSegmindClient(Shell):
         deadline: float,
         poll_interval: float | None = None,
     ) -> GenerationResult:
-        """See :meth:`~.client.SegmindClient.follow`."""
-        return await self._watch.follow(self._poller(request_id, model, submitted_at, deadline, poll_interval), model)
+        """See :meth:`~.client.SegmindClient.poll_until_done`."""
+        return await self._watch.poll_until_done(
+            self._poller(request_id, model, submitted_at, deadline, poll_interval), model
+        )
 
-    async def _look(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
+    async def _poll_once(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
         try:
             if not poller.completed:
                 pause = poller.on_status(await self.get_status(poller.request_id), self._clock())
@@ -200,19 +203,19 @@ class AsyncSegmindClient(Shell):
         self, model: str, since: float, page: int = 1, *, until: float | None = None
     ) -> list[PastRequest]:
         """See :meth:`~.client.SegmindClient.get_history`."""
-        return await self._perform_patiently(self._api.history(model, since, page, until))
+        return await self._send_with_retries(self._api.history(model, since, page, until))
 
     async def get_past_request(self, request_id: str) -> PastRequest | None:
         """See :meth:`~.client.SegmindClient.get_past_request`."""
-        return await self._perform_patiently(self._api.past_request(request_id))
+        return await self._send_with_retries(self._api.past_request(request_id))
 
-    async def _perform_patiently(self, call: Call[T], send_by: float | None = None) -> T:
+    async def _send_with_retries(self, call: Call[T], send_by: float | None = None) -> T:
         retrying = tenacity.AsyncRetrying(sleep=self._sleep, **patience(self._clock, send_by))
         answer: T = await retrying(self._perform, call, send_by=send_by)
         return answer
 
     async def _perform(self, call: Call[T], timeout: float | None = None, send_by: float | None = None) -> T:
-        async with self._gate.passage(call.rank, send_by):
+        async with self._gate.slot(call.rank, send_by):
             if call.before_send is not None:
                 call.before_send()
                 await asyncio.sleep(0)  # who was cancelled meanwhile, by an execution timeout, is not sent
@@ -220,24 +223,24 @@ class AsyncSegmindClient(Shell):
             try:
                 answer = await self._exchange(call, timeout or self._request_timeout)
             except TimeoutError:
-                lost = call.lost(httpx.ReadTimeout("the whole request took too long"))
+                lost = call.transport_error(httpx.ReadTimeout("the whole request took too long"))
             except TRANSPORT_ERRORS as error:
-                lost = call.lost(error)
+                lost = call.transport_error(error)
             else:
                 return self._read(api, call, answer)
         # Raised out here, because an httpx error in its context would hold the request, and with it the key.
         raise lost
 
-    def _read(self, api: Api, call: Call[T], answer: Answer) -> T:
+    def _read(self, api: SegmindApi, call: Call[T], answer: Response) -> T:
         try:
             return api.read(call, answer)
         except RateLimitedError as error:
             self._gate.close(error)
             raise
 
-    async def _exchange(self, call: Call[T], timeout: float) -> Answer:
+    async def _exchange(self, call: Call[T], timeout: float) -> Response:
         unread, content = "", b""
-        with own_request(self._api.api_key):
+        with redact_request_logs(self._api.api_key):
             async with asyncio.timeout(timeout):
                 request = self._http.build_request(
                     call.method, call.url, json=call.json, params=call.params, timeout=self._limits(timeout)
@@ -249,4 +252,4 @@ class AsyncSegmindClient(Shell):
                     unread = str(error)
                 finally:
                     await response.aclose()
-        return Answer(response.status_code, response.headers, content, self._clock(), unread)
+        return Response(response.status_code, response.headers, content, self._clock(), unread)

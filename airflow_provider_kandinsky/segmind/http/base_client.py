@@ -16,7 +16,7 @@ import tenacity
 
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL, Api
+from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL, SegmindApi
 from airflow_provider_kandinsky.segmind.http.network import without_proxy
 from airflow_provider_kandinsky.segmind.http.rate_limit import sent_too_late
 from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
@@ -30,7 +30,7 @@ REQUEST_TIMEOUT: Final = 30.0
 GENERATE_TIMEOUT: Final = 600.0
 WAIT_TIMEOUT: Final = 900.0
 #: How many seconds a call may spend waiting to be sent again.
-SUBMIT_PATIENCE: Final = 20.0
+SUBMIT_RETRY_TIMEOUT: Final = 20.0
 MAX_CONNECTIONS: Final = 20
 
 
@@ -64,20 +64,22 @@ def next_wait(attempt: tenacity.RetryCallState) -> float:
 def _out_of_patience(attempt: tenacity.RetryCallState) -> bool:
     # Whichever is longer: a test's sleeps take no time, and connections that hang are not sleeps.
     spent = max(attempt.idle_for, attempt.seconds_since_start or 0.0)
-    return spent + attempt.upcoming_sleep > SUBMIT_PATIENCE
+    return spent + attempt.upcoming_sleep > SUBMIT_RETRY_TIMEOUT
 
 
 def _log_retry(attempt: tenacity.RetryCallState) -> None:
     # Unlike above, tenacity has added the sleep to the idle time by now.
     spent = max(attempt.idle_for, (attempt.seconds_since_start or 0.0) + attempt.upcoming_sleep)
     error = attempt.outcome.exception() if attempt.outcome else None
-    log.info("Trying again in %.1f s, and then for %.0f s: %s", attempt.upcoming_sleep, SUBMIT_PATIENCE - spent, error)
+    log.info(
+        "Trying again in %.1f s, and then for %.0f s: %s", attempt.upcoming_sleep, SUBMIT_RETRY_TIMEOUT - spent, error
+    )
 
 
 def patience(clock: Callable[[], float], send_by: float | None = None) -> dict[str, Any]:
     """How often a call is tried, as arguments of tenacity.
 
-    For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.api.Call.lost`.
+    For a submission ServiceUnavailableError means that nothing was sent; see :meth:`~.api.Call.transport_error`.
 
     :param clock: wall clock, seconds since the epoch.
     :param send_by: when the last try has to have left, by that clock; ``None`` if it does not matter.
@@ -96,10 +98,10 @@ def patience(clock: Callable[[], float], send_by: float | None = None) -> dict[s
     }
 
 
-class Shell:
+class BaseClient:
     """The base of the client.
 
-    :param api_key: the account's key; see :class:`~.api.Api` for it and the next three.
+    :param api_key: the account's key; see :class:`~.api.SegmindApi` for it and the next three.
     :param request_timeout: seconds for one whole request, except the v1 call's.
     :param clock: wall clock, seconds since the epoch.
     """
@@ -114,7 +116,7 @@ class Shell:
         request_timeout: float = REQUEST_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._api = Api(api_key, base_url, allow_insecure, history_url)
+        self._api = SegmindApi(api_key, base_url, allow_insecure, history_url)
         self._request_timeout = request_timeout
         self._clock = clock
 

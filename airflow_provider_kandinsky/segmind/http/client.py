@@ -89,7 +89,8 @@ class SegmindClient:
         :param on_send: called with the time each time the POST is about to leave, in the thread or event loop that
             sends it; what it raises keeps the POST back.
         :raises SubmissionUnknownError: the request was sent and its answer lost; it may have been accepted.
-        :raises RateLimitedError: limited for longer than :data:`~.base_client.SUBMIT_PATIENCE`; nothing was accepted.
+        :raises RateLimitedError: limited for longer than :data:`~.base_client.SUBMIT_RETRY_TIMEOUT`; nothing was
+            accepted.
         :raises ServiceUnavailableError: not reached in that time; nothing was sent.
         :raises KandinskyError: refused; nothing was accepted.
         """
@@ -124,7 +125,7 @@ class SegmindClient:
         """
         return self._run(AsyncSegmindClient.wait, request_id, timeout, model)
 
-    def follow(
+    def poll_until_done(
         self,
         request_id: str,
         model: str | None = None,
@@ -139,7 +140,7 @@ class SegmindClient:
         :raises KandinskyError: as for :meth:`wait`.
         """
         return self._run(
-            AsyncSegmindClient.follow,
+            AsyncSegmindClient.poll_until_done,
             request_id,
             model,
             submitted_at=submitted_at,

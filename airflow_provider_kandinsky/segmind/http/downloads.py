@@ -22,7 +22,7 @@ from airflow_provider_kandinsky.segmind.http.base_client import (
     next_wait,
     ssl_context,
 )
-from airflow_provider_kandinsky.segmind.http.log_redaction import own_request
+from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
 from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
 from airflow_provider_kandinsky.segmind.wire.bodies import MEGABYTE, UnreadBodyError, raw_chunks
 from airflow_provider_kandinsky.segmind.wire.images import image_extension, is_whole
@@ -119,7 +119,7 @@ class ImageDownloader:
             sleep=self._sleep,
             reraise=True,
         )
-        with own_request():
+        with redact_request_logs():
             extension: str = await retrying(self._try_to_fetch, url, into, request_id)
         return extension
 

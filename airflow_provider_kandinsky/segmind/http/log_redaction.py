@@ -1,6 +1,6 @@
 """What httpx and httpcore log of this package's own requests, put right; what they log of others' is left alone.
 
-httpx has a line at INFO for every request: a task that waits would fill its log with looks that found nothing new.
+httpx has a line at INFO for every request: a task that waits would fill its log with polls that found nothing new.
 httpcore writes the headers of answers at DEBUG, in which a service may echo the key. The levels of their loggers
 belong to everybody in the process, so what counts is whose request it is.
 """
@@ -23,7 +23,7 @@ _secret: ContextVar[str | None] = ContextVar("secret_of_own_request", default=No
 
 
 @contextmanager
-def own_request(secret: str = "") -> Iterator[None]:
+def redact_request_logs(secret: str = "") -> Iterator[None]:
     """Whatever is requested in here is a request of this package.
 
     :param secret: what is to appear in no line about it.
@@ -35,7 +35,7 @@ def own_request(secret: str = "") -> Iterator[None]:
         _secret.reset(token)
 
 
-def _put_right(record: logging.LogRecord) -> bool:
+def _redacting_filter(record: logging.LogRecord) -> bool:
     """As a filter: hide the secret, and let lines below WARNING pass only where DEBUG is wanted."""
     secret = _secret.get()
     if secret is None:
@@ -46,4 +46,4 @@ def _put_right(record: logging.LogRecord) -> bool:
 
 
 for _name in _LOGGERS:
-    logging.getLogger(_name).addFilter(_put_right)
+    logging.getLogger(_name).addFilter(_redacting_filter)

@@ -22,24 +22,24 @@ from typing import Final
 from aiolimiter import AsyncLimiter
 
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.api import Rank
+from airflow_provider_kandinsky.segmind.http.api import Priority
 from airflow_provider_kandinsky.segmind.http.request_queue import RequestQueue
-from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
 
 #: How often a job is looked at in all, where the plan's limit is not known: many times what any plan allows, and no
 #: more than leaves an event loop the time for other work. With a thousand jobs in flight this sets how often each is
 #: looked at, and not its age.
-MOST_LOOKS_PER_MINUTE: Final = 7_200.0
+MAX_POLLS_PER_MINUTE: Final = 7_200.0
 #: How many may pass at once: enough of them to open all connections would only make each request dearer.
 _LARGEST_BURST: Final = 10.0
 #: The least that is taken for a limit. A 429 after fewer requests is most likely the work of others, workers that
 #: submit, say; the plans of so few requests a minute are for trying the service out.
-_LEAST_LEARNED: Final = 60
+_MIN_LEARNED_LIMIT: Final = 60
 #: By how much a limit that was found out is raised in every minute without a 429.
-_RAISE: Final = 1.5
+_LIMIT_GROWTH: Final = 1.5
 #: How long the gate stays closed after a 429 that does not say, in seconds: less than the job that was told waits by
 #: itself, so that it is not held up twice.
-_UNTOLD_WAIT: Final = 0.8
+_DEFAULT_RETRY_AFTER: Final = 0.8
 #: Over how many seconds at most after a reset the polls of several processes are spread.
 POLL_RESUME_SPREAD: Final = 2.0
 #: How many seconds after a reset submissions come back at the earliest, and over how many more they are spread.
@@ -54,11 +54,11 @@ def sent_too_late(retry_after: float | None = None) -> RateLimitedError:
     return RateLimitedError("The submission had to wait for too long and was not sent", retry_after=retry_after)
 
 
-class Gate:
+class RateLimiter:
     """What every request passes before it is sent.
 
-    :param requests_per_minute: the plan's limit; ``None`` to find it out by the service's 429s; looks are then kept to
-        :data:`MOST_LOOKS_PER_MINUTE`, for the event loop's sake.
+    :param requests_per_minute: the plan's limit; ``None`` to find it out by the service's 429s; polls are then kept to
+        :data:`MAX_POLLS_PER_MINUTE`, for the event loop's sake.
     :param at_once: how many requests may be under way at a time.
     :param clock: wall clock, seconds since the epoch.
     :param rng: numbers from 0 up to 1.
@@ -80,13 +80,13 @@ class Gate:
         self._reset_at = self._polls_at = self._submits_at = 0.0
         self._queue = RequestQueue()
         self._places = asyncio.Semaphore(at_once)
-        self._is_told = requests_per_minute is not None
+        self._is_configured = requests_per_minute is not None
         self._minute_ends = clock() + 60
         self._answered = self._answered_before = 0
-        self._keep_to(requests_per_minute, requests_per_minute or MOST_LOOKS_PER_MINUTE)
+        self._set_limit(requests_per_minute, requests_per_minute or MAX_POLLS_PER_MINUTE)
 
     @asynccontextmanager
-    async def passage(self, rank: Rank, until: float | None = None) -> AsyncIterator[None]:
+    async def slot(self, rank: Priority, until: float | None = None) -> AsyncIterator[None]:
         """Wait until a request may be sent, and hold its place until it is answered.
 
         :param rank: who goes before whom.
@@ -110,13 +110,13 @@ class Gate:
         :param error: what a request was refused with; to be told while it still holds its place.
         """
         now = self._clock()
-        wait = _UNTOLD_WAIT if error.retry_after is None else min(max(error.retry_after, 0.0), LONGEST_ADVISED_WAIT)
+        wait = _DEFAULT_RETRY_AFTER if error.retry_after is None else min(max(error.retry_after, 0.0), MAX_RETRY_AFTER)
         if now >= self._reset_at:
             # Of all that were under way, the first to come back tells how many had passed.
             limit = self._limit_after_429(now)
-            rate = limit or float(_LEAST_LEARNED)
-            self._keep_to(limit, rate, rate * _SHARE_AFTER_RESET)
-            self._count_anew(now + wait)
+            rate = limit or float(_MIN_LEARNED_LIMIT)
+            self._set_limit(limit, rate, rate * _SHARE_AFTER_RESET)
+            self._reset_window(now + wait)
         self._answered -= 1  # this one, which is counted when it gives up its place
         if now + wait > self._reset_at:
             self._reset_at = now + wait
@@ -127,7 +127,7 @@ class Gate:
             delay, spread = min(wait, SUBMIT_RESUME_DELAY), min(wait, SUBMIT_RESUME_SPREAD)
             self._submits_at = self._reset_at + delay + spread * self._rng()
 
-    async def _enter(self, rank: Rank) -> None:
+    async def _enter(self, rank: Priority) -> None:
         number = self._queue.number()
         while True:
             # Before the queue: a submission, which waits longer, must not keep polls out.
@@ -145,17 +145,17 @@ class Gate:
                     raise
                 self._places.release()
 
-    async def _until_allowed(self, rank: Rank) -> None:
+    async def _until_allowed(self, rank: Priority) -> None:
         if (now := self._clock()) > self._minute_ends:
             self._ease()
             # In step with the service's minutes, as long as there is something to keep step with.
-            self._count_anew(max(self._minute_ends, now - 60), self._answered)
-        if rank is Rank.LOOK or self.requests_per_minute is not None:
+            self._reset_window(max(self._minute_ends, now - 60), self._answered)
+        if rank is Priority.LOOK or self.requests_per_minute is not None:
             await self._limiter.acquire()
 
     def _limit_after_429(self, now: float) -> float | None:
         passed, known = self._answered + self._answered_before, self.requests_per_minute
-        if self._is_told or passed < _LEAST_LEARNED:
+        if self._is_configured or passed < _MIN_LEARNED_LIMIT:
             return known
         # What comes when others are back to submit may be their work, and says nothing against a higher limit.
         return passed if now < self._submits_at else max(passed, known or 0)
@@ -164,18 +164,18 @@ class Gate:
         """Begin a minute after one without a 429: others may have left off, and the limit may be higher than known."""
         if self._at_once is None:
             return
-        rate = self._rate if self._is_told else self._rate * _RAISE
-        if not self._is_told and rate >= MOST_LOOKS_PER_MINUTE:
-            self._keep_to(None, MOST_LOOKS_PER_MINUTE)
+        rate = self._rate if self._is_configured else self._rate * _LIMIT_GROWTH
+        if not self._is_configured and rate >= MAX_POLLS_PER_MINUTE:
+            self._set_limit(None, MAX_POLLS_PER_MINUTE)
         else:
-            self._keep_to(None if self.requests_per_minute is None else rate, rate, self._at_once)
+            self._set_limit(None if self.requests_per_minute is None else rate, rate, self._at_once)
 
-    def _count_anew(self, since: float, before: int = 0) -> None:
+    def _reset_window(self, since: float, before: int = 0) -> None:
         # The service's minutes may begin at other times, so that of this one and the last both count.
         self._minute_ends = since + 60
         self._answered, self._answered_before = 0, before
 
-    def _keep_to(self, requests_per_minute: float | None, rate: float, at_once: float | None = None) -> None:
+    def _set_limit(self, requests_per_minute: float | None, rate: float, at_once: float | None = None) -> None:
         """From now on.
 
         :param requests_per_minute: the limit for all requests, where it is known.
@@ -186,13 +186,13 @@ class Gate:
         self._rate, self._at_once = rate, at_once
         self._limiter = _limiter(rate, at_once)
 
-    def _opens_at(self, rank: Rank) -> float:
-        return self._submits_at if rank is Rank.PURCHASE else self._polls_at
+    def _opens_at(self, rank: Priority) -> float:
+        return self._submits_at if rank is Priority.PURCHASE else self._polls_at
 
-    def _is_open(self, rank: Rank) -> bool:
+    def _is_open(self, rank: Priority) -> bool:
         return self._opens_at(rank) <= self._clock()
 
-    async def _until_open(self, rank: Rank) -> None:
+    async def _until_open(self, rank: Priority) -> None:
         while (closed_for := self._opens_at(rank) - self._clock()) > 0:
             await self._sleep(closed_for)
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
 
-from airflow_provider_kandinsky.segmind.http.api import Rank
+from airflow_provider_kandinsky.segmind.http.api import Priority
 
 #: How many polls and results go before the next submission, where both wait.
 _POLLS_PER_SUBMIT: Final = 3
@@ -24,7 +24,7 @@ class RequestQueue:
 
     def __init__(self) -> None:
         self._taken = False
-        self._waiting: dict[Rank, list[tuple[int, asyncio.Future[None]]]] = {rank: [] for rank in Rank}
+        self._waiting: dict[Priority, list[tuple[int, asyncio.Future[None]]]] = {rank: [] for rank in Priority}
         self._numbers = count()
         self._since_submit = _POLLS_PER_SUBMIT
 
@@ -33,7 +33,7 @@ class RequestQueue:
         return next(self._numbers)
 
     @asynccontextmanager
-    async def turn(self, rank: Rank, number: int) -> AsyncIterator[None]:
+    async def turn(self, rank: Priority, number: int) -> AsyncIterator[None]:
         """Wait for a turn, and hold it.
 
         :param number: see :meth:`number`; who comes back with the same one keeps the place.
@@ -48,7 +48,7 @@ class RequestQueue:
                     self._next()
                 raise
         self._taken = True
-        self._since_submit = 0 if rank is Rank.PURCHASE else self._since_submit + 1
+        self._since_submit = 0 if rank is Priority.PURCHASE else self._since_submit + 1
         try:
             yield
         finally:
@@ -62,7 +62,7 @@ class RequestQueue:
                 return
         self._taken = False
 
-    def _order(self) -> tuple[Rank, ...]:
+    def _order(self) -> tuple[Priority, ...]:
         if self._since_submit >= _POLLS_PER_SUBMIT:
-            return Rank.PURCHASE, Rank.ANSWER, Rank.LOOK
-        return Rank.ANSWER, Rank.LOOK, Rank.PURCHASE
+            return Priority.PURCHASE, Priority.ANSWER, Priority.LOOK
+        return Priority.ANSWER, Priority.LOOK, Priority.PURCHASE

@@ -14,7 +14,7 @@ _REMEMBERED: Final = 100
 #: How many must have been seen before they say anything.
 _ENOUGH: Final = 10
 #: Looks are planned where this share more of the jobs should have finished: of jobs of 2 to 6 s half are then noticed
-#: within 0.3 s, at no more looks than one a second, which is what the vendor's own client makes.
+#: within 0.3 s, at no more polls than one a second, which is what the vendor's own client makes.
 _LOOKS: Final = 10
 #: A look that comes a moment too early is wasted, one that comes a moment too late is not.
 _MARGIN: Final = 0.05

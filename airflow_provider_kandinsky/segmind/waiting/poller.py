@@ -37,18 +37,18 @@ from airflow_provider_kandinsky.segmind.waiting.completion_times import Completi
 
 SHORTEST_INTERVAL: Final = 1.0
 LONGEST_INTERVAL: Final = 15.0
-#: Where it is known when jobs are finished, looks may come closer upon each other. Not much closer: with every job
+#: Where it is known when jobs are finished, polls may come closer upon each other. Not much closer: with every job
 #: that is finished the plan shifts a little, and each shift would be worth another look.
-SHORTEST_PLANNED_INTERVAL: Final = 0.44
-#: The interval as a share of the job's age. A job of 10 minutes costs about 65 looks.
+MIN_PLANNED_INTERVAL: Final = 0.44
+#: The interval as a share of the job's age. A job of 10 minutes costs about 65 polls.
 _INTERVAL_PER_AGE: Final = 0.15
 #: Intervals are drawn from this share of themselves upwards, so that jobs of one moment do not stay in step.
 _LEAST_SHARE: Final = 0.85
-#: Planned looks lie in the later half of their share of the times: what a look costs is sure, what it finds is not.
+#: Planned polls lie in the later half of their share of the times: what a look costs is sure, what it finds is not.
 _LEAST_PHASE: Final = 0.5
 
 #: The service counts its limits per minute: whatever it says, a longer wait than this is a misunderstanding.
-LONGEST_ADVISED_WAIT: Final = 60.0
+MAX_RETRY_AFTER: Final = 60.0
 #: For how many seconds nothing but 404 has to come until a job counts as gone.
 NOT_FOUND_GRACE_PERIOD: Final = 60.0
 #: Seconds until the next poll after one that failed; doubled with each that follows, up to the usual interval.
@@ -61,7 +61,7 @@ class JobPoller:
     :param request_id: the job.
     :param submitted_at: when it was submitted, or when it was first heard of.
     :param deadline: when to stop waiting; there is one last poll at that time.
-    :param poll_interval: a fixed number of seconds between looks; adaptive if ``None``: about 1 s at first, growing
+    :param poll_interval: a fixed number of seconds between polls; adaptive if ``None``: about 1 s at first, growing
         with the job's age to at most 15 s, with jitter.
     :param completion_times: what is known of jobs like this one, and is told of it: where that is enough, an
         adaptive poller looks when they were finished, and never waits longer than 15 s.
@@ -130,11 +130,11 @@ class JobPoller:
     def on_result(self, result: GenerationResult) -> GenerationResult:
         """Take in the end: it tells when to look at the next jobs like this one.
 
-        :return: the result, with how many looks it took.
+        :return: the result, with how many polls it took.
         """
         if self._completion_times is not None:
             self._completion_times.add(self._took(result))
-        return replace(result, looks=self._looks)
+        return replace(result, polls=self._looks)
 
     def _took(self, result: GenerationResult) -> float:
         """How old the job was when it was finished, in seconds."""
@@ -184,7 +184,7 @@ class JobPoller:
 
     def _wait_after(self, error: KandinskyError, now: float) -> float:
         if isinstance(error, RateLimitedError):
-            wait = max(min(error.retry_after or 0.0, LONGEST_ADVISED_WAIT), self._interval(now))
+            wait = max(min(error.retry_after or 0.0, MAX_RETRY_AFTER), self._interval(now))
             # Those who were told the same moment must not all come back at it.
             return wait * (1 + (1 - _LEAST_SHARE) * self._rng())
         backoff = _FIRST_BACKOFF * 2.0 ** min(self._failures, 10) * self._jitter()
@@ -211,7 +211,7 @@ class JobPoller:
         planned = self._planned_look(age)
         if planned is None:
             return self._interval(now)
-        return min(max(planned - age, SHORTEST_PLANNED_INTERVAL), LONGEST_INTERVAL)
+        return min(max(planned - age, MIN_PLANNED_INTERVAL), LONGEST_INTERVAL)
 
     def _planned_look(self, age: float) -> float | None:
         if self._poll_interval is not None or self._completion_times is None:

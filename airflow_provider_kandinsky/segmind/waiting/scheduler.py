@@ -2,7 +2,7 @@
 
 A coroutine of its own for every job, each asleep most of the time, would cost thousands of timers and waiters that
 are made anew for every look, and that the garbage collector goes through while the loop stands still. Here a
-waiting job is one entry in a heap, and a few lookers do the work.
+waiting job is one entry in a heap, and a few workers do the work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 Look = Callable[[JobPoller, str | None], Awaitable[GenerationResult | float]]
 
 
-class _Due(NamedTuple):
+class _ScheduledPoll(NamedTuple):
     """A job and when it is to be looked at."""
 
     at: float
@@ -31,11 +31,11 @@ class _Due(NamedTuple):
     outcome: asyncio.Future[GenerationResult]
 
 
-class Watch:
+class PollScheduler:
     """The jobs of one client in one event loop.
 
     :param look: how to look once.
-    :param lookers: how many looks may be under way at a time.
+    :param workers: how many polls may be under way at a time.
     :param clock: wall clock, seconds since the epoch.
     :param sleep: how to wait.
     """
@@ -44,33 +44,33 @@ class Watch:
         self,
         look: Look,
         *,
-        lookers: int,
+        workers: int,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._look = look
-        self._most_lookers = lookers
+        self._poll_once = look
+        self._most_lookers = workers
         self._clock = clock
         self._sleep = sleep
-        self._jobs: list[_Due] = []
+        self._jobs: list[_ScheduledPoll] = []
         self._numbers = count()
         self._lookers: set[asyncio.Task[None]] = set()
-        self._alarm: asyncio.Task[None] | None = None
+        self._timer: asyncio.Task[None] | None = None
         self._alarm_at = 0.0
 
-    async def follow(self, poller: JobPoller, model: str | None) -> GenerationResult:
+    async def poll_until_done(self, poller: JobPoller, model: str | None) -> GenerationResult:
         """Wait for a job, by its poller's cadence.
 
         :raises KandinskyError: what the poller gives up with.
         """
         outcome: asyncio.Future[GenerationResult] = asyncio.get_running_loop().create_future()
         now = self._clock()
-        self._put(_Due(now + poller.start(now), next(self._numbers), poller, model, outcome))
+        self._put(_ScheduledPoll(now + poller.start(now), next(self._numbers), poller, model, outcome))
         return await outcome
 
     async def aclose(self) -> None:
         """Look at nothing any more; who still waits is cancelled."""
-        tasks = [*self._lookers, *([self._alarm] if self._alarm else [])]
+        tasks = [*self._lookers, *([self._timer] if self._timer else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -78,7 +78,7 @@ class Watch:
             due.outcome.cancel()
         self._jobs.clear()
 
-    def _put(self, due: _Due) -> None:
+    def _put(self, due: _ScheduledPoll) -> None:
         heapq.heappush(self._jobs, due)
         self._set_alarm()
 
@@ -86,32 +86,32 @@ class Watch:
         """See to it that somebody looks when the next job is due."""
         if not self._jobs or len(self._lookers) == self._most_lookers:
             return
-        if self._alarm is not None:
+        if self._timer is not None:
             if self._alarm_at <= self._jobs[0].at:
                 return
-            self._alarm.cancel()
+            self._timer.cancel()
         self._alarm_at = self._jobs[0].at
-        self._alarm = self._start(self._wake())
+        self._timer = self._start(self._wake())
 
     async def _wake(self) -> None:
         await self._sleep(max(0.0, self._alarm_at - self._clock()))
-        self._alarm = None
-        self._lookers.add(self._start(self._look_around()))
+        self._timer = None
+        self._lookers.add(self._start(self._run_due()))
 
-    async def _look_around(self) -> None:
+    async def _run_due(self) -> None:
         try:
             while self._jobs and self._jobs[0].at <= self._clock():
                 due = heapq.heappop(self._jobs)
                 self._set_alarm()  # for another looker, should this look take longer than until the next job is due
                 if not due.outcome.done():
-                    await self._look_at(due)
+                    await self._poll(due)
         finally:
             self._lookers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         self._set_alarm()
 
-    async def _look_at(self, due: _Due) -> None:
+    async def _poll(self, due: _ScheduledPoll) -> None:
         try:
-            found = await self._look(due.poller, due.model)
+            found = await self._poll_once(due.poller, due.model)
         except asyncio.CancelledError:
             due.outcome.cancel()
             raise

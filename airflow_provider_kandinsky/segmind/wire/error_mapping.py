@@ -35,7 +35,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.redaction import clean, one_line
 from airflow_provider_kandinsky.segmind.wire.bodies import parse_json
-from airflow_provider_kandinsky.segmind.wire.values import advised_wait
+from airflow_provider_kandinsky.segmind.wire.values import retry_after_from
 
 #: Characters of an error page that are looked at, and of an error that are told.
 _PAGE_BEGINNING: Final = 4096
@@ -62,7 +62,7 @@ class Purpose(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An HTTP response without its request.
 
     :param headers: names in lower case.
@@ -111,7 +111,7 @@ _BY_STATUS: Final[Mapping[int, tuple[type[KandinskyError], str]]] = {
 }
 
 
-def refusal(answer: Answer, purpose: Purpose, request_id: str | None = None) -> KandinskyError:
+def error_from_status(answer: Response, purpose: Purpose, request_id: str | None = None) -> KandinskyError:
     """Say what a status other than 2xx means.
 
     :param purpose: what was asked for; 404 and 5xx depend on it.
@@ -124,7 +124,7 @@ def refusal(answer: Answer, purpose: Purpose, request_id: str | None = None) -> 
             http_status=status,
             request_id=request_id,
             billing=Billing.MAYBE if request_id else Billing.NO,
-            retry_after=advised_wait(answer.headers, answer.received_at),
+            retry_after=retry_after_from(answer.headers, answer.received_at),
         )
     if 300 <= status < 400:
         message = "The service answered with a redirect, which is not followed; check the connection's host"
@@ -146,7 +146,7 @@ def refusal(answer: Answer, purpose: Purpose, request_id: str | None = None) -> 
     return about_job(BadRequestError, f"The service refused the request: {text}", answer, request_id)
 
 
-def error_text(answer: Answer) -> str:
+def error_text(answer: Response) -> str:
     """What the service says went wrong, in a line of at most 500 characters: from JSON, or an HTML page's title."""
     if answer.unread:
         return f"a body that was not read, because {answer.unread}"
@@ -159,7 +159,7 @@ def error_text(answer: Answer) -> str:
     return "an HTML page" if text.startswith("<") else one_line(text, _LONGEST_TEXT) or "an empty body"
 
 
-def failure(answer: Answer, request_id: str | None) -> JobFailedError:
+def error_from_failed_job(answer: Response, request_id: str | None) -> JobFailedError:
     """Say why a job that ran has FAILED. Only the text tells a content block or a bad parameter from a mishap."""
     text = error_text(answer)
     if _BLOCKED_WORDS.search(text):
@@ -173,13 +173,15 @@ def failure(answer: Answer, request_id: str | None) -> JobFailedError:
     return JobFailedError(f"The job failed: {text}", http_status=answer.status, request_id=request_id)
 
 
-def about_job(error_type: type[KandinskyError], message: str, answer: Answer, request_id: str | None) -> KandinskyError:
+def about_job(
+    error_type: type[KandinskyError], message: str, answer: Response, request_id: str | None
+) -> KandinskyError:
     """An error met while asking after a job does not change that the job was accepted, and may be billed."""
     billing = Billing.MAYBE if request_id else None
     return error_type(message, http_status=answer.status, request_id=request_id, billing=billing)
 
 
-def _not_found(text: str, answer: Answer, purpose: Purpose, request_id: str | None) -> KandinskyError:
+def _not_found(text: str, answer: Response, purpose: Purpose, request_id: str | None) -> KandinskyError:
     if purpose is Purpose.SUBMIT:
         return ModelNotFoundError(f"The service knows no such model: {text}", http_status=404)
     if purpose is Purpose.ACCOUNT:

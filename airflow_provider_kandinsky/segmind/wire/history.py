@@ -13,10 +13,10 @@ from typing import Any, Final
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, parse_request_id
 from airflow_provider_kandinsky.segmind.wire.error_mapping import (
-    Answer,
     Purpose,
+    Response,
+    error_from_status,
     error_text,
-    refusal,
 )
 from airflow_provider_kandinsky.segmind.wire.images import collect_images, first_images
 from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in, number_in, parse_moment
@@ -52,7 +52,7 @@ class PastRequest:
     cost: float | None
     created_at_doubt: float = 0.0
 
-    def asked_for(self, payload: Mapping[str, Any]) -> bool:
+    def matches_payload(self, payload: Mapping[str, Any]) -> bool:
         """Whether it was made with this payload; what the service may have added to it does not count."""
         return all(name in self.payload and _same(self.payload[name], value) for name, value in payload.items())
 
@@ -68,7 +68,7 @@ class PastRequest:
         )
 
 
-def read_history(answer: Answer) -> list[PastRequest]:
+def read_history(answer: Response) -> list[PastRequest]:
     """Read one page of the history, in its order (newest first). A request of several pictures has a row for each;
     they become one.
 
@@ -76,7 +76,7 @@ def read_history(answer: Answer) -> list[PastRequest]:
     :raises KandinskyError: what the status means, unless it is 2xx.
     """
     if not answer.is_success:
-        raise refusal(answer, Purpose.ACCOUNT)
+        raise error_from_status(answer, Purpose.ACCOUNT)
     rows = _rows(answer.json(), depth=4)
     found: dict[object, list[PastRequest]] = {}
     for row in filter(None, (_past_request(row, answer) for row in rows or ())):
@@ -88,7 +88,7 @@ def read_history(answer: Answer) -> list[PastRequest]:
     return [_merged(rows_of_one) for rows_of_one in found.values()]
 
 
-def read_past_request(answer: Answer) -> PastRequest | None:
+def read_past_request(answer: Response) -> PastRequest | None:
     """Read one request asked for by its id; ``None`` if the history does not have it.
 
     :raises InvalidResponseError: the body is not a row of the history.
@@ -97,7 +97,7 @@ def read_past_request(answer: Answer) -> PastRequest | None:
     if answer.status == 404:
         return None
     if not answer.is_success:
-        raise refusal(answer, Purpose.ACCOUNT)
+        raise error_from_status(answer, Purpose.ACCOUNT)
     objects = (_past_request(each, answer) for each in _objects(answer.json(), depth=3))
     found = [each for each in objects if each is not None and each.request_id]
     # An envelope may have a request id of its own, but not the inputs.
@@ -130,7 +130,7 @@ def _objects(body: Any, depth: int) -> Iterator[dict[str, Any]]:
             yield from _objects(value, depth - 1)
 
 
-def _past_request(row: Mapping[str, Any], answer: Answer) -> PastRequest | None:
+def _past_request(row: Mapping[str, Any], answer: Response) -> PastRequest | None:
     payload = row.get("request_body")
     if isinstance(payload, str):
         payload = answer.parse(payload)

@@ -25,12 +25,12 @@ from airflow_provider_kandinsky.segmind.schemas import (
     parse_request_id,
 )
 from airflow_provider_kandinsky.segmind.wire.error_mapping import (
-    Answer,
     Purpose,
+    Response,
     about_job,
+    error_from_failed_job,
+    error_from_status,
     error_text,
-    failure,
-    refusal,
 )
 from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension
 from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in, number_in
@@ -39,14 +39,14 @@ from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in
 _MOST_KEYS: Final = 10
 
 
-def read_submission(answer: Answer) -> Job:
+def read_submission(answer: Response) -> Job:
     """Read the answer to ``POST /v2/{model}``.
 
     :raises SubmissionUnknownError: for a 5xx, and for a 2xx without a usable request id: the job may exist.
     :raises KandinskyError: what the status means, for all else.
     """
     if not answer.is_success:
-        raise refusal(answer, Purpose.SUBMIT)
+        raise error_from_status(answer, Purpose.SUBMIT)
     body = answer.json()
     request_id = parse_request_id(body.get("request_id")) if isinstance(body, dict) else None
     if request_id is None:
@@ -58,7 +58,7 @@ def read_submission(answer: Answer) -> Job:
     return Job(request_id, JobStatus.parse(body.get("status")))
 
 
-def read_status(answer: Answer, request_id: str) -> JobStatus:
+def read_status(answer: Response, request_id: str) -> JobStatus:
     """Read the answer to ``GET /v2/requests/{id}/status``.
 
     :raises JobFailedError: the job failed; failed jobs are not billed.
@@ -68,7 +68,7 @@ def read_status(answer: Answer, request_id: str) -> JobStatus:
     return JobStatus.parse(_job_body(answer, request_id).get("status"))
 
 
-def read_result(answer: Answer, request_id: str | None, model: str | None = None) -> GenerationResult:
+def read_result(answer: Response, request_id: str | None, model: str | None = None) -> GenerationResult:
     """Read the answer to ``GET /v2/requests/{id}``, or the JSON that v1 gives.
 
     :raises JobFailedError: the body says FAILED, whatever the status call had said.
@@ -107,7 +107,7 @@ def read_result(answer: Answer, request_id: str | None, model: str | None = None
     )
 
 
-def read_generation(answer: Answer, model: str) -> GenerationResult:
+def read_generation(answer: Response, model: str) -> GenerationResult:
     """Read the answer to ``POST /v1/{model}``: image bytes, or JSON.
 
     :raises SubmissionUnknownError: for a 5xx, and for a 2xx that is not the API's: it may have been billed.
@@ -116,7 +116,7 @@ def read_generation(answer: Answer, model: str) -> GenerationResult:
     if answer.is_success and image_extension(answer.content):
         return GenerationResult(request_id=None, images=(Image(data=answer.content),), model=model)
     if not answer.is_success and answer.status != 422:
-        raise refusal(answer, Purpose.SUBMIT)
+        raise error_from_status(answer, Purpose.SUBMIT)
     try:
         return read_result(answer, None, model)
     except InvalidResponseError as error:
@@ -125,30 +125,30 @@ def read_generation(answer: Answer, model: str) -> GenerationResult:
     raise SubmissionUnknownError(unclear, http_status=answer.status)
 
 
-def read_credits(answer: Answer) -> Credits:
+def read_credits(answer: Response) -> Credits:
     """Read the answer to ``GET /v1/get-user-credits``. A 404 "No credits found for the user" is a good key."""
     body = answer.json()
     if answer.status == 404 and "no credits found" in error_text(answer).lower():
         return Credits(paid=None)
     if not answer.is_success:
-        raise refusal(answer, Purpose.ACCOUNT)
+        raise error_from_status(answer, Purpose.ACCOUNT)
     if not isinstance(body, dict) or number_in(body.get("credits")) is None:
         raise InvalidResponseError("The credits call was not answered with credits", http_status=answer.status)
     return Credits(paid=number_in(body["credits"]), free=number_in(body.get("free-credits")))
 
 
-def _job_body(answer: Answer, request_id: str | None) -> dict[str, Any]:
+def _job_body(answer: Response, request_id: str | None) -> dict[str, Any]:
     """The object that a job's status and result come in, unless it says that there is none."""
     body = answer.json()
     says_failed = isinstance(body, dict) and JobStatus.parse(body.get("status")) is JobStatus.FAILED
     if says_failed and (answer.is_success or answer.status == 422):
-        raise failure(answer, request_id)
+        raise error_from_failed_job(answer, request_id)
     if answer.status == 422:
         # Not documented. To take it for a failure that costs nothing would be to pay for the job a second time.
         text = f"HTTP 422 without a status of FAILED: {error_text(answer)}"
         raise about_job(InvalidResponseError, text, answer, request_id)
     if not answer.is_success:
-        raise refusal(answer, Purpose.JOB, request_id)
+        raise error_from_status(answer, Purpose.JOB, request_id)
     if not isinstance(body, dict):
         raise about_job(InvalidResponseError, f"Not the API's JSON: {error_text(answer)}", answer, request_id)
     return body

@@ -15,7 +15,7 @@ _MAX_LENGTH: Final = 400
 #: Dollars or seconds; with more than this, sums would be none.
 _MAX_AMOUNT: Final = 1e9
 #: Seconds that the service may have its callers wait.
-MAX_ADVISED_WAIT: Final = 3600.0
+MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 #: How far a time without a zone may be from what it is in UTC, and how far a date alone.
 _ZONE_DOUBT: Final = 14 * 3600.0
 _DATE_DOUBT: Final = 38 * 3600.0
@@ -85,24 +85,24 @@ def parse_moment(value: Any) -> Moment | None:
     return None
 
 
-def moment_in(value: Any) -> float | None:
+def parse_timestamp(value: Any) -> float | None:
     """As :func:`parse_moment`, without the doubt."""
     moment = parse_moment(value)
     return None if moment is None else moment.seconds
 
 
-def advised_wait(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after_from(headers: Mapping[str, str], now: float) -> float | None:
     """How many seconds the service asks to wait, from ``Retry-After`` or ``x-rate-limit-reset-at-utc``.
 
     The format of the latter is not documented; see :func:`parse_moment` for what is understood.
 
     :param headers: names in lower case.
     :param now: seconds since the epoch.
-    :return: 0 to :data:`MAX_ADVISED_WAIT`; ``None`` if nothing was said, or nothing that can be read.
+    :return: 0 to :data:`MAX_RETRY_AFTER_SECONDS`; ``None`` if nothing was said, or nothing that can be read.
     """
     wait = number_in(headers.get("retry-after"))
     if wait is None:
-        moments = (moment_in(headers.get(name)) for name in ("retry-after", "x-rate-limit-reset-at-utc"))
+        moments = (parse_timestamp(headers.get(name)) for name in ("retry-after", "x-rate-limit-reset-at-utc"))
         reset = next((moment for moment in moments if moment is not None), None)
         wait = None if reset is None else reset - now
-    return None if wait is None else min(max(0.0, wait), MAX_ADVISED_WAIT)
+    return None if wait is None else min(max(0.0, wait), MAX_RETRY_AFTER_SECONDS)

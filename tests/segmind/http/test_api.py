@@ -17,25 +17,25 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.api import Api, Call, Rank
+from airflow_provider_kandinsky.segmind.http.api import Call, Priority, SegmindApi
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 
 from ..timezones import in_zone
 
-MakeAnswer = Callable[..., Answer]
+MakeAnswer = Callable[..., Response]
 BASE, HISTORY = "https://segmind.test", "https://history.test/past"
 NOON = 1_699_963_200.0  # 2023-11-14T12:00:00 UTC
 A_CAT = TextToImageRequest(prompt="a cat", seed=7)
-API = Api("SG_x", BASE, history_url=HISTORY)
-LOOK = {"json": None, "params": None, "buys": False, "rank": Rank.LOOK}
-ANSWER = LOOK | {"rank": Rank.ANSWER}
+API = SegmindApi("SG_x", BASE, history_url=HISTORY)
+LOOK = {"json": None, "params": None, "is_billable": False, "rank": Priority.LOOK}
+ANSWER = LOOK | {"rank": Priority.ANSWER}
 PURCHASE = {
     "request_id": None,
     "json": {"prompt": "a cat", "seed": 7},
     "params": None,
-    "buys": True,
-    "rank": Rank.PURCHASE,
+    "is_billable": True,
+    "rank": Priority.PURCHASE,
 }
 PAGE = {"page": 3, "per_page": 100, "model_name": "m", "from_date": "2023-11-13"}
 PAGE |= {"sort_by": "model_created", "sort_order": "desc"}
@@ -58,7 +58,7 @@ def test_each_call_goes_where_it_belongs(call: Call[Any], line: str, rest: dict[
 
 
 def test_what_buys_goes_before_answers_and_answers_before_looks() -> None:
-    assert Rank.PURCHASE < Rank.ANSWER < Rank.LOOK
+    assert Priority.PURCHASE < Priority.ANSWER < Priority.LOOK
 
 
 NEVER_SENT = [
@@ -74,7 +74,7 @@ LOST = [
 @pytest.mark.parametrize("kind", NEVER_SENT)
 @pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
 def test_what_was_never_sent_costs_nothing(call: Call[Any], kind: type[httpx.HTTPError]) -> None:
-    error = call.lost(kind("SG_x"))
+    error = call.transport_error(kind("SG_x"))
     assert type(error) is ServiceUnavailableError
     host = call.url.split("/")[2]
     assert error.message == f"The service could not be reached at {host}:443 ({kind.__name__}); nothing was sent"
@@ -85,8 +85,8 @@ def test_what_was_never_sent_costs_nothing(call: Call[Any], kind: type[httpx.HTT
 @pytest.mark.parametrize("kind", LOST)
 @pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
 def test_a_lost_answer_to_a_purchase_is_an_unknown_outcome(call: Call[Any], kind: type[httpx.HTTPError]) -> None:
-    error = call.lost(kind("SG_x"))
-    if call.buys:
+    error = call.transport_error(kind("SG_x"))
+    if call.is_billable:
         assert type(error) is SubmissionUnknownError
         assert error.message == (
             f"The request was sent but its answer was lost ({kind.__name__}); it may have been accepted"
@@ -213,7 +213,7 @@ def test_an_account_that_cannot_work_is_refused_in_words(
     given: dict[str, Any], error_type: type[KandinskyError], message: str
 ) -> None:
     with pytest.raises(error_type) as caught:
-        Api(**{"api_key": "SG_x"} | given)
+        SegmindApi(**{"api_key": "SG_x"} | given)
     assert (type(caught.value), caught.value.message) == (error_type, message)
     assert caught.value.billing == "no"
 
@@ -229,8 +229,8 @@ def test_an_account_that_cannot_work_is_refused_in_words(
     ],
 )
 def test_the_history_url_is_taken_whole(given: str, used: str) -> None:
-    assert Api("SG_x", history_url=given).history_url == used
-    assert Api("SG_x", BASE, history_url=given).history_url == used
+    assert SegmindApi("SG_x", history_url=given).history_url == used
+    assert SegmindApi("SG_x", BASE, history_url=given).history_url == used
 
 
 VENDORS_HISTORY = "https://api.spotprod.segmind.com/inference-request/request-history"
@@ -253,4 +253,4 @@ VENDORS_HISTORY = "https://api.spotprod.segmind.com/inference-request/request-hi
 def test_only_the_vendors_own_base_url_has_a_history_by_itself(
     base_url: str, history_url: str | None, used: str | None
 ) -> None:
-    assert Api("SG_x", base_url, history_url=history_url).history_url == used
+    assert SegmindApi("SG_x", base_url, history_url=history_url).history_url == used

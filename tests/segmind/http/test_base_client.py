@@ -19,7 +19,12 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.http import base_client
-from airflow_provider_kandinsky.segmind.http.base_client import GENERATE_TIMEOUT, SUBMIT_PATIENCE, next_wait, patience
+from airflow_provider_kandinsky.segmind.http.base_client import (
+    GENERATE_TIMEOUT,
+    SUBMIT_RETRY_TIMEOUT,
+    next_wait,
+    patience,
+)
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
 
@@ -90,24 +95,24 @@ def test_how_long_jobs_take_is_learned_for_their_model_alone(connect: Connect, f
     service = Service()
     client = connect(transport=service)
 
-    def looks(model: str | None) -> int:
+    def polls(model: str | None) -> int:
         done_at = fake_time.now + 30
         service.status = lambda: "COMPLETED" if fake_time.now >= done_at else "PROCESSING"
-        return int(client.wait("r-1", model=model).looks)
+        return int(client.wait("r-1", model=model).polls)
 
     # The first ten are enough to know the others; of jobs of no model nothing is known.
-    assert min(looks(None) for _ in range(20)) > 12
-    assert min(looks("kandinsky2.1-txt2im") for _ in range(10)) > 12
-    assert max(looks("kandinsky2.1-txt2im") for _ in range(10)) < 12
-    assert looks("kandinsky2.2-txt2img") > 12
-    assert looks(None) > 12
+    assert min(polls(None) for _ in range(20)) > 12
+    assert min(polls("kandinsky2.1-txt2im") for _ in range(10)) > 12
+    assert max(polls("kandinsky2.1-txt2im") for _ in range(10)) < 12
+    assert polls("kandinsky2.2-txt2img") > 12
+    assert polls(None) > 12
 
 
 def test_a_wait_keeps_to_its_interval_and_to_its_deadline(connect: Connect, fake_time: Any) -> None:
     client = connect(transport=Service())
     now = fake_time.now
-    client.follow("r-1", submitted_at=now, deadline=now + 100, poll_interval=7.0)
-    client.follow("r-1", submitted_at=fake_time.now, deadline=fake_time.now + 3, poll_interval=7.0)
+    client.poll_until_done("r-1", submitted_at=now, deadline=now + 100, poll_interval=7.0)
+    client.poll_until_done("r-1", submitted_at=fake_time.now, deadline=fake_time.now + 3, poll_interval=7.0)
     assert fake_time.pauses == [7.0, 3.0]
 
 
@@ -155,8 +160,8 @@ def test_a_call_is_sent_again_when_told_or_else_ever_later(
 @pytest.mark.parametrize(
     ("slept", "took", "next_sleep", "is_over"),
     [
-        (0.0, 0.0, SUBMIT_PATIENCE, False),
-        (0.0, 0.0, SUBMIT_PATIENCE + 0.5, True),
+        (0.0, 0.0, SUBMIT_RETRY_TIMEOUT, False),
+        (0.0, 0.0, SUBMIT_RETRY_TIMEOUT + 0.5, True),
         (12.0, 0.0, 8.0, False),
         (12.5, 0.0, 8.0, True),
         (3.0, 12.0, 8.0, False),
@@ -165,7 +170,7 @@ def test_a_call_is_sent_again_when_told_or_else_ever_later(
     ids=["one long wait", "one too long", "waits", "waits too long", "hung connections", "hung too long"],
 )
 def test_the_patience_for_a_call_is_twenty_seconds(slept: float, took: float, next_sleep: float, is_over: bool) -> None:
-    assert SUBMIT_PATIENCE == 20.0
+    assert SUBMIT_RETRY_TIMEOUT == 20.0
     call = tried(3, UNREACHED, slept=slept, took=took, next_sleep=next_sleep)
     assert patience(clock=lambda: 1000.0)["stop"](call) is is_over
 

@@ -34,7 +34,7 @@ def test_a_job_from_submission_to_pictures(connect: Connect, sandbox: Sandbox) -
     assert job.status is JobStatus.QUEUED
     assert client.get_status(job.request_id) is JobStatus.COMPLETED
     result = client.get_result(job.request_id, "kandinsky2.1-txt2im")
-    assert replace(result, looks=1) == client.wait(job.request_id, model="kandinsky2.1-txt2im")
+    assert replace(result, polls=1) == client.wait(job.request_id, model="kandinsky2.1-txt2im")
     assert result.urls == [f"{sandbox.url}/generations/{job.request_id}-{index}.png" for index in range(2)]
     assert (result.request_id, result.model, result.seed, result.cost) == (
         job.request_id, "kandinsky2.1-txt2im", 7, 0.02,

@@ -152,12 +152,12 @@ def test_a_thousand_jobs_are_looked_at_by_no_more_than_there_are_connections() -
         client = AsyncSegmindClient("SG_x", transport=service, request_timeout=3600, clock=lambda: T0 + loop.time())
         async with client:
             waits = [
-                asyncio.create_task(client.follow(f"r-{number}", submitted_at=T0 - 600, deadline=T0 + 600))
+                asyncio.create_task(client.poll_until_done(f"r-{number}", submitted_at=T0 - 600, deadline=T0 + 600))
                 for number in range(1000)
             ]
             await asyncio.sleep(100)
             assert len(service.seen) == MAX_CONNECTIONS
-            # Themselves, their lookers, who sets the next one off, and this test.
+            # Themselves, their workers, who sets the next one off, and this test.
             assert len(asyncio.all_tasks()) <= len(waits) + MAX_CONNECTIONS + 2
         # Who still waits when the client is closed is cancelled.
         await asyncio.wait(waits)

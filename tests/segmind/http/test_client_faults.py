@@ -44,7 +44,7 @@ def test_twenty_failed_looks_are_waited_out(
         sandbox.fault(call, **fault)
     result = client.wait(job.request_id)
     assert len(result.urls) == 1
-    assert result.looks == sandbox.count_calls(call, job.request_id) == 21
+    assert result.polls == sandbox.count_calls(call, job.request_id) == 21
     assert [each["request_id"] for each in sandbox.submissions] == [job.request_id]
     assert sandbox.count_calls("submit") == 1
 
@@ -114,7 +114,7 @@ def test_a_last_poll_without_an_answer_does_not_lose_a_job_that_is_finished(
     job = client.submit(a_cat)
     sandbox.fault("status", times=3, **fault)
     now = fake_time.now
-    result = client.follow(job.request_id, submitted_at=now - 100, deadline=now)
+    result = client.poll_until_done(job.request_id, submitted_at=now - 100, deadline=now)
     assert len(result.urls) == 1
     assert sandbox.count_calls("status", job.request_id) == 4
 
@@ -126,7 +126,7 @@ def test_a_small_job_outlasts_six_errors_although_it_is_first_polled_late(
     client = connect(sandbox.url)
     job, now = client.submit(a_cat), fake_time.now
     sandbox.fault("status", status=500, times=6)
-    client.follow(job.request_id, submitted_at=now - 30, deadline=now + 30)
+    client.poll_until_done(job.request_id, submitted_at=now - 30, deadline=now + 30)
     assert fake_time.now - now < 25
 
 

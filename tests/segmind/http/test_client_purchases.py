@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_PATIENCE
+from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
@@ -104,7 +104,7 @@ def test_who_is_not_reached_is_tried_again_for_a_while(
         connect(url).submit(a_cat)
     assert caught.value.billing == "no"
     assert len(fake_time.pauses) >= 3
-    assert 10 < sum(fake_time.pauses) <= SUBMIT_PATIENCE
+    assert 10 < sum(fake_time.pauses) <= SUBMIT_RETRY_TIMEOUT
     assert fake_time.pauses == sorted(fake_time.pauses)
 
 
@@ -251,7 +251,7 @@ def test_a_limit_that_stays_ends_patience(
     sandbox.fault("submit", status=429, times=99)
     with pytest.raises(RateLimitedError):
         connect(sandbox.url).submit(a_cat)
-    assert 10 < sum(fake_time.pauses) <= SUBMIT_PATIENCE + 2
+    assert 10 < sum(fake_time.pauses) <= SUBMIT_RETRY_TIMEOUT + 2
     assert 3 <= sandbox.count_calls("submit") <= len(fake_time.pauses) + 1
     assert sandbox.submissions == []
 

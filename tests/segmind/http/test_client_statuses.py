@@ -56,7 +56,7 @@ def test_what_the_service_refuses_is_not_bought(
 
 
 PAGE = "<html><head><title>Bad Gateway</title></head></html>"
-#: Status and body, then the type on submit and on the two looks.
+#: Status and body, then the type on submit and on the two polls.
 STATUSES: dict[str, tuple[int, Any, type[KandinskyError], type[KandinskyError]]] = {
     "400": (400, {"error": "bad"}, BadRequestError, BadRequestError),
     "401": (401, {"error": "bad"}, AuthenticationError, AuthenticationError),

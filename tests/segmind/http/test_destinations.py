@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
-from airflow_provider_kandinsky.segmind.http.api import Api
+from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]
@@ -37,7 +37,7 @@ Connect = Callable[..., Any]
     ],
 )
 def test_base_urls_are_brought_into_one_form(given: str, base_url: str) -> None:
-    assert Api("SG_x", given).base_url == base_url
+    assert SegmindApi("SG_x", given).base_url == base_url
 
 
 INSECURE = [
@@ -56,10 +56,10 @@ INSECURE = [
 @pytest.mark.parametrize("url", INSECURE)
 def test_the_key_is_not_sent_in_clear_text(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"unencrypted.* allow_insecure"):
-        Api("SG_x", url)
+        SegmindApi("SG_x", url)
     with pytest.raises(ConfigurationError, match="unencrypted"):
-        Api("SG_x", history_url=url)
-    assert Api("SG_x", url, allow_insecure=True).base_url == url.lower()
+        SegmindApi("SG_x", history_url=url)
+    assert SegmindApi("SG_x", url, allow_insecure=True).base_url == url.lower()
 
 
 MALFORMED = ["", " ", "https:///v1", "ftp://h", "file:///etc/passwd", "https://h:port", "https://h?x=1", "https://h#x"]
@@ -68,19 +68,19 @@ MALFORMED = ["", " ", "https:///v1", "ftp://h", "file:///etc/passwd", "https://h
 @pytest.mark.parametrize("url", MALFORMED, ids=repr)
 def test_malformed_urls_are_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
-        Api("SG_x", url)
+        SegmindApi("SG_x", url)
 
 
 @pytest.mark.parametrize("url", ["https://", "http://"])
 def test_a_scheme_alone_is_no_host(url: str) -> None:
     with pytest.raises(ConfigurationError):
-        Api("SG_x", url, allow_insecure=True)
+        SegmindApi("SG_x", url, allow_insecure=True)
 
 
 @pytest.mark.parametrize("url", ["https://h/#", "https://h/?"])
 def test_an_empty_query_or_fragment_does_not_swallow_the_path(url: str) -> None:
     try:
-        base_url = Api("SG_x", url).base_url
+        base_url = SegmindApi("SG_x", url).base_url
     except ConfigurationError:
         return
     assert httpx.URL(f"{base_url}/v2/m").raw_path == b"/v2/m"
@@ -88,25 +88,25 @@ def test_an_empty_query_or_fragment_does_not_swallow_the_path(url: str) -> None:
 
 def test_a_password_in_the_url_is_not_repeated() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        Api("SG_x", "https://user:SG_secret@api.segmind.com")
+        SegmindApi("SG_x", "https://user:SG_secret@api.segmind.com")
     assert "SG_secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["", " \n", None], ids=repr)
 def test_no_key_is_an_error(key: Any) -> None:
     with pytest.raises(AuthenticationError, match="no API key"):
-        Api(key)
+        SegmindApi(key)
 
 
 @pytest.mark.parametrize("key", ["SG_\u00e4", "SG_x\r\nx-evil: 1", "SG_x\x00", "SG_\u200bx"], ids=repr)
 def test_a_key_that_no_header_can_carry_is_refused_without_being_told(key: str) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        Api(key)
+        SegmindApi(key)
     assert "SG_" not in str(caught.value)
 
 
 def test_space_around_a_key_is_cut_off() -> None:
-    assert Api(" SG_x\n").api_key == "SG_x"
+    assert SegmindApi(" SG_x\n").api_key == "SG_x"
 
 
 def test_the_urls_in_answers_are_not_followed(

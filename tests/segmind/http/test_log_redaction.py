@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.http.log_redaction import own_request
+from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]
@@ -63,7 +63,7 @@ def test_a_warning_about_an_own_request_is_told_without_the_key(
     caplog: pytest.LogCaptureFixture, level: int, told: list[str]
 ) -> None:
     caplog.set_level(logging.INFO, "httpx")
-    with own_request(KEY):
+    with redact_request_logs(KEY):
         logging.getLogger("httpx").log(level, "%s and %s are bad", KEY, "another")
     assert lines(caplog, "httpx") == told
     logging.getLogger("httpx").info("%s is told to others", "all")

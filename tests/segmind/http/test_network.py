@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_PATIENCE
+from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.downloads import ImageDownloader
 from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
@@ -218,5 +218,5 @@ def test_each_new_try_is_told_while_a_submission_is_sent_again(
     assert 3 <= len(told) <= 5
     left = [float(line.split("and then for ")[1].split(" s")[0]) for line in told]
     assert left == sorted(left, reverse=True)
-    assert all(0 <= seconds < SUBMIT_PATIENCE for seconds in left)
+    assert all(0 <= seconds < SUBMIT_RETRY_TIMEOUT for seconds in left)
     assert all("Connection refused" in line and KEY not in line for line in told)

@@ -8,9 +8,9 @@ import math
 import pytest
 
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.api import Rank
-from airflow_provider_kandinsky.segmind.http.rate_limit import Gate, _limiter
-from airflow_provider_kandinsky.segmind.waiting.poller import LONGEST_ADVISED_WAIT
+from airflow_provider_kandinsky.segmind.http.api import Priority
+from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter, _limiter
+from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
 
 from ..virtual_time import run
 
@@ -32,37 +32,37 @@ def time() -> Time:
 
 
 @pytest.fixture
-def gate(time: Time) -> Gate:
-    return Gate(at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
+def gate(time: Time) -> RateLimiter:
+    return RateLimiter(at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
 
 
-async def send(gate: Gate, *, refused: RateLimitedError | None = None, rank: Rank = Rank.ANSWER) -> None:
-    async with gate.passage(rank):
+async def send(gate: RateLimiter, *, refused: RateLimitedError | None = None, rank: Priority = Priority.ANSWER) -> None:
+    async with gate.slot(rank):
         if refused is not None:
             gate.close(refused)
 
 
 @pytest.mark.parametrize(
-    ("advice", "back_after"),
+    ("retry_after", "back_after"),
     [
         (None, 0.8),
         (2.0, 3.0),
         (30.0, 31.0),
-        (7200.0, LONGEST_ADVISED_WAIT + 1),
-        (math.inf, LONGEST_ADVISED_WAIT + 1),
-        (1e308, LONGEST_ADVISED_WAIT + 1),
+        (7200.0, MAX_RETRY_AFTER + 1),
+        (math.inf, MAX_RETRY_AFTER + 1),
+        (1e308, MAX_RETRY_AFTER + 1),
         (0.0, 0.0),
         (-5.0, 0.0),
         (-math.inf, 0.0),
     ],
 )
 def test_after_a_429_nobody_passes_until_the_reset(
-    gate: Gate, time: Time, advice: float | None, back_after: float
+    gate: RateLimiter, time: Time, retry_after: float | None, back_after: float
 ) -> None:
     async def requests() -> None:
         await send(gate)
         assert time.now == 1000.0
-        await send(gate, refused=RateLimitedError("slow down", retry_after=advice))
+        await send(gate, refused=RateLimitedError("slow down", retry_after=retry_after))
         await send(gate)
         assert time.now == pytest.approx(1000.0 + back_after)
 
@@ -70,7 +70,7 @@ def test_after_a_429_nobody_passes_until_the_reset(
 
 
 @pytest.mark.parametrize(
-    ("advice", "dice", "polls", "submissions"),
+    ("retry_after", "dice", "polls", "submissions"),
     [
         (30.0, 0.0, 30.0, 35.0),
         (30.0, 0.5, 31.0, 40.0),
@@ -81,22 +81,22 @@ def test_after_a_429_nobody_passes_until_the_reset(
     ],
 )
 def test_after_a_reset_who_waits_for_jobs_comes_back_before_who_submits(
-    advice: float | None, dice: float, polls: float, submissions: float
+    retry_after: float | None, dice: float, polls: float, submissions: float
 ) -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(at_once=20, clock=loop.time, rng=lambda: dice)
-        await send(gate, refused=RateLimitedError("slow down", retry_after=advice))
-        came: dict[Rank, float] = {}
+        gate = RateLimiter(at_once=20, clock=loop.time, rng=lambda: dice)
+        await send(gate, refused=RateLimitedError("slow down", retry_after=retry_after))
+        came: dict[Priority, float] = {}
 
-        async def one(rank: Rank) -> None:
-            async with gate.passage(rank):
+        async def one(rank: Priority) -> None:
+            async with gate.slot(rank):
                 came[rank] = loop.time()
 
-        await asyncio.gather(*map(one, Rank))
-        assert came[Rank.LOOK] == pytest.approx(polls, abs=0.01)
-        assert came[Rank.ANSWER] == pytest.approx(polls, abs=0.01)
-        assert came[Rank.PURCHASE] == pytest.approx(submissions, abs=0.01)
+        await asyncio.gather(*map(one, Priority))
+        assert came[Priority.LOOK] == pytest.approx(polls, abs=0.01)
+        assert came[Priority.ANSWER] == pytest.approx(polls, abs=0.01)
+        assert came[Priority.PURCHASE] == pytest.approx(submissions, abs=0.01)
 
     run(requests())
 
@@ -105,15 +105,15 @@ def test_after_a_reset_who_waits_for_jobs_comes_back_before_who_submits(
 def test_who_cannot_be_sent_in_time_is_told_at_that_time(limit: float | None, wait: float | None) -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(limit, at_once=20, clock=loop.time, rng=lambda: 0.0)
+        gate = RateLimiter(limit, at_once=20, clock=loop.time, rng=lambda: 0.0)
         await send(gate, refused=RateLimitedError("slow down", retry_after=wait) if wait else None)
         with pytest.raises(RateLimitedError, match="had to wait for too long and was not sent") as caught:
-            async with gate.passage(Rank.PURCHASE, until=10.0):
+            async with gate.slot(Priority.PURCHASE, until=10.0):
                 raise AssertionError("it was not allowed to be sent")
         assert loop.time() == pytest.approx(10.0, abs=0.01)
         assert caught.value.retry_after == (pytest.approx(25.0, abs=0.01) if wait else None)
         # It holds up nobody.
-        await send(gate, rank=Rank.PURCHASE)
+        await send(gate, rank=Priority.PURCHASE)
         assert loop.time() == pytest.approx(35.0 if wait else 60.0, abs=0.01)
 
     run(requests())
@@ -122,14 +122,14 @@ def test_who_cannot_be_sent_in_time_is_told_at_that_time(limit: float | None, wa
 def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
     async def requests() -> list[str]:
         came: list[str] = []
-        gate = Gate(60_000, at_once=1)
+        gate = RateLimiter(60_000, at_once=1)
 
-        async def one(rank: Rank) -> None:
-            async with gate.passage(rank):
+        async def one(rank: Priority) -> None:
+            async with gate.slot(rank):
                 came.append(rank.name[0])
 
-        async with gate.passage(Rank.LOOK):
-            ranks = [Rank.PURCHASE] * 4 + [Rank.LOOK] * 6 + [Rank.ANSWER] * 2
+        async with gate.slot(Priority.LOOK):
+            ranks = [Priority.PURCHASE] * 4 + [Priority.LOOK] * 6 + [Priority.ANSWER] * 2
             waiting = [asyncio.create_task(one(rank)) for rank in ranks]
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
@@ -138,9 +138,9 @@ def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
     assert "".join(run(requests())) in ("PAALPLLLPLLP", "PPAALPLLLPLL")
 
 
-def test_a_nearer_reset_does_not_open_the_gate_early(gate: Gate, time: Time) -> None:
+def test_a_nearer_reset_does_not_open_the_gate_early(gate: RateLimiter, time: Time) -> None:
     async def requests() -> None:
-        async with gate.passage(Rank.LOOK), gate.passage(Rank.LOOK):
+        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
             gate.close(RateLimitedError("slow down", retry_after=30.0))
             gate.close(RateLimitedError("slow down", retry_after=1.0))
         await send(gate)
@@ -149,18 +149,18 @@ def test_a_nearer_reset_does_not_open_the_gate_early(gate: Gate, time: Time) -> 
     asyncio.run(requests())
 
 
-def test_who_waits_is_let_in_by_rank_and_then_in_the_order_they_came(gate: Gate) -> None:
+def test_who_waits_is_let_in_by_rank_and_then_in_the_order_they_came(gate: RateLimiter) -> None:
     async def requests() -> list[str]:
         came: list[str] = []
 
-        async def one(name: str, rank: Rank) -> None:
-            async with gate.passage(rank):
+        async def one(name: str, rank: Priority) -> None:
+            async with gate.slot(rank):
                 came.append(name)
 
-        async with gate.passage(Rank.LOOK), gate.passage(Rank.LOOK):
+        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
             waiting = []
             for name in ("held up", "look 1", "answer 1", "purchase", "look 2", "answer 2"):
-                rank = {"l": Rank.LOOK, "a": Rank.ANSWER, "p": Rank.PURCHASE, "h": Rank.LOOK}[name[0]]
+                rank = {"l": Priority.LOOK, "a": Priority.ANSWER, "p": Priority.PURCHASE, "h": Priority.LOOK}[name[0]]
                 waiting.append(asyncio.create_task(one(name, rank)))
                 await asyncio.sleep(0)
             assert came == [], "two are under way already"
@@ -170,9 +170,9 @@ def test_who_waits_is_let_in_by_rank_and_then_in_the_order_they_came(gate: Gate)
     assert asyncio.run(requests()) == ["held up", "purchase", "answer 1", "answer 2", "look 1", "look 2"]
 
 
-def test_who_gives_up_waiting_holds_up_nobody(gate: Gate) -> None:
+def test_who_gives_up_waiting_holds_up_nobody(gate: RateLimiter) -> None:
     async def requests() -> None:
-        async with gate.passage(Rank.LOOK), gate.passage(Rank.LOOK):
+        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
             waiting = [asyncio.create_task(send(gate)) for _ in range(6)]
             await asyncio.sleep(0)
             for each in (waiting[0], waiting[2], waiting[5]):
@@ -182,7 +182,7 @@ def test_who_gives_up_waiting_holds_up_nobody(gate: Gate) -> None:
             waiting[1].cancel()
         done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), timeout=5)
         assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, True, False, False, True]
-        async with gate.passage(Rank.LOOK), gate.passage(Rank.LOOK):
+        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
             pass
 
     asyncio.run(requests())
@@ -196,7 +196,9 @@ def test_no_minute_holds_more_than_the_limit(limit: float) -> None:
 
 
 @pytest.mark.parametrize(("passed", "minutes", "learned"), [(60, 0.5, 60), (90, 1.1, 90)])
-def test_a_429_tells_the_limit_for_a_while(gate: Gate, time: Time, passed: int, minutes: float, learned: float) -> None:
+def test_a_429_tells_the_limit_for_a_while(
+    gate: RateLimiter, time: Time, passed: int, minutes: float, learned: float
+) -> None:
     async def requests() -> None:
         for _ in range(passed):
             await send(gate)
@@ -214,7 +216,7 @@ def test_a_429_tells_the_limit_for_a_while(gate: Gate, time: Time, passed: int, 
     asyncio.run(requests())
 
 
-def test_a_limit_that_was_learned_holds_for_a_minute_after_the_reset(gate: Gate, time: Time) -> None:
+def test_a_limit_that_was_learned_holds_for_a_minute_after_the_reset(gate: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for _ in range(60):
             await send(gate)
@@ -228,7 +230,7 @@ def test_a_limit_that_was_learned_holds_for_a_minute_after_the_reset(gate: Gate,
     run(requests())
 
 
-def test_a_limit_that_looks_would_be_kept_to_anyway_is_none(gate: Gate, time: Time) -> None:
+def test_a_limit_that_looks_would_be_kept_to_anyway_is_none(gate: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for _ in range(4800):
             await send(gate)
@@ -241,7 +243,7 @@ def test_a_limit_that_looks_would_be_kept_to_anyway_is_none(gate: Gate, time: Ti
     asyncio.run(requests())
 
 
-def test_what_passed_two_minutes_ago_tells_nothing_of_the_limit(gate: Gate, time: Time) -> None:
+def test_what_passed_two_minutes_ago_tells_nothing_of_the_limit(gate: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for passed in (50, 30):
             for _ in range(passed):
@@ -253,7 +255,7 @@ def test_what_passed_two_minutes_ago_tells_nothing_of_the_limit(gate: Gate, time
     asyncio.run(requests())
 
 
-def test_what_was_refused_did_not_pass(gate: Gate) -> None:
+def test_what_was_refused_did_not_pass(gate: RateLimiter) -> None:
     async def requests() -> None:
         for passed in (59, 60):
             for _ in range(passed):
@@ -266,11 +268,11 @@ def test_what_was_refused_did_not_pass(gate: Gate) -> None:
 
 def test_of_those_refused_at_one_time_the_first_tells_the_limit(time: Time) -> None:
     async def requests() -> None:
-        gate = Gate(at_once=80, clock=time, rng=lambda: 0.0, sleep=time.sleep)
+        gate = RateLimiter(at_once=80, clock=time, rng=lambda: 0.0, sleep=time.sleep)
         refusal = RateLimitedError("slow down", retry_after=1.0)
         for _ in range(70):
             await send(gate)
-        async with gate.passage(Rank.ANSWER), gate.passage(Rank.ANSWER):
+        async with gate.slot(Priority.ANSWER), gate.slot(Priority.ANSWER):
             gate.close(refusal)
             gate.close(refusal)
         assert gate.requests_per_minute == 70
@@ -282,7 +284,7 @@ def test_of_those_refused_at_one_time_the_first_tells_the_limit(time: Time) -> N
 
 def test_a_429_at_the_very_reset_is_news(time: Time) -> None:
     async def requests() -> None:
-        gate = Gate(at_once=2, clock=time, rng=lambda: 0.0, sleep=time.sleep)
+        gate = RateLimiter(at_once=2, clock=time, rng=lambda: 0.0, sleep=time.sleep)
         await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
         for _ in range(70):
             await send(gate)
@@ -296,20 +298,20 @@ def test_a_429_at_the_very_reset_is_news(time: Time) -> None:
 @pytest.mark.parametrize(
     ("limit", "rank", "seconds"),
     [
-        (None, Rank.LOOK, 4.92),
-        (None, Rank.ANSWER, 0.0),
-        (None, Rank.PURCHASE, 0.0),
-        (600, Rank.LOOK, 60.0),
-        (600, Rank.ANSWER, 60.0),
-        (600, Rank.PURCHASE, 60.0),
+        (None, Priority.LOOK, 4.92),
+        (None, Priority.ANSWER, 0.0),
+        (None, Priority.PURCHASE, 0.0),
+        (600, Priority.LOOK, 60.0),
+        (600, Priority.ANSWER, 60.0),
+        (600, Priority.PURCHASE, 60.0),
     ],
 )
 def test_a_limit_that_is_given_is_for_all_and_else_looks_alone_are_kept_back(
-    limit: float | None, rank: Rank, seconds: float
+    limit: float | None, rank: Priority, seconds: float
 ) -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(limit, at_once=20, clock=loop.time)
+        gate = RateLimiter(limit, at_once=20, clock=loop.time)
         began = loop.time()
         await asyncio.gather(*(send(gate, rank=rank) for _ in range(600)))
         assert loop.time() - began == pytest.approx(seconds, rel=0.02, abs=0.1)
@@ -320,8 +322,8 @@ def test_a_limit_that_is_given_is_for_all_and_else_looks_alone_are_kept_back(
 def test_who_waits_for_the_limit_does_not_slip_through_a_gate_that_has_closed_meanwhile() -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = Gate(60, at_once=20, clock=loop.time, rng=lambda: 0.0)
-        async with gate.passage(Rank.ANSWER):
+        gate = RateLimiter(60, at_once=20, clock=loop.time, rng=lambda: 0.0)
+        async with gate.slot(Priority.ANSWER):
             late = asyncio.create_task(send(gate))
             await asyncio.sleep(0.5)
             assert not late.done(), "one a second is let through"
@@ -350,7 +352,7 @@ def test_what_may_pass_at_once_comes_off_what_passes_in_a_minute(limit: float, b
     assert 60 * limiter.max_rate / limiter.time_period == pytest.approx(refill)
 
 
-def test_a_429_after_a_few_requests_is_the_work_of_others(gate: Gate, time: Time) -> None:
+def test_a_429_after_a_few_requests_is_the_work_of_others(gate: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for _ in range(59):
             await send(gate)
@@ -362,7 +364,7 @@ def test_a_429_after_a_few_requests_is_the_work_of_others(gate: Gate, time: Time
 
 def test_a_limit_that_is_given_is_not_learned(time: Time) -> None:
     async def requests() -> None:
-        gate = Gate(60_000, at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
+        gate = RateLimiter(60_000, at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
         for _ in range(70):
             await send(gate)
         await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))

@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.http.api import Api
+from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]
@@ -135,7 +135,7 @@ def test_a_key_in_disguise_is_found(connect: Connect, content: bytes) -> None:
 def test_no_repr_holds_the_key(connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest) -> None:
     client = connect(sandbox.url, KEY)
     settings = ConnectionSettings(base_url=sandbox.url, api_key=KEY)
-    api = Api(KEY, sandbox.url)
+    api = SegmindApi(KEY, sandbox.url)
     calls = [api.submit(a_cat, "m"), api.status("r"), api.credits()]
     told = [repr(each) + str(each) for each in (client, vars(client), api, settings, a_cat, calls)]
     assert not [each for each in told if KEY in each]

@@ -27,30 +27,30 @@ def wait_for(
     """Follow a job to its end.
 
     :param told: the completion time that the service tells.
-    :return: for how long its completion went unnoticed, and how many looks that took.
+    :return: for how long its completion went unnoticed, and how many polls that took.
     """
     job = JobPoller("r", submitted_at=T0, deadline=T0 + 5000, completion_times=known, rng=rng.random)
-    now, looks = T0 + job.start(T0), 1
+    now, polls = T0 + job.start(T0), 1
     while now < T0 + took:
         now += job.on_status(JobStatus.PROCESSING, now)
-        looks += 1
-        assert looks < 1000
+        polls += 1
+        assert polls < 1000
     job.on_status(JobStatus.COMPLETED, now)
     job.on_result(GenerationResult("r", (Image("https://images.segmind.com/cat.png"),), total_time=told))
-    return now - T0 - took, looks
+    return now - T0 - took, polls
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.5, 0.999])
 def test_looks_are_planned_where_jobs_were_finished(phase: float) -> None:
     known = seen(*range(10, 21))
-    looks, age = [], 0.0
+    polls, age = [], 0.0
     while (planned := known.next_look(age, phase)) is not None:
-        looks.append(age := planned)
-        assert len(looks) < 50
-    assert looks == sorted(set(looks))
-    assert 10 < looks[0] < 12
-    assert 20 < looks[-1] < 20.1, "there is a look after the longest of them"
-    assert len(looks) in (10, 11)
+        polls.append(age := planned)
+        assert len(polls) < 50
+    assert polls == sorted(set(polls))
+    assert 10 < polls[0] < 12
+    assert 20 < polls[-1] < 20.1, "there is a look after the longest of them"
+    assert len(polls) in (10, 11)
 
 
 def test_a_few_jobs_tell_nothing() -> None:
@@ -81,8 +81,8 @@ def test_jobs_of_a_kind_are_noticed_soon_with_few_looks(is_told: bool) -> None:
 
     cold = [wait(rng.uniform(28, 32)) for _ in range(10)]
     learned = [wait(rng.uniform(28, 32)) for _ in range(200)][20:]
-    assert mean(looks for _, looks in cold) > 15
-    assert mean(looks for _, looks in learned) < 8
+    assert mean(polls for _, polls in cold) > 15
+    assert mean(polls for _, polls in learned) < 8
     assert median(late for late, _ in learned) < 0.5 < median(late for late, _ in cold)
 
 
@@ -98,13 +98,13 @@ def test_no_wait_is_longer_because_jobs_took_long() -> None:
     job = JobPoller("r", submitted_at=T0, deadline=T0 + 5000, completion_times=known, rng=rng.random)
     now = T0 + job.start(T0)
     assert now - T0 <= LONGEST_INTERVAL
-    looks = 1
+    polls = 1
     while now < T0 + 600:
         wait = job.on_status(JobStatus.PROCESSING, now)
         assert wait <= LONGEST_INTERVAL
         now += wait
-        looks += 1
-        assert looks <= 50
+        polls += 1
+        assert polls <= 50
 
 
 def test_a_time_that_cannot_be_true_is_not_believed() -> None:
@@ -176,8 +176,8 @@ def test_what_was_asked_before_does_not_hide_what_is_learned_later() -> None:
 def test_what_is_learned_of_a_job(
     unfinished_at: float | None, finished_at: float, told: float | None, learned: float
 ) -> None:
-    """What the service tells, if that can be true; else that it was finished half-way between two looks, had they
-    been as close upon each other as looks usually are."""
+    """What the service tells, if that can be true; else that it was finished half-way between two polls, had they
+    been as close upon each other as polls usually are."""
     known = CompletionTimes()
     for _ in range(10):
         job = JobPoller("r", submitted_at=T0, deadline=T0 + 5000, completion_times=known, rng=lambda: 0.0)

@@ -27,7 +27,7 @@ async def generate(client: AsyncSegmindClient, service: Service, number: int, **
     """
     job = await client.submit(TextToImageRequest(prompt=f"cat {number}"), DEFAULT_MODEL)
     submitted_at = service.clock()
-    result = await client.follow(
+    result = await client.poll_until_done(
         job.request_id, DEFAULT_MODEL, submitted_at=submitted_at, deadline=submitted_at + 3600, **wait
     )
     assert result.total_time is not None
@@ -88,8 +88,8 @@ def test_having_learned_it_notices_sooner_with_fewer_looks_than_one_a_second(a_s
             waits = await asyncio.gather(*waiting)
         once_learned = [late for _, late in waits[150:]]
         assert median(once_learned) < 0.3
-        # The vendor's client looks at once, and then every second.
-        assert service.looks <= sum(math.ceil(took) + 1 for took, _ in waits)
+        # The vendor's client polls at once, and then every second.
+        assert service.polls <= sum(math.ceil(took) + 1 for took, _ in waits)
 
     run(queue())
 
@@ -105,7 +105,8 @@ def test_a_restart_with_thousands_does_not_ask_for_all_of_them_at_once() -> None
         await asyncio.sleep(20)
         async with service.client() as client:
             waits = [
-                client.follow(job.request_id, submitted_at=started_at - 20, deadline=started_at + 600) for job in jobs
+                client.poll_until_done(job.request_id, submitted_at=started_at - 20, deadline=started_at + 600)
+                for job in jobs
             ]
             assert len(await asyncio.gather(*waits)) == len(jobs)
         in_first_second = sum(each.at < started_at + 1 for each in service.exchanges)
@@ -174,7 +175,7 @@ def test_on_one_plan_polls_do_not_starve_beside_submissions_nor_these_beside_the
         unnoticed: list[float] = []
 
         async def wait(request_id: str) -> None:
-            result = await client.follow(request_id, DEFAULT_MODEL, submitted_at=began, deadline=began + 3600)
+            result = await client.poll_until_done(request_id, DEFAULT_MODEL, submitted_at=began, deadline=began + 3600)
             unnoticed.append(service.clock() - began - (result.total_time or 0))
 
         async with service.client(**settings) as client:

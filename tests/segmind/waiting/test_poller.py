@@ -50,7 +50,7 @@ def poller(deadline: float = T0 + 900, interval: float | None = None, rng: Calla
 
 
 def looks_at(job: JobPoller, *, until: float, start: float = T0) -> list[float]:
-    """The times of all looks at a job that is PROCESSING until a time, in seconds since its submission."""
+    """The times of all polls at a job that is PROCESSING until a time, in seconds since its submission."""
     now = start + job.start(start)
     times = [now - T0]
     while now < until:
@@ -374,4 +374,4 @@ def test_the_looks_are_counted_those_that_failed_as_well() -> None:
     job.on_error(ServiceUnavailableError("502"), T0 + 2)
     job.on_status(JobStatus.COMPLETED, T0 + 3)
     result = GenerationResult("r-1", (Image("https://images.segmind.com/cat.png"),), seed=7)
-    assert job.on_result(result) == replace(result, looks=3)
+    assert job.on_result(result) == replace(result, polls=3)

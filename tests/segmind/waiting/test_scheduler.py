@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
-from airflow_provider_kandinsky.segmind.waiting.scheduler import Watch
+from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 
 from ..virtual_time import T0, run
 
@@ -46,16 +46,18 @@ def poller(name: str, *, submitted_at: float = T0, interval: float | None = None
     return JobPoller(name, submitted_at=submitted_at, deadline=T0 + 900, poll_interval=interval, **settings)
 
 
-def watch(looks: Looks, lookers: int = 3) -> Watch:
+def watch(polls: Looks, workers: int = 3) -> PollScheduler:
     loop = asyncio.get_running_loop()
-    return Watch(looks, lookers=lookers, clock=lambda: T0 + loop.time(), sleep=asyncio.sleep)
+    return PollScheduler(polls, workers=workers, clock=lambda: T0 + loop.time(), sleep=asyncio.sleep)
 
 
 def test_each_gets_its_own_result_or_error() -> None:
     async def crowd() -> None:
         watching = watch(Looks())
         names = ["done 3", "failed 0", "done 40", "broken 0", "done 0"]
-        found = await asyncio.gather(*(watching.follow(poller(name), name) for name in names), return_exceptions=True)
+        found = await asyncio.gather(
+            *(watching.poll_until_done(poller(name), name) for name in names), return_exceptions=True
+        )
         kinds = [GenerationResult, JobFailedError, GenerationResult, ZeroDivisionError, GenerationResult]
         assert [type(each) for each in found] == kinds
         assert [each.model for each in found if isinstance(each, GenerationResult)] == ["done 3", "done 40", "done 0"]
@@ -65,9 +67,9 @@ def test_each_gets_its_own_result_or_error() -> None:
 
 def test_a_job_is_looked_at_when_its_poller_says(caplog: pytest.LogCaptureFixture) -> None:
     async def one() -> None:
-        looks = Looks()
-        await asyncio.wait_for(watch(looks).follow(poller("done 10", interval=7.0), "m"), timeout=900)
-        assert [at for at, _ in looks.seen] == pytest.approx([7.0, 8.1, 9.2, 10.3], abs=1e-3)
+        polls = Looks()
+        await asyncio.wait_for(watch(polls).poll_until_done(poller("done 10", interval=7.0), "m"), timeout=900)
+        assert [at for at, _ in polls.seen] == pytest.approx([7.0, 8.1, 9.2, 10.3], abs=1e-3)
         assert asyncio.get_running_loop().time() == pytest.approx(10.4, abs=1e-3)
 
     run(one())
@@ -76,9 +78,9 @@ def test_a_job_is_looked_at_when_its_poller_says(caplog: pytest.LogCaptureFixtur
 
 def test_a_job_that_may_be_finished_is_looked_at_at_once() -> None:
     async def one() -> None:
-        looks = Looks()
-        await watch(looks).follow(poller("done 0", submitted_at=T0 - 600, rng=lambda: 0.0), None)
-        assert looks.seen == [(pytest.approx(0.0, abs=1e-3), "done 0")]
+        polls = Looks()
+        await watch(polls).poll_until_done(poller("done 0", submitted_at=T0 - 600, rng=lambda: 0.0), None)
+        assert polls.seen == [(pytest.approx(0.0, abs=1e-3), "done 0")]
 
     run(one())
 
@@ -87,23 +89,23 @@ def test_jobs_that_are_due_at_one_time_are_looked_at_in_the_order_they_came() ->
     """Some clocks are so coarse that many are."""
 
     async def crowd() -> None:
-        looks, loop = Looks(), asyncio.get_running_loop()
-        watching = Watch(looks, lookers=3, clock=lambda: T0 + round(loop.time(), 1), sleep=asyncio.sleep)
+        polls, loop = Looks(), asyncio.get_running_loop()
+        watching = PollScheduler(polls, workers=3, clock=lambda: T0 + round(loop.time(), 1), sleep=asyncio.sleep)
         names = ["done 20", "done 20.0", "done 20.00"]
-        waits = asyncio.gather(*(watching.follow(poller(name, interval=7.0), None) for name in names))
+        waits = asyncio.gather(*(watching.poll_until_done(poller(name, interval=7.0), None) for name in names))
         await asyncio.wait_for(waits, timeout=900)
-        assert [name for _, name in looks.seen[:9]] == names * 3
+        assert [name for _, name in polls.seen[:9]] == names * 3
 
     run(crowd())
 
 
 def test_no_more_look_at_a_time_than_there_are_lookers_and_the_longest_due_goes_first() -> None:
     async def crowd() -> None:
-        looks = Looks(takes=2.0)
-        watching = watch(looks)
-        await asyncio.gather(*(watching.follow(poller("done 60"), str(number)) for number in range(30)))
-        assert looks.most_at_once == 3
-        gaps = [later - earlier for (earlier, _), (later, _) in zip(looks.seen, looks.seen[30:], strict=False)]
+        polls = Looks(takes=2.0)
+        watching = watch(polls)
+        await asyncio.gather(*(watching.poll_until_done(poller("done 60"), str(number)) for number in range(30)))
+        assert polls.most_at_once == 3
+        gaps = [later - earlier for (earlier, _), (later, _) in zip(polls.seen, polls.seen[30:], strict=False)]
         assert max(gaps) < 1.5 * 30 * 2.0 / 3, "nobody is passed over"
 
     run(crowd())
@@ -111,11 +113,11 @@ def test_no_more_look_at_a_time_than_there_are_lookers_and_the_longest_due_goes_
 
 def test_an_earlier_look_is_not_held_up_by_a_later_one() -> None:
     async def crowd() -> None:
-        looks = Looks()
-        watching = watch(looks)
-        old = asyncio.create_task(watching.follow(poller("done 0", submitted_at=T0 - 600), None))
+        polls = Looks()
+        watching = watch(polls)
+        old = asyncio.create_task(watching.poll_until_done(poller("done 0", submitted_at=T0 - 600), None))
         await asyncio.sleep(0)
-        await watching.follow(poller("done 0"), None)
+        await watching.poll_until_done(poller("done 0"), None)
         assert asyncio.get_running_loop().time() < 2
         await old
 
@@ -124,14 +126,14 @@ def test_an_earlier_look_is_not_held_up_by_a_later_one() -> None:
 
 def test_who_gives_up_is_not_looked_for_any_more() -> None:
     async def crowd() -> None:
-        looks = Looks()
-        watching = watch(looks)
-        gone = asyncio.create_task(watching.follow(poller("gone 99"), None))
-        stays = asyncio.create_task(watching.follow(poller("done 20"), None))
+        polls = Looks()
+        watching = watch(polls)
+        gone = asyncio.create_task(watching.poll_until_done(poller("gone 99"), None))
+        stays = asyncio.create_task(watching.poll_until_done(poller("done 20"), None))
         await asyncio.sleep(5)
         gone.cancel()
         await stays
-        assert max(at for at, name in looks.seen if name == "gone 99") < 6.2
+        assert max(at for at, name in polls.seen if name == "gone 99") < 6.2
 
     run(crowd())
 
@@ -139,8 +141,10 @@ def test_who_gives_up_is_not_looked_for_any_more() -> None:
 def test_who_gives_up_during_a_look_harms_nobody() -> None:
     async def crowd() -> None:
         watching = watch(Looks(takes=3.0))
-        gone = [asyncio.create_task(watching.follow(poller(name), None)) for name in ("failed 0", "done 0", "x 99")]
-        stays = asyncio.create_task(watching.follow(poller("done 5"), None))
+        gone = [
+            asyncio.create_task(watching.poll_until_done(poller(name), None)) for name in ("failed 0", "done 0", "x 99")
+        ]
+        stays = asyncio.create_task(watching.poll_until_done(poller("done 5"), None))
         await asyncio.sleep(2)
         for each in gone:
             each.cancel()
@@ -152,13 +156,13 @@ def test_who_gives_up_during_a_look_harms_nobody() -> None:
 @pytest.mark.parametrize(("after", "at_once"), [(0.0, 0), (0.5, 0), (1.5, 2)], ids=["at once", "early", "meanwhile"])
 def test_closing_ends_the_looks_and_the_waits(after: float, at_once: int) -> None:
     async def crowd() -> None:
-        looks = Looks(takes=2.0)
-        watching = watch(looks, lookers=2)
-        waits = [asyncio.create_task(watching.follow(poller("never 999"), None)) for _ in range(5)]
+        polls = Looks(takes=2.0)
+        watching = watch(polls, workers=2)
+        waits = [asyncio.create_task(watching.poll_until_done(poller("never 999"), None)) for _ in range(5)]
         await asyncio.sleep(after)
-        assert looks.at_once == at_once
+        assert polls.at_once == at_once
         await watching.aclose()
-        assert looks.at_once == 0
+        assert polls.at_once == 0
         done = await asyncio.wait_for(asyncio.gather(*waits, return_exceptions=True), timeout=1)
         assert all(isinstance(each, asyncio.CancelledError) for each in done)
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -177,9 +181,9 @@ def test_looks_are_not_made_in_the_name_of_whose_turn_it_was() -> None:
 
     async def crowd() -> None:
         loop = asyncio.get_running_loop()
-        watching = Watch(look, lookers=2, clock=loop.time, sleep=asyncio.sleep)
+        watching = PollScheduler(look, workers=2, clock=loop.time, sleep=asyncio.sleep)
         whose.set("a trigger's")
-        await watching.follow(JobPoller("r", submitted_at=0.0, deadline=9.0), None)
+        await watching.poll_until_done(JobPoller("r", submitted_at=0.0, deadline=9.0), None)
 
     run(crowd())
     assert seen == {"nobody's"}

@@ -27,17 +27,17 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.wire.error_mapping import (
-    Answer,
     Purpose,
+    Response,
+    error_from_failed_job,
+    error_from_status,
     error_text,
-    failure,
-    refusal,
 )
-from airflow_provider_kandinsky.segmind.wire.values import advised_wait, integer_in, moment_in, number_in
+from airflow_provider_kandinsky.segmind.wire.values import integer_in, number_in, parse_timestamp, retry_after_from
 
 from ..timezones import in_zone
 
-MakeAnswer = Callable[..., Answer]
+MakeAnswer = Callable[..., Response]
 Told = tuple[type[KandinskyError], str]
 FAILURES: dict[type[JobFailedError], str] = {
     ContentBlockedError: "The service blocked this content",
@@ -193,7 +193,7 @@ def test_each_refusal_tells_what_happened_and_what_it_may_cost(
         (Purpose.JOB, "r-1", on_job),
         (Purpose.ACCOUNT, None, on_account or on_job),
     ):
-        error = refusal(refused, purpose, request_id)
+        error = error_from_status(refused, purpose, request_id)
         assert (type(error), error.message) == (error_type, message)
         assert (error.http_status, error.request_id) == (status, request_id)
         billed = error_type is SubmissionUnknownError or purpose is Purpose.JOB
@@ -201,7 +201,9 @@ def test_each_refusal_tells_what_happened_and_what_it_may_cost(
 
 
 def test_a_limit_tells_how_long_to_wait(answer: MakeAnswer) -> None:
-    error = refusal(answer({}, 429, {"x-rate-limit-reset-at-utc": "1700000012"}, 1_700_000_000.0), Purpose.SUBMIT)
+    error = error_from_status(
+        answer({}, 429, {"x-rate-limit-reset-at-utc": "1700000012"}, 1_700_000_000.0), Purpose.SUBMIT
+    )
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == 12.0
 
@@ -223,7 +225,7 @@ def test_a_limit_tells_how_long_to_wait(answer: MakeAnswer) -> None:
     ],
 )
 def test_failures_are_told_apart_by_their_text(answer: MakeAnswer, text: str, error_type: type[JobFailedError]) -> None:
-    error = failure(answer({"status": "FAILED", "error": text}, 422), "r")
+    error = error_from_failed_job(answer({"status": "FAILED", "error": text}, 422), "r")
     assert type(error) is error_type
     assert error.retryable == (error_type is JobFailedError)
     assert error.message == f"{FAILURES[error_type]}: {text or 'no reason given'}"
@@ -242,16 +244,19 @@ def test_failures_are_told_apart_by_their_text(answer: MakeAnswer, text: str, er
     ],
 )
 def test_406_is_told_apart_by_its_text(answer: MakeAnswer, text: str, error_type: type[KandinskyError]) -> None:
-    assert type(refusal(answer({"error": text}, 406), Purpose.SUBMIT)) is error_type
+    assert type(error_from_status(answer({"error": text}, 406), Purpose.SUBMIT)) is error_type
 
 
 def test_an_empty_account_is_not_a_bad_request(answer: MakeAnswer) -> None:
     text = "Insufficient credits: your balance must be at least $0.02"
-    assert type(refusal(answer({"error": text}, 406), Purpose.SUBMIT)) is InsufficientCreditsError
+    assert type(error_from_status(answer({"error": text}, 406), Purpose.SUBMIT)) is InsufficientCreditsError
 
 
 def test_a_mishap_of_the_worker_is_no_fault_of_the_parameters(answer: MakeAnswer) -> None:
-    assert type(failure(answer({"status": "FAILED", "error": "list index out of range"}, 422), "r")) is JobFailedError
+    assert (
+        type(error_from_failed_job(answer({"status": "FAILED", "error": "list index out of range"}, 422), "r"))
+        is JobFailedError
+    )
 
 
 @pytest.mark.parametrize(
@@ -292,7 +297,7 @@ def test_numbers_are_read_from_number_and_text(value: Any, number: float | None,
     ids=repr,
 )
 def test_a_moment_is_read_from_seconds_milliseconds_and_text(value: Any, moment: float | None) -> None:
-    assert moment_in(value) == moment
+    assert parse_timestamp(value) == moment
 
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20 UTC
@@ -331,21 +336,21 @@ RESET = "x-rate-limit-reset-at-utc"
     ids=str,
 )
 def test_the_advised_wait_is_read_in_any_format(headers: dict[str, str], wait: float | None) -> None:
-    assert advised_wait(headers, NOW) == wait
+    assert retry_after_from(headers, NOW) == wait
 
 
 @pytest.mark.parametrize("text", ["2023-11-14 22:13:50", "Tue, 14 Nov 2023 22:13:50 -0000"])
 @pytest.mark.parametrize("zone", ["Pacific/Auckland", "America/Los_Angeles"])
 def test_a_time_that_names_no_zone_is_utc_wherever_this_machine_is(zone: str, text: str) -> None:
     with in_zone(zone):
-        assert advised_wait({RESET: text}, NOW) == 30.0
+        assert retry_after_from({RESET: text}, NOW) == 30.0
 
 
 @pytest.mark.parametrize(
     "text", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999"]
 )
 def test_a_date_beyond_all_calendars_is_garbage(text: str) -> None:
-    assert advised_wait({RESET: text}, NOW) is None
+    assert retry_after_from({RESET: text}, NOW) is None
 
 
 def test_a_deeply_nested_body_is_no_trap(answer: MakeAnswer) -> None:

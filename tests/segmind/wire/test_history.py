@@ -16,11 +16,11 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, TextToImageRequest
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest, read_history, read_past_request
 
 Connect = Callable[..., Any]
-MakeAnswer = Callable[..., Answer]
+MakeAnswer = Callable[..., Response]
 ONE, TWO = "https://i/1.png", "https://i/2.png"
 ROW = {
     "request_id": "r-1", "model_name": "m", "model_status": "COMPLETED", "request_body": {"prompt": "a", "seed": 7},
@@ -89,7 +89,7 @@ def test_the_first_time_that_can_be_read_is_taken(answer: MakeAnswer, times: Any
 def test_inputs_in_another_form_are_not_read(answer: MakeAnswer, inputs: Any) -> None:
     (past,) = read_history(answer([ROW | {"request_body": inputs}]))
     assert past.payload == {}
-    assert not past.asked_for({"prompt": "a cat"})
+    assert not past.matches_payload({"prompt": "a cat"})
 
 
 @pytest.mark.parametrize(("sent", "seed"), [(7, 7), ("7", 7), (0, 0), (-1, None), ("-1", None), (None, None)], ids=repr)
@@ -115,7 +115,7 @@ def test_inputs_that_come_as_text_are_read(answer: MakeAnswer) -> None:
 
 
 BROKEN = b"<title>Broken</title>"
-READERS: dict[Callable[[Answer], Any], str] = {
+READERS: dict[Callable[[Response], Any], str] = {
     read_history: "This is no request history",
     read_past_request: "This is no past request",
 }
@@ -135,7 +135,7 @@ each_reader = pytest.mark.parametrize(("read", "meaning"), READERS.items(), ids=
     ids=str,
 )
 def test_what_is_no_history_is_told_as_it_came(
-    answer: MakeAnswer, read: Callable[[Answer], Any], meaning: str, body: Any, text: str
+    answer: MakeAnswer, read: Callable[[Response], Any], meaning: str, body: Any, text: str
 ) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         read(answer(body, 201))
@@ -145,7 +145,7 @@ def test_what_is_no_history_is_told_as_it_came(
 @each_reader
 @pytest.mark.parametrize("wrap", [in_list, in_object], ids=["lists", "objects"])
 def test_a_bottomless_body_is_no_trap(
-    answer: MakeAnswer, read: Callable[[Answer], Any], meaning: str, wrap: Callable[[Any], Any]
+    answer: MakeAnswer, read: Callable[[Response], Any], meaning: str, wrap: Callable[[Any], Any]
 ) -> None:
     body = answer(deep([ROW], *[wrap] * 400))
     with pytest.raises(InvalidResponseError, match=meaning):
@@ -174,7 +174,7 @@ def test_the_rows_of_one_request_become_one(answer: MakeAnswer) -> None:
 )
 def test_a_request_is_known_by_its_payload(answer: MakeAnswer, sent: dict[str, Any], found: bool) -> None:
     (past,) = read_history(answer([ROW]))
-    assert past.asked_for(sent) == found
+    assert past.matches_payload(sent) == found
 
 
 @pytest.mark.parametrize(
@@ -205,12 +205,12 @@ def test_a_request_is_known_by_its_payload(answer: MakeAnswer, sent: dict[str, A
 )
 def test_a_value_is_known_again_as_it_was_or_as_text(answer: MakeAnswer, told: Any, sent: Any, same: bool) -> None:
     (past,) = read_history(answer([ROW | {"request_body": {"x": told}}]))
-    assert past.asked_for({"x": sent}) == same
+    assert past.matches_payload({"x": sent}) == same
 
 
 def test_large_seeds_that_differ_are_two(answer: MakeAnswer) -> None:
     (past,) = read_history(answer([ROW | {"request_body": {"prompt": "a", "seed": 2**53}}]))
-    assert not past.asked_for({"prompt": "a", "seed": 2**53 + 1})
+    assert not past.matches_payload({"prompt": "a", "seed": 2**53 + 1})
 
 
 def test_a_large_seed_is_told_as_it_was_sent(answer: MakeAnswer) -> None:
@@ -239,7 +239,7 @@ def test_one_request_is_found_in_any_wrapping(answer: MakeAnswer, wraps: Any) ->
     ids=["page", "lists", "objects"],
 )
 def test_a_row_further_in_is_part_of_something_else(
-    answer: MakeAnswer, read: Callable[[Answer], Any], wraps: Any
+    answer: MakeAnswer, read: Callable[[Response], Any], wraps: Any
 ) -> None:
     with pytest.raises(InvalidResponseError):
         read(answer(deep(ROW, *wraps)))
@@ -247,7 +247,7 @@ def test_a_row_further_in_is_part_of_something_else(
 
 @each_reader
 def test_an_outage_of_the_history_costs_nothing(
-    answer: MakeAnswer, read: Callable[[Answer], Any], meaning: str
+    answer: MakeAnswer, read: Callable[[Response], Any], meaning: str
 ) -> None:
     with pytest.raises(ServiceUnavailableError, match="The service is out of order: an HTML page, 'Broken'") as caught:
         read(answer(BROKEN, 503))
@@ -277,7 +277,7 @@ def test_the_history_over_a_socket(connect: Connect, sandbox: Sandbox, a_cat: Te
     made_at = sandbox.submissions[0]["at"]
     (past,) = client.get_history("kandinsky2.1-txt2im", since=made_at)
     assert past.request_id == job.request_id
-    assert past.asked_for(a_cat.payload())
+    assert past.matches_payload(a_cat.payload())
     assert client.get_past_request(job.request_id) == past
     assert client.get_past_request("never-made") is None
     assert client.get_history("another-model", since=made_at) == []

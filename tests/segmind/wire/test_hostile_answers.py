@@ -17,15 +17,15 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.api import Api
+from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.schemas import Image, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer, error_text
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response, error_text
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
 from airflow_provider_kandinsky.segmind.wire.images import collect_images
-from airflow_provider_kandinsky.segmind.wire.values import advised_wait, integer_in, moment_in
+from airflow_provider_kandinsky.segmind.wire.values import integer_in, parse_timestamp, retry_after_from
 
-MakeAnswer = Callable[..., Answer]
+MakeAnswer = Callable[..., Response]
 URL = "https://images.segmind.com/1.jpeg"
 KEY = "SG_f00dfeedc0ffee42"
 A_CAT = TextToImageRequest(prompt="a cat", seed=7)
@@ -127,25 +127,25 @@ BAD_IDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("request_id", BAD_IDS.values(), ids=BAD_IDS)
 def test_an_id_that_cannot_be_one_is_an_unknown_outcome(request_id: Any) -> None:
-    api = Api(KEY)
+    api = SegmindApi(KEY)
     body = json.dumps({"request_id": request_id, "status": "QUEUED"}).encode()
     call = api.submit(A_CAT, "m")
     with pytest.raises(SubmissionUnknownError) as caught:
-        api.read(call, Answer(200, {}, body, 0.0))
+        api.read(call, Response(200, {}, body, 0.0))
     assert caught.value.billing == "maybe"
     assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("request_id", BAD_IDS.values(), ids=BAD_IDS)
 def test_a_row_of_the_history_whose_id_cannot_be_one_stays_without_it(request_id: Any) -> None:
-    api = Api(KEY, history_url="https://h/past")
+    api = SegmindApi(KEY, history_url="https://h/past")
     row = {"request_id": request_id, "request_body": {"prompt": "a", "seed": 7}, "generation_url": URL}
     body = json.dumps({"data": [row, row, row | {"request_id": "good"}]}).encode()
-    rows = api.read(api.history("m", 0.0, 1), Answer(200, {}, body, 0.0))
+    rows = api.read(api.history("m", 0.0, 1), Response(200, {}, body, 0.0))
     assert [each.request_id for each in rows] == ["", "", "good"]
-    assert all(each.asked_for({"prompt": "a", "seed": 7}) for each in rows)
+    assert all(each.matches_payload({"prompt": "a", "seed": 7}) for each in rows)
     with pytest.raises(InvalidResponseError):
-        api.read(api.past_request("good"), Answer(200, {}, json.dumps(row).encode(), 0.0))
+        api.read(api.past_request("good"), Response(200, {}, json.dumps(row).encode(), 0.0))
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_a_row_of_the_history_whose_id_cannot_be_one_stays_without_it(request_id
     ids=lambda text: repr(text)[:30],
 )  # fmt: skip
 def test_no_time_is_a_trap(answer: MakeAnswer, text: str) -> None:
-    moment = moment_in(text)
+    moment = parse_timestamp(text)
     assert moment is None or abs(moment) < 1e12
     for name in ("retry-after", "x-rate-limit-reset-at-utc"):
-        wait = advised_wait({name: text}, 1_700_000_000.0)
+        wait = retry_after_from({name: text}, 1_700_000_000.0)
         assert wait is None or 0 <= wait <= 3600
     (past,) = read_history(answer([{"request_id": "r", "created_at": text}]))
     assert past.created_at is None or abs(past.created_at) < 1e12
@@ -169,7 +169,7 @@ def test_no_time_is_a_trap(answer: MakeAnswer, text: str) -> None:
 
 @pytest.mark.parametrize("number", [1_700_000_000, 1_700_000_000_000, 1_700_000_000_000_000, 1_700_000_000_000_000_000])
 def test_an_epoch_is_read_in_any_unit(number: int) -> None:
-    assert moment_in(number) == moment_in(str(number)) == 1_700_000_000.0
+    assert parse_timestamp(number) == parse_timestamp(str(number)) == 1_700_000_000.0
 
 
 @pytest.mark.parametrize(("text", "wait"), [("86400", 3600.0), ("1e308", 3600.0), ("-5", 0.0), ("3600", 3600.0)])
@@ -281,7 +281,7 @@ DISGUISES: dict[str, Callable[[Any], bytes]] = {
 
 @pytest.mark.parametrize("disguise", DISGUISES.values(), ids=DISGUISES)
 def test_the_key_is_struck_out_of_what_was_read(disguise: Callable[[Any], bytes]) -> None:
-    api = Api(KEY, history_url="https://h/past")
+    api = SegmindApi(KEY, history_url="https://h/past")
     inner = json.dumps({"url": f"{URL}?inner={KEY}"}).replace(KEY, escaped(KEY))
     row = {
         "request_id": f"r{KEY}", "model_name": KEY, "request_body": {KEY: [KEY]}, "generation_url": f"{URL}?{KEY}",
@@ -299,7 +299,7 @@ def test_the_key_is_struck_out_of_what_was_read(disguise: Callable[[Any], bytes]
         for status in (200, 201, 400, 404, 406, 422, 429, 500):
             for change in ({}, {"status": "COMPLETED"}, {"status": "FAILED"}, {"request_id": f"{KEY}-1"}):
                 try:
-                    written.append((name, api.read(call, Answer(status, {}, disguise(body | change), 0.0))))
+                    written.append((name, api.read(call, Response(status, {}, disguise(body | change), 0.0))))
                 except KandinskyError as error:
                     written.append((name, error.message, error.args, error.to_dict()))
     told = repr(written)
@@ -319,23 +319,23 @@ def test_the_key_is_struck_out_of_what_was_read(disguise: Callable[[Any], bytes]
     ],
 )
 def test_the_key_is_struck_out_of_what_could_not_be_parsed(broken: str) -> None:
-    api = Api(KEY)
+    api = SegmindApi(KEY)
     with pytest.raises(KandinskyError) as caught:
-        api.read(api.credits(), Answer(401, {}, f"{broken} is bad".encode(), 0.0))
+        api.read(api.credits(), Response(401, {}, f"{broken} is bad".encode(), 0.0))
     assert KEY[1:] not in caught.value.message
     assert "***" in caught.value.message
 
 
 def test_a_key_in_a_url_is_struck_out_as_urls_write_it() -> None:
-    api = Api("SG_a+b/c=")
-    answer = Answer(200, {}, json.dumps({"output": f"{URL}?key=SG_a%2Bb%2Fc%3D"}).encode(), 0.0)
+    api = SegmindApi("SG_a+b/c=")
+    answer = Response(200, {}, json.dumps({"output": f"{URL}?key=SG_a%2Bb%2Fc%3D"}).encode(), 0.0)
     assert api.read(api.result("r", None), answer).urls == [f"{URL}?key=***"]
 
 
 def test_no_repr_of_an_answer_holds_the_key() -> None:
-    seen: list[Answer] = []
-    api = Api(KEY)
+    seen: list[Response] = []
+    api = SegmindApi(KEY)
     call = api.status("r")
     object.__setattr__(call, "read", seen.append)
-    api.read(call, Answer(200, {}, KEY.encode(), 0.0))
+    api.read(call, Response(200, {}, KEY.encode(), 0.0))
     assert KEY not in repr(seen)

@@ -22,7 +22,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.schemas import Credits, Image, Job, JobStatus
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Answer
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 
 URL = "https://images.segmind.com/generations/1.jpeg"
 DONE = {"status": "COMPLETED", "error": None, "output": URL}
@@ -30,7 +30,7 @@ HTML = b"<html><head><title>502 Bad\n Gateway</title></head></html>"
 PNG = b"\x89PNG\r\n\x1a\n pixels"
 NOT_JSON = {"HTML": HTML, "empty": b"", "cut off": b'{"status": "COMPL', "binary": b"\xff\xfe\x00"}
 NOT_OBJECTS: dict[str, Any] = NOT_JSON | {"list": [DONE], "text": "COMPLETED", "null": b"null", "number": 1}
-MakeAnswer = Callable[..., Answer]
+MakeAnswer = Callable[..., Response]
 
 
 def by_id(table: dict[str, Any]) -> Any:
@@ -88,7 +88,7 @@ def test_a_status_is_read(answer: MakeAnswer, body: dict[str, Any], status: JobS
     assert jobs.read_status(answer(body), "r") is status
 
 
-def read_both(answer: Answer) -> list[Callable[[], Any]]:
+def read_both(answer: Response) -> list[Callable[[], Any]]:
     return [lambda: jobs.read_status(answer, "r"), lambda: jobs.read_result(answer, "r")]
 
 
