@@ -1,8 +1,7 @@
 """What parts of the waiting are worth: the same jobs with each part and without it.
 
 ``python -m benchmarks.what_pays [part …]``; the parts are the keys of :data:`PARTS`. The sandbox and its clients run
-in one event loop in virtual time, so lags and counts are exact and the same each time. CPU and the longest turn of the
-loop are real.
+in one event loop in virtual time, so lags and counts are exact and the same each time. CPU is real.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import selectors
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -24,11 +22,11 @@ from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http import async_client
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, GenerationResult, TextToImageRequest
-from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
-from tests.segmind.virtual_time import T0, Service, TimelessLoop, run
+from airflow_provider_kandinsky.triggers.stall_guard import StallGuard
+from tests.segmind.virtual_time import T0, NoWaiting, Service, VirtualTimeLoop, run
 
 Row = dict[str, Any]
 Rows = dict[str, Row]
@@ -57,47 +55,16 @@ def _lags(lags: list[float]) -> Row:
     }
 
 
-async def _generate(client: AsyncSegmindClient, service: Service, number: int, model: str | None) -> float:
+async def _generate(client: AsyncSegmindClient, service: Service, number: int) -> float:
     """Seconds from the job's end until it is noticed."""
-    job = await client.submit(TextToImageRequest(prompt=f"cat {number}"), DEFAULT_MODEL)
+    job = await client.submit(TextToImageRequest(prompt=f"cat {number}"))
+    return await _wait(client, service, job.request_id)
+
+
+async def _wait(client: AsyncSegmindClient, service: Service, request_id: str) -> float:
     submitted_at = service.clock()
-    result = await client.poll_until_done(
-        job.request_id, model, submitted_at=submitted_at, deadline=submitted_at + 3600
-    )
+    result = await client.poll_until_done(request_id, submitted_at=submitted_at, deadline=submitted_at + 3600)
     return service.clock() - submitted_at - (result.total_time or 0.0)
-
-
-def learned_completion_times() -> Rows:
-    """Jobs that come one after another, by one client in one triggerer."""
-
-    async def jobs(model: str | None, count: int, a_second: float, latency: Any, rpm: float | None) -> Row:
-        completion_times.cache_clear()
-        service = Service(latency=latency, requests_per_minute=rpm)
-        async with service.client(requests_per_minute=rpm) as client:
-            waiting = []
-            for number in range(count):
-                waiting.append(asyncio.create_task(_generate(client, service, number, model)))
-                await asyncio.sleep(1 / a_second)
-            lags = await asyncio.gather(*waiting)
-        end = service.exchanges[-1].at - service.exchanges[0].at
-        return {"time to the end, s": round(end, 1), "polls a job": round(service.polls / count, 1), **_lags(lags)}
-
-    cases: dict[str, tuple[int, float, Any, float | None]] = {
-        "5 jobs of 2 to 6 s": (5, 100, (2.0, 6.0), None),
-        "100 jobs of 2 to 6 s, all at once": (100, 100, (2.0, 6.0), None),
-        "300 jobs of 2 to 6 s, 5 a second": (300, 5, (2.0, 6.0), None),
-        "100 jobs of 28 to 32 s, all at once": (100, 100, (28.0, 32.0), None),
-        "300 jobs of 28 to 32 s, 1 a second": (300, 1, (28.0, 32.0), None),
-        "300 jobs of 10 to 60 s, 1 a second": (300, 1, (10.0, 60.0), None),
-        "300 jobs of 60 to 240 s, 1 a second": (300, 1, (60.0, 240.0), None),
-        "2,000 jobs of 20 to 40 s, 20 a second": (2000, 20, (20.0, 40.0), None),
-        "300 jobs of 28 to 32 s, 1 a second, plan of 600 a minute": (300, 1, (28.0, 32.0), 600),
-    }
-    rows = {}
-    for name, case in cases.items():
-        for model, way in ((DEFAULT_MODEL, "learned"), (None, "by age")):
-            rows[f"{name}, {way}"] = run(jobs(model, *case))
-    return rows
 
 
 class PauseOnly(RateLimiter):
@@ -116,7 +83,6 @@ def learned_rate_limit() -> Rows:
         return service.client(**settings)
 
     async def batch(limiter: type[RateLimiter], count: int, latency: Any, plan: float) -> Row:
-        completion_times.cache_clear()
         service = Service(latency=latency, requests_per_minute=plan)
         async with client_of(service, limiter) as client:
             lags = await asyncio.gather(*(_patient(client, service, number) for number in range(count)))
@@ -130,22 +96,19 @@ def learned_rate_limit() -> Rows:
     async def _patient(client: AsyncSegmindClient, service: Service, number: int) -> float:
         while True:
             try:
-                return await _generate(client, service, number, DEFAULT_MODEL)
+                return await _generate(client, service, number)
             except RateLimitedError as error:  # a submission is refused for 20 s; Airflow tries again
                 await asyncio.sleep(error.retry_after or 30)
 
     async def mapped(limiter: type[RateLimiter], count: int, plan: float) -> Row:
         """Tasks in 8 worker slots that submit, each in a process of its own; one triggerer waits for their jobs."""
-        completion_times.cache_clear()
         service = Service(latency=(2.0, 6.0), requests_per_minute=plan)
-        todo, lags, refused = list(range(count)), [], 0
+        todo, refused = list(range(count)), 0
+        lags: list[float] = []
         waits: list[asyncio.Task[None]] = []
 
-        async def wait(client: AsyncSegmindClient, request_id: str, submitted_at: float) -> None:
-            result = await client.poll_until_done(
-                request_id, DEFAULT_MODEL, submitted_at=submitted_at, deadline=submitted_at + 3600
-            )
-            lags.append(service.clock() - submitted_at - (result.total_time or 0))
+        async def wait(client: AsyncSegmindClient, request_id: str) -> None:
+            lags.append(await _wait(client, service, request_id))
 
         async def task(number: int) -> None:
             nonlocal refused
@@ -156,7 +119,7 @@ def learned_rate_limit() -> Rows:
                 await asyncio.sleep((error.retry_after or 60) + random.uniform(5, 15))
                 todo.append(number)
             else:
-                waits.append(asyncio.create_task(wait(client, job.request_id, service.clock())))
+                waits.append(asyncio.create_task(wait(client, job.request_id)))
 
         async def slot() -> None:
             while len(lags) < count:
@@ -188,10 +151,8 @@ def learned_rate_limit() -> Rows:
     return rows
 
 
-class _Turns(selectors.DefaultSelector):
+class _Turns(NoWaiting):
     """Virtual time that knows how much CPU each turn of the loop took."""
-
-    passed = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,19 +161,9 @@ class _Turns(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         self.turns.append(time.process_time() - self._woke)
-        ready = super().select(0 if timeout else timeout)
-        self.passed += 1e-6 if ready or not timeout else max(timeout, 1e-6)
+        ready = super().select(timeout)
         self._woke = time.process_time()
         return ready
-
-
-class _TurnsLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.selector = _Turns()
-        super().__init__(self.selector)
-
-    def time(self) -> float:
-        return self.selector.passed
 
 
 class CoroutineEach:
@@ -253,9 +204,8 @@ class Answers(httpx.AsyncBaseTransport):
 def heap_of_waiting_jobs() -> Rows:
     """Thousands of jobs of one client, all at one age, as a restarted triggerer has them."""
 
-    async def wait_for(scheduler: Any, jobs: int) -> Row:
+    async def wait_for(scheduler: Any, jobs: int, turns: _Turns) -> Row:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, _TurnsLoop)
         transport, notices = Answers(60.0), []
         async_client.PollScheduler = scheduler  # type: ignore[misc]
         async with AsyncSegmindClient(
@@ -267,19 +217,19 @@ def heap_of_waiting_jobs() -> Rows:
                 notices.append(loop.time() - 60.0)
 
             gc.collect()
-            loop.selector.turns.clear()
+            turns.turns.clear()
             began = time.process_time()
             await asyncio.gather(*(one(number) for number in range(jobs)))
             cpu = time.process_time() - began
             polls = transport.polls
-        turns = sorted(loop.selector.turns)
+        took = sorted(turns.turns)
         return {
             "polls": polls,
             "CPU, s": round(cpu, 2),
             "CPU a poll, ms": round(1000 * cpu / polls, 2),
-            "longest turn, CPU s": round(turns[-1], 3),
-            "second longest, CPU s": round(turns[-2], 3),
-            "99.9 % of turns within, CPU ms": round(1000 * turns[int(len(turns) * 0.999)], 2),
+            "longest turn, CPU s": round(took[-1], 3),
+            "second longest, CPU s": round(took[-2], 3),
+            "99.9 % of turns within, CPU ms": round(1000 * took[int(len(took) * 0.999)], 2),
             **_lags(notices),
         }
 
@@ -287,16 +237,59 @@ def heap_of_waiting_jobs() -> Rows:
     for jobs in (100, 1000, 5000, 10_000):
         for scheduler, way in ((PollScheduler, "heap"), (CoroutineEach, "coroutine each")):
             random.seed(1)
-            with asyncio.Runner(loop_factory=_TurnsLoop) as runner:
-                rows[f"{jobs:,} jobs of 60 s, {way}"] = runner.run(wait_for(scheduler, jobs))
+            turns = _Turns()
+            with asyncio.Runner(loop_factory=partial(VirtualTimeLoop, turns)) as runner:
+                rows[f"{jobs:,} jobs of 60 s, {way}"] = runner.run(wait_for(scheduler, jobs, turns))
     async_client.PollScheduler = PollScheduler  # type: ignore[misc]
     return rows
 
 
+def stall_guard() -> Rows:
+    """A triggerer that stalls for a minute with 200 jobs, while another triggerer takes them over and delivers them.
+
+    Airflow cancels the first one's triggers 2 s after it wakes.
+    """
+
+    async def stall(*, is_guarded: bool, has_other: bool) -> Row:
+        loop, random_end = asyncio.get_running_loop(), random.Random(1).uniform
+        guard = StallGuard(clock=loop.time)
+        guard.start()
+        delivered: list[float] = []
+
+        async def trigger(ends_at: float) -> None:
+            await asyncio.sleep(ends_at)
+            if is_guarded:
+                await guard.wait_for_reassignment()
+            delivered.append(max(loop.time() - ends_at, 0.0))
+
+        triggers = [asyncio.create_task(trigger(random_end(20, 120))) for _ in range(200)]
+        await asyncio.sleep(40)
+        before = len(delivered)
+        assert isinstance(loop, VirtualTimeLoop)
+        loop.stall(60)
+        await asyncio.sleep(2)
+        if has_other:
+            for each in triggers:
+                each.cancel()
+        await asyncio.gather(*triggers, return_exceptions=True)
+        lags = sorted(delivered[before:])
+        return {
+            "delivered a second time": len(lags) if has_other else 0,
+            "half delivered within, s": "" if has_other else round(median(lags), 1),
+            "last, s": "" if has_other else round(lags[-1], 1),
+        }
+
+    return {
+        f"a minute's stall, {other}, {way}": run(stall(is_guarded=is_guarded, has_other=has_other))
+        for other, has_other in (("another triggerer takes over", True), ("no other triggerer", False))
+        for way, is_guarded in (("guarded", True), ("not guarded", False))
+    }
+
+
 PARTS: Final[Mapping[str, Callable[[], Rows]]] = {
-    "completion_times": learned_completion_times,
     "rate_limit": learned_rate_limit,
     "heap": heap_of_waiting_jobs,
+    "stall_guard": stall_guard,
 }
 
 

@@ -24,7 +24,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
+    pass
 
 
 def urls(result: Any) -> list[str]:

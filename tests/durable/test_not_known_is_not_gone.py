@@ -27,7 +27,7 @@ both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the wo
 
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
+    pass
 
 
 def urls(result: Any) -> list[str]:
@@ -170,12 +170,10 @@ def test_a_job_that_is_known_again_has_not_been_waited_for(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, history: bool
 ) -> None:
     """The first try meets a minute of 404, the second one a running job, the third one a single 404."""
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.0)
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
     sandbox.configure(latency=60, history_lag=60)
     sandbox.fault("status", status=404)
     assert "JobExpiredError" in failure(ti, paint(timeout=0.2))
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 60.0)
     ti.retry()
     assert "JobTimeoutError" in failure(ti, paint(timeout=0.2))
     ti.retry()
@@ -210,7 +208,6 @@ def test_a_history_that_tells_the_inputs_in_its_own_way_does_not_say_not_there(
 def test_a_404_of_a_wrong_history_url_does_not_say_not_there(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.0)
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=f"{sandbox.url}/elsewhere"))
     sandbox.configure(latency=60)
     for _ in range(2):
@@ -243,7 +240,6 @@ def test_a_wait_that_begins_anew_ends_with_the_timeout_of_its_try(
 ) -> None:
     """The service knows nothing of it, and the history says each time that it is not finished."""
     give_up_waiting(sandbox, ti, paints)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.2)
     sandbox.fault("status", status=404, times=1_000)
     before = sandbox.count_calls("history")
     began = time.monotonic()

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the w
 
 @pytest.fixture(autouse=True)
 def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
+    pass
 
 
 def give_up_waiting(sandbox: Sandbox, ti: FakeTaskInstance, **arguments: Any) -> str:
