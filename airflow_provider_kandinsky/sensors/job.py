@@ -54,7 +54,7 @@ class KandinskyJobSensor(OpenLineageMixin, WakesSupervisor, BaseSensorOperator):
     template_fields = ("request_id", "kandinsky_conn_id", "output_path")
     operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
-    #: For the modes poke and reschedule.
+    #: How the job is polled in the modes poke and reschedule.
     poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
