@@ -27,17 +27,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from airflow_provider_kandinsky.gallery.addresses import NOT_MAPPED, Addresses, Only, Within
+from airflow_provider_kandinsky.gallery.urls import NOT_MAPPED, Addresses, Only, Within
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, MountedApp, UnreadableAnswerError
 from airflow_provider_kandinsky.gallery.cards import Card, make_cards
-from airflow_provider_kandinsky.gallery.files import find_image
-from airflow_provider_kandinsky.gallery.hosts import find_hosts
-from airflow_provider_kandinsky.gallery.instances import NotThereError
+from airflow_provider_kandinsky.gallery.stored_files import find_image
+from airflow_provider_kandinsky.gallery.image_hosts import find_hosts
+from airflow_provider_kandinsky.gallery.run_instances import NotThereError
 from airflow_provider_kandinsky.gallery.items import Item
-from airflow_provider_kandinsky.gallery.listing import Listing
+from airflow_provider_kandinsky.gallery.page_builder import Listing
 from airflow_provider_kandinsky.gallery.pages import Neighbours, Page
-from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
-from airflow_provider_kandinsky.gallery.records import Scope
+from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputPlace
+from airflow_provider_kandinsky.gallery.task_records import Scope
 from airflow_provider_kandinsky.gallery.rendering import (
     render_gallery,
     render_message,

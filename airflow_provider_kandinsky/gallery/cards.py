@@ -15,7 +15,7 @@ import httpx
 
 from airflow_provider_kandinsky.gallery.coerce import mapping, number, shown, text, whole, whole_number
 from airflow_provider_kandinsky.gallery.items import Item, State, has_ended
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 from airflow_provider_kandinsky.segmind.http.downloads import browser_url
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME

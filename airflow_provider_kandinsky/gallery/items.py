@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, mapping, mappings, number, text, texts, whole
-from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import ENDED, FAILED, TaskKind, TaskRecord
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 #: Gives the first rows of a task's manifest by its URI, ``None`` for a row that cannot be read; ``None`` if none can.
@@ -100,7 +100,7 @@ def has_ended(record: TaskRecord) -> bool:
 def list_items(record: TaskRecord, read_manifest: ReadManifest) -> list[Item]:
     """List the generations of a task instance of ours, in their order.
 
-    Of a batch, no more than :data:`~.shapes.MOST_ITEMS` are listed one by one.
+    Of a batch, no more than :data:`~.coerce.MOST_ITEMS` are listed one by one.
     """
     if record.unreadable:
         keys = ", ".join(record.unreadable)

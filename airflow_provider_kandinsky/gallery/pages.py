@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, TypeVar
 
-from airflow_provider_kandinsky.gallery.instances import DagTask
+from airflow_provider_kandinsky.gallery.run_instances import DagTask
 from airflow_provider_kandinsky.gallery.items import Item, State
-from airflow_provider_kandinsky.gallery.records import Scope, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
 
 _T = TypeVar("_T")
 #: Of an image: task, map index, position and index.

@@ -9,7 +9,7 @@ from typing import Any, Final
 import jinja2
 from fastapi.responses import HTMLResponse
 
-from airflow_provider_kandinsky.gallery.addresses import Addresses
+from airflow_provider_kandinsky.gallery.urls import Addresses
 from airflow_provider_kandinsky.gallery.cards import Card, Picture
 from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, Section
 

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_provider_kandinsky.sandbox.app import create_app
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.sandbox.exchange import ABORT
+from airflow_provider_kandinsky.sandbox.endpoint import ABORT
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
 __all__ = ["Sandbox", "SandboxServer", "listen", "running_sandbox"]

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from airflow_provider_kandinsky.gallery.cards import Card, make_cards
 from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, parse
-from airflow_provider_kandinsky.gallery.instances import DagTask
+from airflow_provider_kandinsky.gallery.run_instances import DagTask
 from airflow_provider_kandinsky.gallery.items import Item, State, list_items
 from airflow_provider_kandinsky.gallery.pages import ROWS_OF_A_PAGE, Neighbours, PageNumber, Totals, failed_first, split
-from airflow_provider_kandinsky.gallery.places import OutputPlace
-from airflow_provider_kandinsky.gallery.records import TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.file_access import OutputPlace
+from airflow_provider_kandinsky.gallery.task_records import TaskKind, TaskRecord
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor

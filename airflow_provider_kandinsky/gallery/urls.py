@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.gallery.cards import Card
 from airflow_provider_kandinsky.gallery.items import Item
-from airflow_provider_kandinsky.gallery.records import Scope
+from airflow_provider_kandinsky.gallery.task_records import Scope
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE
 
 #: What Airflow's UI leaves in the place of the map index for a task that is not mapped.

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableAnswerError
 from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, mapping, parse, text
-from airflow_provider_kandinsky.gallery.places import OutputPlace
+from airflow_provider_kandinsky.gallery.file_access import OutputPlace
 
 #: The states that a task instance does not leave by itself.
 ENDED: Final = ("success", "failed", "skipped", "upstream_failed", "removed")

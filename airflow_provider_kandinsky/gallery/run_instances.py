@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
-from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, Scope, TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import ENDED, FAILED, Scope, TaskKind, TaskRecord
 
 #: Of a run that has no more task instances than this, all are read before any is shown.
 _FEW: Final = 200

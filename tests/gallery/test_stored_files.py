@@ -19,11 +19,11 @@ from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.gallery.cards import make_cards
 from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS
-from airflow_provider_kandinsky.gallery.files import find_image, read_manifest
+from airflow_provider_kandinsky.gallery.stored_files import find_image, read_manifest
 from airflow_provider_kandinsky.gallery.items import list_items
 from airflow_provider_kandinsky.gallery.pages import PageNumber, Totals
-from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputPlace
+from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -14,8 +14,8 @@ from typing import Final
 from fastapi.concurrency import run_in_threadpool
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi
-from airflow_provider_kandinsky.gallery.files import read_manifest
-from airflow_provider_kandinsky.gallery.instances import Counts, DagTask, NotThereError, RunInstances, read_tasks
+from airflow_provider_kandinsky.gallery.stored_files import read_manifest
+from airflow_provider_kandinsky.gallery.run_instances import Counts, DagTask, NotThereError, RunInstances, read_tasks
 from airflow_provider_kandinsky.gallery.items import Item, is_batch, list_items
 from airflow_provider_kandinsky.gallery.pages import (
     INSTANCES_OF_A_PAGE,
@@ -28,7 +28,7 @@ from airflow_provider_kandinsky.gallery.pages import (
     failed_first,
     split,
 )
-from airflow_provider_kandinsky.gallery.records import ENDED, FAILED, Scope, TaskKind, TaskRecord, with_xcoms
+from airflow_provider_kandinsky.gallery.task_records import ENDED, FAILED, Scope, TaskKind, TaskRecord, with_xcoms
 
 #: So many task instances are read at a time; the API server has others to serve.
 _AT_A_TIME: Final = 4

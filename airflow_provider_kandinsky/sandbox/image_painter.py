@@ -14,7 +14,7 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from airflow_provider_kandinsky.sandbox.lettering import letter
+from airflow_provider_kandinsky.sandbox.image_caption import letter
 
 _Colour = tuple[int, int, int]
 #: Drawn this much larger and then scaled down, since Pillow does not smooth edges.

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_kandinsky.sandbox.backend import State
+from airflow_provider_kandinsky.sandbox.state import State
 from airflow_provider_kandinsky.sandbox.faults import Call, Fault
 from airflow_provider_kandinsky.sandbox.service import Refusal
 

@@ -17,8 +17,8 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, mapping, parse, texts
-from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputPlace
+from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 from airflow_provider_kandinsky.segmind.http.downloads import LARGEST_IMAGE
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
 
@@ -114,7 +114,7 @@ def find_image(uri: str, place: OutputPlace | None) -> StoredFile:
 def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | None] | None:
     """Read the first rows of a batch's manifest. Blocks.
 
-    :return: at most :data:`~.shapes.MOST_ITEMS` rows, ``None`` in the place of one that cannot be read; or ``None`` if
+    :return: at most :data:`~.coerce.MOST_ITEMS` rows, ``None`` in the place of one that cannot be read; or ``None`` if
         nothing can be.
     """
     if record.place is None:
