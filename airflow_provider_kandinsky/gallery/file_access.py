@@ -31,7 +31,7 @@ class FileNotShownError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class OutputPlace:
+class OutputFolder:
     """Where a task instance stores its files.
 
     :param folder: the URI of the innermost folder that they have in common.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
-from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, mapping, mappings, number, text, texts, whole
-from airflow_provider_kandinsky.gallery.task_records import ENDED, FAILED, TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, mapping, mappings, number, text, texts, whole
+from airflow_provider_kandinsky.gallery.task_records import FINISHED_STATES, FAILED_STATES, TaskKind, TaskRecord
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 #: Gives the first rows of a task's manifest by its URI, ``None`` for a row that cannot be read; ``None`` if none can.
@@ -28,9 +28,9 @@ class State(StrEnum):
     """How a generation stands."""
 
     DONE = "done"
-    FAILED = "failed"
+    FAILED_STATES = "failed"
     UNDER_WAY = "under way"
-    WITHOUT_PICTURE = "without picture"
+    WITHOUT_IMAGE = "without image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Item:
     is_of_batch: bool = False
 
     @property
-    def addresses(self) -> list[str]:
+    def uris(self) -> list[str]:
         """Of its images."""
         return texts(self.row.get("urls"))
 
@@ -77,14 +77,14 @@ class Item:
     def state(self) -> State:
         if mapping(self.row.get("error")):
             return State.FAILED
-        if self.addresses:
+        if self.uris:
             return State.DONE
         if self.note and not self.unlisted:
-            return State.WITHOUT_PICTURE
+            return State.WITHOUT_IMAGE
         # Those of a batch that are not listed beside others need not be those that failed.
-        if self.record.state in FAILED and not (self.unlisted and self.position):
+        if self.record.state in FAILED_STATES and not (self.unlisted and self.position):
             return State.FAILED
-        return State.WITHOUT_PICTURE if has_ended(self.record) else State.UNDER_WAY
+        return State.WITHOUT_IMAGE if is_finished(self.record) else State.UNDER_WAY
 
     @property
     def has_failed(self) -> bool:
@@ -92,15 +92,15 @@ class Item:
         return self.state is State.FAILED or self.failures > 0
 
 
-def has_ended(record: TaskRecord) -> bool:
+def is_finished(record: TaskRecord) -> bool:
     """Whether this try has: one that will be followed by another has failed."""
-    return record.state in ENDED or record.state in FAILED or "error" in record.xcoms
+    return record.state in FINISHED_STATES or record.state in FAILED_STATES or "error" in record.xcoms
 
 
 def list_items(record: TaskRecord, read_manifest: ReadManifest) -> list[Item]:
     """List the generations of a task instance of ours, in their order.
 
-    Of a batch, no more than :data:`~.coerce.MOST_ITEMS` are listed one by one.
+    Of a batch, no more than :data:`~.coerce.MAX_LISTED_ITEMS` are listed one by one.
     """
     if record.unreadable:
         keys = ", ".join(record.unreadable)
@@ -139,11 +139,11 @@ def _batch(record: TaskRecord, read_manifest: ReadManifest) -> Iterator[Item]:
     if found is None and manifest:
         found = read_manifest(record, manifest)
     count = len(asked) if found is None else max(len(asked), len(found))
-    if found is None and (manifest or has_ended(record)):
+    if found is None and (manifest or is_finished(record)):
         # What was asked for is known, but not what came of each.
         count = 0
     listed: list[Item] = []
-    for position in range(min(count, MOST_ITEMS)):
+    for position in range(min(count, MAX_LISTED_ITEMS)):
         row = found[position] if found is not None and position < len(found) else {}
         if row is None:
             note = "This row of the manifest cannot be read."
@@ -178,7 +178,7 @@ def _unlisted(record: TaskRecord, listed: Sequence[Item], count: int, manifest: 
     notes = [
         _summary(items, bool(listed)),
         text(error.get("message")),
-        "The task failed; its log says why." if record.state in FAILED and not (listed or error) else None,
+        "The task failed; its log says why." if record.state in FAILED_STATES and not (listed or error) else None,
         f"Each of them is in the manifest {manifest}." if manifest else None,
     ]
     yield Item(
@@ -187,7 +187,7 @@ def _unlisted(record: TaskRecord, listed: Sequence[Item], count: int, manifest: 
         row={"error": error, "cost": cost},
         note=" ".join(filter(None, notes)),
         unlisted=max(items, 1),
-        failures=max(failures, 1 if error or record.state in FAILED else 0),
+        failures=max(failures, 1 if error or record.state in FAILED_STATES else 0),
     )
 
 

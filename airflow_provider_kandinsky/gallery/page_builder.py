@@ -15,12 +15,12 @@ from fastapi.concurrency import run_in_threadpool
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi
 from airflow_provider_kandinsky.gallery.stored_files import read_manifest
-from airflow_provider_kandinsky.gallery.run_instances import Counts, DagTask, NotThereError, RunInstances, read_tasks
+from airflow_provider_kandinsky.gallery.run_instances import Counts, DagTask, NotFoundError, RunInstances, read_tasks
 from airflow_provider_kandinsky.gallery.items import Item, is_batch, list_items
 from airflow_provider_kandinsky.gallery.pages import (
-    INSTANCES_OF_A_PAGE,
-    PREVIEW,
-    ROWS_OF_A_PAGE,
+    MAPPED_PAGE_SIZE,
+    PREVIEW_SIZE,
+    BATCH_PAGE_SIZE,
     Page,
     PageNumber,
     Section,
@@ -28,14 +28,14 @@ from airflow_provider_kandinsky.gallery.pages import (
     failed_first,
     split,
 )
-from airflow_provider_kandinsky.gallery.task_records import ENDED, FAILED, Scope, TaskKind, TaskRecord, with_xcoms
+from airflow_provider_kandinsky.gallery.task_records import FINISHED_STATES, FAILED_STATES, Scope, TaskKind, TaskRecord, read_xcoms
 
 #: So many task instances are read at a time; the API server has others to serve.
-_AT_A_TIME: Final = 4
+_CONCURRENT_READS: Final = 4
 #: Of a mapped batch so many instances are on a page.
-_BATCHES_OF_A_PAGE: Final = 5
+_BATCHES_PER_PAGE: Final = 5
 #: More than any task has; numbers beyond it are no use to a database.
-_MOST_PAGES: Final = 100_000
+_MAX_PAGE_NUMBER: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,22 @@ class _Part:
     auto_refresh: bool = False
 
 
-class Listing:
+class PageBuilder:
     """The pages of a run, its tasks and their instances.
 
     :param api: as the reader of the page.
     :param scope: what is shown.
     :param serves_files: whether stored files may be read.
-    :raises NotThereError: (from each method) there is no such run, or no such task in it.
+    :raises NotFoundError: (from each method) there is no such run, or no such task in it.
     """
 
     def __init__(self, api: AirflowApi, scope: Scope, *, serves_files: bool) -> None:
         self._api = api
         self._scope = scope
         self._serves_files = serves_files
-        self._slots = asyncio.Semaphore(_AT_A_TIME)
+        self._slots = asyncio.Semaphore(_CONCURRENT_READS)
 
-    async def of_run(self, number: int, *, only_failed: bool) -> Page:
+    async def run_page(self, number: int, *, only_failed: bool) -> Page:
         """A page of a run: its tasks, of each that has many generations the first ones."""
         tasks = await read_tasks(self._api, self._scope.dag_id)
         instances = self._instances(tasks)
@@ -88,8 +88,8 @@ class Listing:
     async def of_task(self, task_id: str, number: int, *, only_failed: bool) -> Page:
         """A page of all instances of a task: of one alone, if it is not mapped."""
         instances, kind = await self._of_one_task(task_id)
-        size = _BATCHES_OF_A_PAGE if kind is TaskKind.BATCH else INSTANCES_OF_A_PAGE
-        number = min(max(number, 1), _MOST_PAGES)
+        size = _BATCHES_PER_PAGE if kind is TaskKind.BATCH else MAPPED_PAGE_SIZE
+        number = min(max(number, 1), _MAX_PAGE_NUMBER)
         # Of batches, those that succeeded may have items that failed.
         failed_alone = only_failed and kind is not TaskKind.BATCH
         records, counts = await instances.page(task_id, (number - 1) * size, size, only_failed=failed_alone)
@@ -98,7 +98,7 @@ class Listing:
             offset = (page.number - 1) * size
             records, counts = await instances.page(task_id, offset, size, only_failed=failed_alone)
         if not records and not only_failed:
-            raise NotThereError(task_id)
+            raise NotFoundError(task_id)
         if [record.map_index for record in records] == [-1]:
             return await self._of_record(records[0], number, only_failed=only_failed)
         records = await self._with_xcoms(records)
@@ -111,11 +111,11 @@ class Listing:
         whole = await run_in_threadpool(_page, parts, page, only_failed=only_failed, is_ours=is_ours)
         return replace(whole, title=task_id)
 
-    async def of_instance(self, task_id: str, map_index: int, number: int, *, only_failed: bool) -> Page:
+    async def instance_page(self, task_id: str, map_index: int, number: int, *, only_failed: bool) -> Page:
         """A page of one task instance."""
         return await self._of_record(await self._read(task_id, map_index), number, only_failed=only_failed)
 
-    async def items_of(self, task_id: str, map_index: int) -> list[Item]:
+    async def read_items(self, task_id: str, map_index: int) -> list[Item]:
         """All generations of one task instance."""
         record = await self._read(task_id, map_index)
         return await self._items(await self._with_xcoms_of(record))
@@ -144,13 +144,13 @@ class Listing:
     async def _of_record(self, record: TaskRecord, number: int, *, only_failed: bool) -> Page:
         items = await self._items(await self._with_xcoms_of(record))
         shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
-        page = PageNumber.nearest(number, len(shown), ROWS_OF_A_PAGE)
+        page = PageNumber.nearest(number, len(shown), BATCH_PAGE_SIZE)
         scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
-        cut = page.cut(shown, ROWS_OF_A_PAGE)
+        cut = page.cut(shown, BATCH_PAGE_SIZE)
         part = _Part(
             Section(title_of(record), scope, cut, len(shown), is_preview=False),
             items,
-            auto_refresh=record.state not in ENDED and record.kind is not None,
+            auto_refresh=record.state not in FINISHED_STATES and record.kind is not None,
         )
         is_ours = record.kind is not None
         whole = await run_in_threadpool(_page, [part], page, only_failed=only_failed, is_ours=is_ours)
@@ -159,7 +159,7 @@ class Listing:
     async def _preview(self, instances: RunInstances, task: DagTask, *, only_failed: bool) -> list[_Part]:
         """The first generations of a task."""
         is_of_batches = task.kind is TaskKind.BATCH
-        limit = _BATCHES_OF_A_PAGE if is_of_batches else PREVIEW
+        limit = _BATCHES_PER_PAGE if is_of_batches else PREVIEW_SIZE
         records, counts = await instances.page(task.task_id, 0, limit, only_failed=only_failed and not is_of_batches)
         records = await self._with_xcoms(records)
         if not any(map(is_batch, records)):
@@ -179,20 +179,20 @@ class Listing:
         scope = replace(self._scope, task_id=task_id)
         unread = (
             counts.all - len(records),
-            counts.failed - sum(record.state in FAILED for record in records),
-            counts.under_way - sum(record.state not in (*ENDED, *FAILED) for record in records),
+            counts.failed - sum(record.state in FAILED_STATES for record in records),
+            counts.under_way - sum(record.state not in (*FINISHED_STATES, *FAILED_STATES) for record in records),
         )
         section = Section(task_id, scope, failed_first(items, only_failed=only_failed), counts.all)
         # One that waits for its next try has failed, and is not over.
-        auto_refresh = counts.under_way > 0 or any(record.state not in ENDED for record in records)
+        auto_refresh = counts.under_way > 0 or any(record.state not in FINISHED_STATES for record in records)
         return _Part(section, items, unread, auto_refresh=auto_refresh)
 
     async def _of_batch(self, record: TaskRecord, *, only_failed: bool) -> _Part:
         items = await self._items(record)
         shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
         scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
-        section = Section(title_of(record), scope, shown[:PREVIEW], len(shown))
-        return _Part(section, items, auto_refresh=record.state not in ENDED)
+        section = Section(title_of(record), scope, shown[:PREVIEW_SIZE], len(shown))
+        return _Part(section, items, auto_refresh=record.state not in FINISHED_STATES)
 
     async def _items(self, record: TaskRecord) -> list[Item]:
         if record.kind is None:
@@ -208,7 +208,7 @@ class Listing:
         if record.state is None or record.kind is None:
             return record
         async with self._slots:
-            return await with_xcoms(self._api, self._scope, record)
+            return await read_xcoms(self._api, self._scope, record)
 
 
 def title_of(record: TaskRecord) -> str:
@@ -230,7 +230,7 @@ def _of_former_versions(records: Sequence[TaskRecord], tasks: Sequence[DagTask])
 
 
 def _page(parts: Sequence[_Part], number: PageNumber, *, only_failed: bool, is_ours: bool) -> Page:
-    totals = Totals.of([item for part in parts for item in part.items])
+    totals = Totals.from_items([item for part in parts for item in part.items])
     for part in parts:
         totals = totals.with_unread(*part.unread)
     sections = [part.section for part in parts if part.section.shown or (part.section.count and not only_failed)]

@@ -12,16 +12,16 @@ from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
 
 _T = TypeVar("_T")
 #: Of an image: task, map index, position and index.
-Place: TypeAlias = tuple[str, int, int, int]
+ImageKey: TypeAlias = tuple[str, int, int, int]
 
 #: So many cards of a batch are on a page: what they show is in one or two XComs.
-ROWS_OF_A_PAGE: Final = 60
+BATCH_PAGE_SIZE: Final = 60
 #: So many cards of a mapped task are on a page: each has XComs of its own.
-INSTANCES_OF_A_PAGE: Final = 24
+MAPPED_PAGE_SIZE: Final = 24
 #: Of a batch, or a mapped task, so many cards are shown among other tasks.
-PREVIEW: Final = 8
+PREVIEW_SIZE: Final = 8
 #: So many cards are on a page of several tasks.
-_CARDS_OF_A_PAGE: Final = 40
+_RUN_PAGE_SIZE: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Totals:
     """
 
     generations: int = 0
-    pictures: int = 0
+    images: int = 0
     cost: float = 0.0
     unknown_costs: int = 0
     failures: int = 0
@@ -47,19 +47,19 @@ class Totals:
     @classmethod
     def of(cls, items: Sequence[Item]) -> Totals:
         """Sum up."""
-        generations = pictures = failures = under_way = unlisted = 0
+        generations = images = failures = under_way = unlisted = 0
         costs: dict[str | int, float | None] = {}
         for index, item in enumerate(items):
-            count, cost, state = len(item.addresses), item.cost, item.state
+            count, cost, state = len(item.uris), item.cost, item.state
             generations += item.unlisted or 1
-            pictures += count
+            images += count
             unlisted += item.unlisted
             failures += item.failures if item.unlisted else state is State.FAILED
             under_way += state is State.UNDER_WAY
             if count or cost:
                 costs[item.request_id or index] = cost
         known = [cost for cost in costs.values() if cost is not None]
-        return cls(generations, pictures, sum(known), len(costs) - len(known), failures, under_way, unlisted)
+        return cls(generations, images, sum(known), len(costs) - len(known), failures, under_way, unlisted)
 
     def with_unread(self, generations: int, failures: int, under_way: int) -> Totals:
         """Count others, too, of which nothing else is known."""
@@ -153,10 +153,10 @@ def split(tasks: Iterable[DagTask]) -> list[list[DagTask]]:
     pages: list[list[DagTask]] = []
     room = 0
     for task in tasks:
-        cards = PREVIEW if task.is_mapped or task.kind == "batch" else 1
+        cards = PREVIEW_SIZE if task.is_mapped or task.kind == "batch" else 1
         if cards > room:
             pages.append([])
-            room = _CARDS_OF_A_PAGE
+            room = _RUN_PAGE_SIZE
         pages[-1].append(task)
         room -= cards
     return pages or [[]]
@@ -172,8 +172,8 @@ class Neighbours:
 
     number: int
     count: int
-    previous: Place | None = None
-    next: Place | None = None
+    previous: ImageKey | None = None
+    next: ImageKey | None = None
 
     @classmethod
     def of(cls, item: Item, index: int, items: Sequence[Item], siblings: int) -> Neighbours:
@@ -186,7 +186,7 @@ class Neighbours:
         places = [
             (task_id, map_index, each.position, number)
             for each in items
-            for number in range(max(len(each.addresses), each is item))
+            for number in range(max(len(each.uris), each is item))
         ]
         at = places.index((task_id, map_index, item.position, index))
         before, after = places[at - 1] if at else None, places[at + 1] if at + 1 < len(places) else None

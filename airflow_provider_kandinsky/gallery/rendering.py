@@ -9,8 +9,8 @@ from typing import Any, Final
 import jinja2
 from fastapi.responses import HTMLResponse
 
-from airflow_provider_kandinsky.gallery.urls import Addresses
-from airflow_provider_kandinsky.gallery.cards import Card, Picture
+from airflow_provider_kandinsky.gallery.urls import GalleryUrls
+from airflow_provider_kandinsky.gallery.cards import Card, Image
 from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, Section
 
 _TEMPLATES: Final = jinja2.Environment(
@@ -40,47 +40,47 @@ _TEMPLATES.filters |= {"money": _money, "seconds": _seconds, "count": _count}
 
 
 def render_gallery(
-    addresses: Addresses, page: Page, sections: Sequence[tuple[Section, Sequence[Card]]]
+    addresses: GalleryUrls, page: Page, sections: Sequence[tuple[Section, Sequence[Card]]]
 ) -> HTMLResponse:
     """A page of cards.
 
     :param sections: what is on it, with the cards of each section.
     """
-    pictures = [picture for _, cards in sections for card in cards for picture in card.pictures]
-    return _render("gallery.html", addresses, pictures, page=page, sections=sections, totals=page.totals)
+    images = [image for _, cards in sections for card in cards for image in card.images]
+    return _render("gallery.html", addresses, images, page=page, sections=sections, totals=page.totals)
 
 
-def render_picture(addresses: Addresses, card: Card, index: int, neighbours: Neighbours) -> HTMLResponse:
+def render_image(addresses: GalleryUrls, card: Card, index: int, neighbours: Neighbours) -> HTMLResponse:
     """One generation, with one of its images large.
 
     :param index: of that image, in its card.
     """
     return _render(
-        "picture.html",
+        "image.html",
         addresses,
-        card.pictures,
+        card.images,
         card=card,
         index=index,
         neighbours=neighbours,
-        previous=addresses.picture_of(*neighbours.previous) if neighbours.previous else None,
-        next=addresses.picture_of(*neighbours.next) if neighbours.next else None,
+        previous=addresses.image_at(*neighbours.previous) if neighbours.previous else None,
+        next=addresses.image_at(*neighbours.next) if neighbours.next else None,
     )
 
 
-def render_opening(addresses: Addresses) -> HTMLResponse:
+def render_opening(addresses: GalleryUrls) -> HTMLResponse:
     """What is seen until the page is there."""
     return _render("opening.html", addresses, [])
 
 
-def render_message(addresses: Addresses, text: str, status: int) -> HTMLResponse:
+def render_message(addresses: GalleryUrls, text: str, status: int) -> HTMLResponse:
     """A sentence."""
     return _render("message.html", addresses, [], status=status, text=text)
 
 
 def _render(
-    template: str, addresses: Addresses, pictures: Sequence[Picture], *, status: int = 200, **context: Any
+    template: str, addresses: GalleryUrls, images: Sequence[Image], *, status: int = 200, **context: Any
 ) -> HTMLResponse:
-    origins = sorted({picture.origin for picture in pictures if picture.origin})
+    origins = sorted({image.origin for image in pictures if image.origin})
     policy = [
         "default-src 'none'",
         " ".join(["img-src 'self'", *origins]),

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
-from airflow_provider_kandinsky.gallery.task_records import ENDED, FAILED, Scope, TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import FINISHED_STATES, FAILED_STATES, Scope, TaskKind, TaskRecord
 
 #: Of a run that has no more task instances than this, all are read before any is shown.
-_FEW: Final = 200
+_SMALL_RUN: Final = 200
 #: So many are read in one call: with rendered fields as long as Airflow keeps them, its answer is still short enough.
-_AT_ONCE: Final = 50
+_CHUNK_SIZE: Final = 50
 #: The most that Airflow gives in one answer, unless its administrator has changed ``[api] maximum_page_limit``.
-_MOST_OF_A_PAGE: Final = 100
+_MAX_PAGE_SIZE: Final = 100
 #: An order in which none is read twice, nor left out.
 _BY_ID: Final = "id"
-_UNDER_WAY: Final = (
+_UNFINISHED_STATES: Final = (
     "none",
     "scheduled",
     "queued",
@@ -28,10 +28,10 @@ _UNDER_WAY: Final = (
     "deferred",
 )
 #: How instances are listed: those whose latest try has failed come first.
-_ORDER: Final = (FAILED, (*_UNDER_WAY, *(state for state in ENDED if state not in FAILED)))
+_ORDER: Final = (FAILED_STATES, (*_UNFINISHED_STATES, *(state for state in FINISHED_STATES if state not in FAILED_STATES)))
 
 
-class NotThereError(LookupError):
+class NotFoundError(LookupError):
     """There is no such run, or no such task in it."""
 
 
@@ -62,7 +62,7 @@ async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
     ours = {
         task["task_id"]: DagTask(task["task_id"], kind, bool(task["is_mapped"]))
         for task in tasks
-        if (kind := TaskKind.of(task["template_fields"] or ()))
+        if (kind := TaskKind.from_fields(task["template_fields"] or ()))
     }
     if not ours:
         return []
@@ -123,21 +123,21 @@ class RunInstances:
         """Read them all, for what follows, if they are few.
 
         :return: ``None`` if they are many.
-        :raises NotThereError: there is no such run.
+        :raises NotFoundError: there is no such run.
         """
-        records, total = await self._list(limit=_AT_ONCE, order_by=_BY_ID)
-        while len(records) < total <= _FEW:
-            more, total = await self._list(limit=_AT_ONCE, offset=len(records), order_by=_BY_ID)
+        records, total = await self._list(limit=_CHUNK_SIZE, order_by=_BY_ID)
+        while len(records) < total <= _SMALL_RUN:
+            more, total = await self._list(limit=_CHUNK_SIZE, offset=len(records), order_by=_BY_ID)
             if not more:
                 break
             records += more
-        self._all = sorted(records, key=lambda record: record.map_index) if total <= _FEW else None
+        self._all = sorted(records, key=lambda record: record.map_index) if total <= _SMALL_RUN else None
         return self._all
 
     async def one(self, task_id: str, map_index: int) -> TaskRecord:
         """Read one task instance.
 
-        :raises NotThereError: it is not there.
+        :raises NotFoundError: it is not there.
         """
         # Not mapped is -1 there, too.
         path = (*self._path, task_id, map_index)
@@ -161,15 +161,15 @@ class RunInstances:
             found, total = await self._some(task_id, states, skipped, left)
             records += found
             totals.append(total)
-        _, under_way = await self._some(task_id, _UNDER_WAY, 0, 0)
+        _, under_way = await self._some(task_id, _UNFINISHED_STATES, 0, 0)
         return records, Counts(sum(totals), totals[0], under_way)
 
     async def failed_tasks(self) -> set[str]:
         """The ids of tasks of which an instance has failed; of many, the first ones."""
         if self._all is None:
-            records, _ = await self._list(state=FAILED, limit=_MOST_OF_A_PAGE, order_by="map_index")
+            records, _ = await self._list(state=FAILED_STATES, limit=_MAX_PAGE_SIZE, order_by="map_index")
         else:
-            records = [record for record in self._all if record.state in FAILED]
+            records = [record for record in self._all if record.state in FAILED_STATES]
         return {record.task_id for record in records}
 
     async def _some(self, task_id: str, states: Sequence[str], offset: int, limit: int) -> tuple[list[TaskRecord], int]:
@@ -191,8 +191,8 @@ class RunInstances:
 
     def _record(self, instance: Mapping[str, Any]) -> TaskRecord:
         kind = self._kinds.get(instance["task_id"])
-        return TaskRecord.of(instance, kind, serves_files=self._serves_files)
+        return TaskRecord.from_api(instance, kind, serves_files=self._serves_files)
 
 
 def _translated(error: ApiError) -> Exception:
-    return NotThereError(str(error)) if error.status == 404 else error
+    return NotFoundError(str(error)) if error.status == 404 else error

@@ -16,8 +16,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, mapping, parse, texts
-from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputPlace
+from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, mapping, parse, texts
+from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
 from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 from airflow_provider_kandinsky.segmind.http.downloads import LARGEST_IMAGE
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: Of a manifest so many bytes are read, and rows that are longer than this are left out.
-_LARGEST_MANIFEST: Final = 32 * 2**20
-_LONGEST_ROW: Final = 2**16
+_MAX_MANIFEST_BYTES: Final = 32 * 2**20
+_MAX_ROW_BYTES: Final = 2**16
 #: More fields than a row has.
-_MOST_FIELDS: Final = 50
-_ENOUGH_TO_TELL: Final = 16
+_MAX_FIELDS: Final = 50
+_SIGNATURE_BYTES: Final = 16
 _CHUNK: Final = 2**18
 #: What storages tell of a file that changes with its content.
-_VERSIONS: Final = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created", "ino")
+_VERSION_FIELDS: Final = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created", "ino")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class StoredFile:
     def open(self) -> IO[bytes]:
         """Open it. Blocks."""
         # By the file system and not by a path object, which would note each read as the lineage of a task.
-        file: IO[bytes] = _in_storage(self._fs.open, self._path, "rb")
+        file: IO[bytes] = _call_storage(self._fs.open, self._path, "rb")
         return file
 
     def open_image(self) -> StoredImage:
@@ -89,7 +89,7 @@ class StoredFile:
             raise FileNotShownError(f"it is larger than {LARGEST_IMAGE // 2**20} MB")
         file = self.open()
         try:
-            head = _in_storage(file.read, _ENOUGH_TO_TELL)
+            head = _call_storage(file.read, _SIGNATURE_BYTES)
         except FileNotShownError:
             file.close()
             raise
@@ -100,7 +100,7 @@ class StoredFile:
         return StoredImage(extension, self.size, head, file)
 
 
-def find_image(uri: str, place: OutputPlace | None) -> StoredFile:
+def find_image(uri: str, place: OutputFolder | None) -> StoredFile:
     """Find a stored image. Blocks.
 
     :param place: where the task instance stores its files; ``None`` if that is not known, or nothing may be read.
@@ -108,19 +108,19 @@ def find_image(uri: str, place: OutputPlace | None) -> StoredFile:
     """
     if place is None:
         raise FileNotShownError("the task has no rendered output_path, or gallery_serves_files is off")
-    return _stat(*_in_storage(place.locate_image, uri))
+    return _stat(*_call_storage(place.locate_image, uri))
 
 
 def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | None] | None:
     """Read the first rows of a batch's manifest. Blocks.
 
-    :return: at most :data:`~.coerce.MOST_ITEMS` rows, ``None`` in the place of one that cannot be read; or ``None`` if
+    :return: at most :data:`~.coerce.MAX_LISTED_ITEMS` rows, ``None`` in the place of one that cannot be read; or ``None`` if
         nothing can be.
     """
-    if record.place is None:
+    if record.output_folder is None:
         return None
     try:
-        file = _stat(*_in_storage(record.place.locate_manifest, uri))
+        file = _stat(*_call_storage(record.output_folder.locate_manifest, uri))
         # By when it was written, where the storage does not tell one writing from the next.
         return _rows(file, uri, record.written_at)
     except FileNotShownError as error:
@@ -132,9 +132,9 @@ def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | 
 @lru_cache(maxsize=2)
 def _rows(file: StoredFile, uri: str, written_at: object) -> tuple[Mapping[str, Any] | None, ...]:
     with file.open() as content:
-        data = _in_storage(content.read, _LARGEST_MANIFEST)
-    lines = data.split(b"\n", MOST_ITEMS)[:MOST_ITEMS]
-    if len(data) < file.size and len(lines) < MOST_ITEMS:
+        data = _call_storage(content.read, _MAX_MANIFEST_BYTES)
+    lines = data.split(b"\n", MAX_LISTED_ITEMS)[:MAX_LISTED_ITEMS]
+    if len(data) < file.size and len(lines) < MAX_LISTED_ITEMS:
         del lines[-1:]  # it is cut off
     rows = [_row(line) for line in lines if line]
     if not any(row is not None for row in rows):
@@ -144,7 +144,7 @@ def _rows(file: StoredFile, uri: str, written_at: object) -> tuple[Mapping[str, 
 
 def _row(line: bytes) -> Mapping[str, Any] | None:
     """A row, with nothing in it but what may be shown: what else there is would be kept in memory."""
-    if len(line) > _LONGEST_ROW:
+    if len(line) > _MAX_ROW_BYTES:
         return None
     try:
         row = parse(line)
@@ -161,21 +161,21 @@ def _row(line: bytes) -> Mapping[str, Any] | None:
 
 
 def _scalars(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    first = islice(values.items(), _MOST_FIELDS)
+    first = islice(values.items(), _MAX_FIELDS)
     return {name: value for name, value in first if isinstance(value, (str, int, float))}
 
 
 def _stat(fs: AbstractFileSystem, path: str) -> StoredFile:
-    info = _in_storage(fs.info, path)
+    info = _call_storage(fs.info, path)
     size = info.get("size")
     if info.get("type") != "file" or not isinstance(size, int):
         raise FileNotShownError("it is not a file")
-    versions = [str(info[name]) for name in _VERSIONS if info.get(name) is not None]
+    versions = [str(info[name]) for name in _VERSION_FIELDS if info.get(name) is not None]
     told = json.dumps([fs.protocol, path, size, *versions])
     return StoredFile(size, f'"{hashlib.sha256(told.encode()).hexdigest()}"' if versions else None, fs, path)
 
 
-def _in_storage(work: Any, *arguments: Any) -> Any:
+def _call_storage(work: Any, *arguments: Any) -> Any:
     """Do what may fail in as many ways as there are storages."""
     try:
         return work(*arguments)

@@ -13,14 +13,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableAnswerError
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableResponseError
 from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, mapping, parse, text
-from airflow_provider_kandinsky.gallery.file_access import OutputPlace
+from airflow_provider_kandinsky.gallery.file_access import OutputFolder
 
 #: The states that a task instance does not leave by itself.
-ENDED: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
+FINISHED_STATES: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
 #: The states of a task instance whose latest try has failed.
-FAILED: Final = ("failed", "up_for_retry")
+FAILED_STATES: Final = ("failed", "up_for_retry")
 
 _KEYS: Final = (
     "arguments",
@@ -96,7 +96,7 @@ class TaskRecord:
     written_at: datetime | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     conn_id: str | None = None
-    place: OutputPlace | None = None
+    place: OutputFolder | None = None
     unreadable: tuple[str, ...] = ()
     kind: TaskKind | None = TaskKind.GENERATION
 
@@ -116,12 +116,12 @@ class TaskRecord:
             instance["state"],
             fields=fields,
             conn_id=text(fields.get("kandinsky_conn_id")),
-            place=OutputPlace.of(fields.get("output_path")) if serves_files else None,
-            kind=kind or TaskKind.of(fields),
+            output_folder=OutputFolder.from_output_path(fields.get("output_path")) if serves_files else None,
+            kind=kind or TaskKind.from_fields(fields),
         )
 
 
-async def with_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskRecord:
+async def read_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskRecord:
     """Read the XComs of a task instance.
 
     :param scope: the run that it is of.
@@ -157,7 +157,7 @@ async def _read(api: AirflowApi, scope: Scope, record: TaskRecord, keys: Collect
 async def _read_one(api: AirflowApi, scope: Scope, record: TaskRecord, key: str) -> _XCom | None:
     try:
         entry = await api.get(*_path(scope, record), key, map_index=record.map_index)
-    except UnreadableAnswerError:
+    except UnreadableResponseError:
         return _XCom(_UNREADABLE)
     except ApiError as error:
         if error.status == 404:

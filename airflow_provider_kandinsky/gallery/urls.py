@@ -22,7 +22,7 @@ Within: TypeAlias = Literal["run", "task", "instance"]
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class GalleryUrls:
     """The URLs as seen from one page.
 
     :param root: the path that the gallery is mounted at.
@@ -57,9 +57,9 @@ class Addresses:
 
     def picture(self, card: Card | Item, index: int = 0) -> str:
         """A generation, with all that is known of it, and one of its images large."""
-        return self.picture_of(card.record.task_id, card.record.map_index, card.position, index)
+        return self.image_at(card.record.task_id, card.record.map_index, card.position, index)
 
-    def picture_of(self, task_id: str, map_index: int, position: int, index: int) -> str:
+    def image_at(self, task_id: str, map_index: int, position: int, index: int) -> str:
         """The same by its place."""
         within: Within = "instance"
         if self.scope.task_id is None:
