@@ -1,7 +1,6 @@
-"""The gallery's web app, mounted in Airflow's API server: style sheets, the loading page, error pages and :mod:`.routes`.
+"""The gallery's web app, mounted in Airflow's API server: :mod:`.routes`, static files, loading and error pages.
 
-What is served without asking for the reader's rights is here, and holds nothing of any DAG: the style sheet, the
-scripts and the loading page.
+What is served without authorisation is here, and has no data of any DAG.
 """
 
 from __future__ import annotations

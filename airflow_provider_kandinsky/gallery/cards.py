@@ -104,12 +104,13 @@ class Card:
     error_type: str | None = None
 
 
-def build_cards(selected: Sequence[Item], items: Sequence[Item], now: datetime, find_image_hosts: FindImageHosts) -> list[Card]:
+def build_cards(
+    selected: Sequence[Item], items: Sequence[Item], now: datetime, find_image_hosts: FindImageHosts
+) -> list[Card]:
     """Build the cards of some items. An item that raises gets a card that says so, and the others are still shown.
 
     :param selected: the items to build cards of.
-    :param items: all items. A sensor's item has a request id but no arguments; those of the task that submitted it are
-        used.
+    :param items: all items: a sensor's item has no arguments, and takes those of the task that submitted the request.
     :param now: images older than the service keeps them are not loaded.
     :param find_image_hosts: called with connection ids; may block.
     """
@@ -137,7 +138,9 @@ def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_image
         position=item.position,
         row=_row_number(item),
         prompt=text(arguments.get("prompt")),
-        arguments={as_text(name): as_text(value) for name, value in arguments.items() if name not in ("prompt", "seed")},
+        arguments={
+            as_text(name): as_text(value) for name, value in arguments.items() if name not in ("prompt", "seed")
+        },
         request_id=item.request_id,
         seed=next((seed for seed in seeds if seed is not None), None),
         cost=item.cost,

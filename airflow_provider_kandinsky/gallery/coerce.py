@@ -1,7 +1,7 @@
 """Read untrusted JSON values as the type they should have.
 
-A DAG's author can write any XCom under any key. So nothing here raises but :func:`parse`; a wrong type gives ``None`` or
-an empty value.
+DAG authors can write any XCom under any key. So only :func:`parse` raises; a wrong type gives ``None`` or an
+empty value.
 """
 
 from __future__ import annotations

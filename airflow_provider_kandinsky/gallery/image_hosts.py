@@ -18,8 +18,8 @@ def find_image_hosts(conn_id: str | None) -> Collection[str]:
     """Find the hosts that images may come from. Blocks.
 
     The DAG's author names the connection, in a rendered field. That reveals nothing that the author's task cannot read:
-    only ``kandinsky`` connections are used, and only their image hosts. So the user who opens the page needs no right to
-    read connections.
+    only ``kandinsky`` connections are used, and only their image hosts. So the page's reader needs no right to read
+    connections.
 
     :param conn_id: ``None`` for the default connection.
     :return: the service's own host alone if the API server cannot read the connection, which may be defined in the

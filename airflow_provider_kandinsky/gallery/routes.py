@@ -182,5 +182,3 @@ def _page_builder(request: Request, scope: Scope) -> PageBuilder:
 
 def _item_at(items: Sequence[Item], position: int) -> Item | None:
     return next((item for item in items if item.position == position), None)
-
-

@@ -1,4 +1,4 @@
-"""The tasks of a DAG that are ours, and their instances in a run, page by page; asked of Airflow's REST API."""
+"""The Kandinsky tasks of a DAG and their instances in a run, read page by page from Airflow's REST API."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any, Final
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
-from airflow_provider_kandinsky.gallery.task_records import FINISHED_STATES, FAILED_STATES, Scope, TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, Scope, TaskKind, TaskRecord
 
-#: Of a run that has no more task instances than this, all are read before any is shown.
+#: Up to so many task instances, a run is read completely.
 _SMALL_RUN: Final = 200
-#: So many are read in one call: with rendered fields as long as Airflow keeps them, its answer is still short enough.
+#: Task instances per call: small enough that their longest rendered fields fit into one response.
 _CHUNK_SIZE: Final = 50
-#: The most that Airflow gives in one answer, unless its administrator has changed ``[api] maximum_page_limit``.
+#: Airflow's default of ``[api] maximum_page_limit``.
 _MAX_PAGE_SIZE: Final = 100
-#: An order in which none is read twice, nor left out.
+#: A stable order, so that paging neither repeats nor skips one.
 _BY_ID: Final = "id"
+#: Tasks that the DAG no longer has, checked per run.
+_MAX_REMOVED_TASKS: Final = 50
 _UNFINISHED_STATES: Final = (
     "none",
     "scheduled",
@@ -27,19 +29,22 @@ _UNFINISHED_STATES: Final = (
     "up_for_reschedule",
     "deferred",
 )
-#: How instances are listed: those whose latest try has failed come first.
-_ORDER: Final = (FAILED_STATES, (*_UNFINISHED_STATES, *(state for state in FINISHED_STATES if state not in FAILED_STATES)))
+#: Instances whose latest try failed are listed first.
+_ORDER: Final = (
+    FAILED_STATES,
+    (*_UNFINISHED_STATES, *(state for state in FINISHED_STATES if state not in FAILED_STATES)),
+)
 
 
 class NotFoundError(LookupError):
-    """There is no such run, or no such task in it."""
+    """The run or the task instance does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class DagTask:
-    """A task that makes images.
+    """A Kandinsky task of a DAG.
 
-    :param is_mapped: whether it may have several instances in a run.
+    :param is_mapped: whether it can have several instances in a run.
     """
 
     task_id: str
@@ -48,16 +53,15 @@ class DagTask:
 
 
 async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
-    """Read which tasks of a DAG, as it is now, make images.
+    """Read the Kandinsky tasks of a DAG's latest version.
 
-    :return: in the order of the grid.
+    :return: in the order of the grid; empty if the DAG was deleted.
     """
     try:
         tasks = (await api.get("api", "v2", "dags", dag_id, "tasks"))["tasks"]
     except ApiError as error:
-        if error.status != 404:
+        if error.status_code != 404:
             raise
-        # The DAG is gone, and its runs are still there.
         return []
     ours = {
         task["task_id"]: DagTask(task["task_id"], kind, bool(task["is_mapped"]))
@@ -66,22 +70,23 @@ async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
     }
     if not ours:
         return []
-    # Only the grid's own call gives its order, and which tasks are in a mapped group.
-    grid = {node["id"]: bool(node.get("is_mapped")) for node in _leaves(await _read_grid(api, dag_id))}
-    places = {task_id: place for place, task_id in enumerate(grid)}
+    # Only the grid's own endpoint has its order, and says which tasks are in a mapped group.
+    grid = {node["id"]: bool(node.get("is_mapped")) for node in await _read_grid(api, dag_id)}
+    positions = {task_id: position for position, task_id in enumerate(grid)}
     return [
         DagTask(task.task_id, task.kind, task.is_mapped or grid.get(task.task_id, False))
-        for task in sorted(ours.values(), key=lambda task: (places.get(task.task_id, len(places)), task.task_id))
+        for task in sorted(ours.values(), key=lambda task: (positions.get(task.task_id, len(positions)), task.task_id))
     ]
 
 
-async def _read_grid(api: AirflowApi, dag_id: str) -> Any:
+async def _read_grid(api: AirflowApi, dag_id: str, **runs: str) -> list[Mapping[str, Any]]:
+    """The tasks of the grid: of the latest version and of those that the given runs have had."""
     try:
-        return await api.get("ui", "grid", "structure", dag_id)
+        return list(_leaves(await api.get("ui", "grid", "structure", dag_id, **runs)))
     except ApiError as error:
-        if error.status not in (404, 422):
+        if error.status_code not in (404, 422):
             raise
-        # Not a part of the public API: an Airflow without it has the tasks in the order of their names.
+        # Not part of the public API: without it, tasks are sorted by name.
         return []
 
 
@@ -95,9 +100,9 @@ def _leaves(nodes: Any) -> Iterator[Mapping[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many instances of a task there are.
+    """The number of a task's instances.
 
-    :param failed: of so many the latest try has failed.
+    :param failed: those whose latest try failed.
     """
 
     all: int
@@ -108,21 +113,23 @@ class Counts:
 class RunInstances:
     """The task instances of a run.
 
-    :param tasks: of the DAG, those that make images.
+    :param tasks: the DAG's Kandinsky tasks.
     :param serves_files: whether stored files may be read.
     """
 
     def __init__(self, api: AirflowApi, scope: Scope, tasks: Sequence[DagTask], *, serves_files: bool) -> None:
         self._api = api
-        self._path = ("api", "v2", "dags", scope.dag_id, "dagRuns", scope.run_id, "taskInstances")
+        self._dag_id = scope.dag_id
+        self._run_path = ("api", "v2", "dags", scope.dag_id, "dagRuns", scope.run_id)
+        self._path = (*self._run_path, "taskInstances")
         self._kinds = {task.task_id: task.kind for task in tasks}
         self._serves_files = serves_files
         self._all: list[TaskRecord] | None = None
 
     async def read_if_few(self) -> list[TaskRecord] | None:
-        """Read them all, for what follows, if they are few.
+        """Read all task instances if there are at most 200; later calls then use these.
 
-        :return: ``None`` if they are many.
+        :return: ``None`` if there are more.
         :raises NotFoundError: there is no such run.
         """
         records, total = await self._list(limit=_CHUNK_SIZE, order_by=_BY_ID)
@@ -137,21 +144,38 @@ class RunInstances:
     async def one(self, task_id: str, map_index: int) -> TaskRecord:
         """Read one task instance.
 
-        :raises NotFoundError: it is not there.
+        :param map_index: -1 if it is not mapped.
+        :raises NotFoundError: it does not exist.
         """
-        # Not mapped is -1 there, too.
-        path = (*self._path, task_id, map_index)
-        try:
-            return self._record(await self._api.get(*path))
-        except ApiError as error:
-            raise _translated(error) from error
+        return self._record(await self._get(*self._path, task_id, map_index))
+
+    async def removed_tasks(self) -> list[DagTask]:
+        """The run's Kandinsky tasks that the DAG no longer has, sorted by id.
+
+        In a run with more than 200 task instances, at most 50 removed tasks are checked, and none of a deleted DAG.
+        """
+        records = self._all
+        if records is None:
+            run_after = (await self._get(*self._run_path)).get("run_after")
+            filters = {"run_after_gte": run_after, "run_after_lte": run_after} if run_after else {}
+            current = (await self._api.get("api", "v2", "dags", self._dag_id, "tasks"))["tasks"]
+            known = {task["task_id"] for task in current}
+            nodes = await _read_grid(self._api, self._dag_id, **filters)
+            removed = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
+            records = [record for task_id in removed for record in (await self._list(task_id=task_id, limit=1))[0]]
+        tasks = {
+            record.task_id: DagTask(record.task_id, record.kind, record.map_index >= 0)
+            for record in records
+            if record.kind and record.task_id not in self._kinds
+        }
+        return [tasks[task_id] for task_id in sorted(tasks)]
 
     async def page(
         self, task_id: str, offset: int, limit: int, *, only_failed: bool = False
     ) -> tuple[list[TaskRecord], Counts]:
-        """Read some instances of a task: first those that have failed, each by its map index.
+        """Read some instances of a task: the failed ones first, then by map index.
 
-        :param offset: how many to leave out.
+        :param offset: how many to skip.
         :param limit: how many to read at most.
         """
         records: list[TaskRecord] = []
@@ -165,7 +189,7 @@ class RunInstances:
         return records, Counts(sum(totals), totals[0], under_way)
 
     async def failed_tasks(self) -> set[str]:
-        """The ids of tasks of which an instance has failed; of many, the first ones."""
+        """The ids of tasks with a failed instance; from the first 100 failed instances of a large run."""
         if self._all is None:
             records, _ = await self._list(state=FAILED_STATES, limit=_MAX_PAGE_SIZE, order_by="map_index")
         else:
@@ -174,25 +198,25 @@ class RunInstances:
 
     async def _some(self, task_id: str, states: Sequence[str], offset: int, limit: int) -> tuple[list[TaskRecord], int]:
         if self._all is None:
-            # None at all cannot be asked for.
+            # The API does not accept a limit of 0.
             wanted = {"limit": max(1, limit), "offset": offset, "order_by": "map_index"}
             found, total = await self._list(task_id=task_id, state=states, **wanted)
             return found[:limit], total
-        those = [each for each in self._all if each.task_id == task_id and (each.state or "none") in states]
-        return those[offset : offset + limit], len(those)
+        found = [each for each in self._all if each.task_id == task_id and (each.state or "none") in states]
+        return found[offset : offset + limit], len(found)
 
     async def _list(self, **parameters: Any) -> tuple[list[TaskRecord], int]:
+        response = await self._get(*self._path, **parameters)
+        return [self._record(each) for each in response["task_instances"]], response["total_entries"]
+
+    async def _get(self, *path: object, **parameters: Any) -> Any:
         try:
-            answer = await self._api.get(*self._path, **parameters)
+            return await self._api.get(*path, **parameters)
         except ApiError as error:
-            raise _translated(error) from error
-        # A DAG id of "~" stands for all DAGs there.
-        return [self._record(each) for each in answer["task_instances"]], answer["total_entries"]
+            if error.status_code == 404:
+                raise NotFoundError(str(error)) from error
+            raise
 
     def _record(self, instance: Mapping[str, Any]) -> TaskRecord:
         kind = self._kinds.get(instance["task_id"])
         return TaskRecord.from_api(instance, kind, serves_files=self._serves_files)
-
-
-def _translated(error: ApiError) -> Exception:
-    return NotFoundError(str(error)) if error.status == 404 else error

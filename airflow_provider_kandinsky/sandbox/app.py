@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_kandinsky.sandbox.state import StateHolder
 from airflow_provider_kandinsky.sandbox.control import control_routes
 from airflow_provider_kandinsky.sandbox.endpoint import Exchange, endpoint
 from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_query
+from airflow_provider_kandinsky.sandbox.image_painter import paint
 from airflow_provider_kandinsky.sandbox.jobs import Job
 from airflow_provider_kandinsky.sandbox.output_shapes import CONTENT_TYPE, needs_pictures, put_pictures, put_urls
-from airflow_provider_kandinsky.sandbox.image_painter import paint
 from airflow_provider_kandinsky.sandbox.service import Refusal
 from airflow_provider_kandinsky.sandbox.settings import Settings
+from airflow_provider_kandinsky.sandbox.state import StateHolder
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 HISTORY_PATH = "/inference-request/request-history"

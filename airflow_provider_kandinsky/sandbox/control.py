@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_kandinsky.sandbox.state import State, StateHolder
 from airflow_provider_kandinsky.sandbox.faults import Fault
 from airflow_provider_kandinsky.sandbox.settings import in_words
+from airflow_provider_kandinsky.sandbox.state import State, StateHolder
 
 _CHANGES = TypeAdapter(dict[str, Any])
 

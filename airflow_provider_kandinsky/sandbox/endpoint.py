@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_kandinsky.sandbox.state import State
 from airflow_provider_kandinsky.sandbox.faults import Call, Fault
 from airflow_provider_kandinsky.sandbox.service import Refusal
+from airflow_provider_kandinsky.sandbox.state import State
 
 #: Where the server puts a function into the ASGI scope that closes the connection at once.
 ABORT = "kandinsky_sandbox.abort"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow_provider_kandinsky.sandbox.faults import FaultPlan
 from airflow_provider_kandinsky.sandbox.call_log import CallLog
+from airflow_provider_kandinsky.sandbox.faults import FaultPlan
 from airflow_provider_kandinsky.sandbox.service import Service
 from airflow_provider_kandinsky.sandbox.settings import Settings
 

@@ -49,7 +49,7 @@ def ask(*path: object, headers: dict[str, str] | None = None, **parameters: Any)
         try:
             return {"answer": await AirflowApi(request).get(*path, **parameters)}
         except ApiError as error:
-            return {"status": error.status}
+            return {"status": error.status_code}
         except UnreadableResponseError:
             return {"status": "unreadable"}
 

@@ -13,10 +13,17 @@ from hypothesis import strategies as st
 
 from airflow_provider_kandinsky.gallery.cards import Card, build_cards
 from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, parse
-from airflow_provider_kandinsky.gallery.run_instances import DagTask
-from airflow_provider_kandinsky.gallery.items import Item, State, list_items
-from airflow_provider_kandinsky.gallery.pages import BATCH_PAGE_SIZE, Neighbours, PageNumber, Totals, failed_first, split
 from airflow_provider_kandinsky.gallery.file_access import OutputFolder
+from airflow_provider_kandinsky.gallery.items import Item, State, list_items
+from airflow_provider_kandinsky.gallery.pages import (
+    BATCH_PAGE_SIZE,
+    Neighbours,
+    PageNumber,
+    Totals,
+    failed_first,
+    split_into_pages,
+)
+from airflow_provider_kandinsky.gallery.run_instances import DagTask
 from airflow_provider_kandinsky.gallery.task_records import TaskKind, TaskRecord
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
@@ -152,7 +159,7 @@ def test_pictures_that_the_service_no_longer_has_are_not_asked_for() -> None:
     stored = "s3://bucket/1.png"
     place = OutputFolder.from_output_path("s3://bucket")
     for age, problems in ((timedelta(days=6.9), [None, None]), (timedelta(days=7.1), [True, None])):
-        (card,) = hung(replace(record(age=age, generation=GENERATION, return_value=[URL, stored]), place=place))
+        (card,) = hung(replace(record(age=age, generation=GENERATION, return_value=[URL, stored]), output_folder=place))
         assert [image.problem and "7 days" in image.problem for image in card.images] == problems
 
 
@@ -308,7 +315,7 @@ def test_half_a_surrogate_pair_is_shown_wherever_it_is() -> None:
         record(arguments=arguments, generation=GENERATION | {"request_id": half}, return_value=["s3://" + half])
     )
     assert (card.prompt, card.arguments, card.request_id) == ("?", {"?": "?"}, "?")
-    assert card.images[0].address == "s3://?"
+    assert card.images[0].uri == "s3://?"
 
 
 def test_a_card_that_cannot_be_made_breaks_no_other(caplog: pytest.LogCaptureFixture) -> None:
@@ -394,9 +401,9 @@ def test_pages() -> None:
 def test_the_tasks_of_a_run_are_on_as_many_pages_as_their_cards_need() -> None:
     single = [DagTask(f"single-{number}", TaskKind.GENERATION) for number in range(45)]
     mapped = [DagTask(f"mapped-{number}", TaskKind.GENERATION, is_mapped=True) for number in range(3)]
-    assert [len(page) for page in split(single)] == [40, 5]
-    assert [len(page) for page in split([*single[:20], *mapped])] == [22, 1]
-    assert split([]) == [[]]
+    assert [len(page) for page in split_into_pages(single)] == [40, 5]
+    assert [len(page) for page in split_into_pages([*single[:20], *mapped])] == [22, 1]
+    assert split_into_pages([]) == [[]]
 
 
 def test_the_neighbours_of_a_picture() -> None:

@@ -222,7 +222,7 @@ def test_something_is_seen_at_once(stranger: Visitor, run_id: str) -> None:
     assert "Loading the pictures…" in page.text
     assert DAG not in page.text
     assert not re.search(r"<(style|script)>|\son\w+=|style=", page.text)
-    (script,) = re.findall(r'src="([^"]*/open.js[^"]*)"', page.text)
+    (script,) = re.findall(r'src="([^"]*/loading.js[^"]*)"', page.text)
     assert stranger.http.get(script).status_code == 200
 
 

@@ -19,10 +19,10 @@ from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.gallery.cards import build_cards
 from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS
-from airflow_provider_kandinsky.gallery.stored_files import find_image, read_manifest
+from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
 from airflow_provider_kandinsky.gallery.items import list_items
 from airflow_provider_kandinsky.gallery.pages import PageNumber, Totals
-from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
+from airflow_provider_kandinsky.gallery.stored_files import find_image, read_manifest
 from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
@@ -206,12 +206,12 @@ def test_the_tag_changes_with_the_file(tmp_path: Path, bucket: S3FileSystem) -> 
     for uri in (f"file://{tmp_path}/1.png", "s3://moto@pictures/mine/1.png"):
         place = OutputFolder.from_output_path(uri.rpartition("/")[0])
         ObjectStoragePath(uri).write_bytes(PNG)
-        first = find_image(uri, place).tag
+        first = find_image(uri, place).etag
         assert first
-        assert find_image(uri, place).tag == first
+        assert find_image(uri, place).etag == first
         # Of the same length.
         ObjectStoragePath(uri).write_bytes(PNG[:-1] + b"x")
-        assert find_image(uri, place).tag != first
+        assert find_image(uri, place).etag != first
 
 
 def record(manifest: Path, output_path: object = None, **counts: Any) -> TaskRecord:
@@ -220,7 +220,7 @@ def record(manifest: Path, output_path: object = None, **counts: Any) -> TaskRec
         "counts": {"items": 2, "succeeded": 2, "failed": 0, "cost": 1.0} | counts,
         "manifest": f"file://{manifest}",
     }
-    return TaskRecord("paint", -1, None, "success", xcoms, NOW, place=place)
+    return TaskRecord("paint", -1, None, "success", xcoms, NOW, output_folder=place)
 
 
 def seeds(manifest: Path, output_path: object = None) -> Any:
