@@ -57,15 +57,9 @@ async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
 
     :return: in the order of the grid; empty if the DAG was deleted.
     """
-    try:
-        tasks = (await api.get("api", "v2", "dags", dag_id, "tasks"))["tasks"]
-    except ApiError as error:
-        if error.status_code != 404:
-            raise
-        return []
     ours = {
         task["task_id"]: DagTask(task["task_id"], kind, bool(task["is_mapped"]))
-        for task in tasks
+        for task in await _read_dag_tasks(api, dag_id)
         if (kind := TaskKind.from_fields(task["template_fields"] or ()))
     }
     if not ours:
@@ -77,6 +71,16 @@ async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
         DagTask(task.task_id, task.kind, task.is_mapped or grid.get(task.task_id, False))
         for task in sorted(ours.values(), key=lambda task: (positions.get(task.task_id, len(positions)), task.task_id))
     ]
+
+
+async def _read_dag_tasks(api: AirflowApi, dag_id: str) -> list[Mapping[str, Any]]:
+    """All tasks of the latest version; empty if the DAG was deleted, whose runs can still be there."""
+    try:
+        return list((await api.get("api", "v2", "dags", dag_id, "tasks"))["tasks"])
+    except ApiError as error:
+        if error.status_code != 404:
+            raise
+        return []
 
 
 async def _read_grid(api: AirflowApi, dag_id: str, **runs: str) -> list[Mapping[str, Any]]:
@@ -158,8 +162,7 @@ class RunInstances:
         if records is None:
             run_after = (await self._get(*self._run_path)).get("run_after")
             filters = {"run_after_gte": run_after, "run_after_lte": run_after} if run_after else {}
-            current = (await self._api.get("api", "v2", "dags", self._dag_id, "tasks"))["tasks"]
-            known = {task["task_id"] for task in current}
+            known = {task["task_id"] for task in await _read_dag_tasks(self._api, self._dag_id)}
             nodes = await _read_grid(self._api, self._dag_id, **filters)
             removed = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
             records = [record for task_id in removed for record in (await self._list(task_id=task_id, limit=1))[0]]
