@@ -1,4 +1,4 @@
-"""Which tasks the page of a large run has; Airflow's REST API is a small app here, with more instances than one call."""
+"""Which tasks the page of a large run has; Airflow's REST API is a small app here."""
 
 from __future__ import annotations
 
