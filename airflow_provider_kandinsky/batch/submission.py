@@ -20,6 +20,7 @@ from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_
 from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
 from airflow_provider_kandinsky.durable.verdicts import unknown_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     KandinskyError,
@@ -27,7 +28,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
 log = logging.getLogger(__name__)
 

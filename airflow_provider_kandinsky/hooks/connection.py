@@ -13,12 +13,10 @@ import httpx
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL, IMAGE_HOST, REQUEST_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
-from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL
-from airflow_provider_kandinsky.segmind.http.base_client import REQUEST_TIMEOUT
-from airflow_provider_kandinsky.segmind.http.downloads import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.http.network import Origin, is_loopback, origin
-from airflow_provider_kandinsky.segmind.schemas import Number, refusals
+from airflow_provider_kandinsky.segmind.validation import Number, format_validation_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -113,7 +111,7 @@ class ConnectionSettings(BaseModel):
         try:
             return cls(**given | {"api_key": api_key, "base_url": base_url})
         except ValidationError as error:
-            reason = refusals(cls, error)
+            reason = format_validation_error(cls, error)
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
 
     @property

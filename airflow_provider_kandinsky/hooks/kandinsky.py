@@ -12,12 +12,12 @@ from airflow_provider_kandinsky.compat.airflow import BaseHook
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.hooks.connection_reader import aread_key, aread_settings, read_key, read_settings
+from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     KandinskyError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,

@@ -30,8 +30,8 @@ from airflow_provider_kandinsky.segmind.schemas import (
 )
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
+from airflow_provider_kandinsky.segmind.wire.response import Response
 from airflow_provider_kandinsky.segmind.wire.values import retry_after_from
 
 KEYS = (

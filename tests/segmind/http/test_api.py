@@ -17,9 +17,10 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.api import Call, Priority, SegmindApi
+from airflow_provider_kandinsky.segmind.http.api import SegmindApi
+from airflow_provider_kandinsky.segmind.http.call import Call, Priority
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
+from airflow_provider_kandinsky.segmind.wire.response import Response
 
 from ..timezones import in_zone
 
@@ -28,14 +29,14 @@ BASE, HISTORY = "https://segmind.test", "https://history.test/past"
 NOON = 1_699_963_200.0  # 2023-11-14T12:00:00 UTC
 A_CAT = TextToImageRequest(prompt="a cat", seed=7)
 API = SegmindApi("SG_x", BASE, history_url=HISTORY)
-LOOK = {"json": None, "params": None, "is_billable": False, "rank": Priority.LOOK}
-ANSWER = LOOK | {"rank": Priority.ANSWER}
+LOOK = {"json": None, "params": None, "is_billable": False, "rank": Priority.POLL}
+ANSWER = LOOK | {"rank": Priority.RESULT}
 PURCHASE = {
     "request_id": None,
     "json": {"prompt": "a cat", "seed": 7},
     "params": None,
     "is_billable": True,
-    "rank": Priority.PURCHASE,
+    "rank": Priority.SUBMIT,
 }
 PAGE = {"page": 3, "per_page": 100, "model_name": "m", "from_date": "2023-11-13"}
 PAGE |= {"sort_by": "model_created", "sort_order": "desc"}
@@ -58,7 +59,7 @@ def test_each_call_goes_where_it_belongs(call: Call[Any], line: str, rest: dict[
 
 
 def test_what_buys_goes_before_answers_and_answers_before_looks() -> None:
-    assert Priority.PURCHASE < Priority.ANSWER < Priority.LOOK
+    assert Priority.SUBMIT < Priority.RESULT < Priority.POLL
 
 
 NEVER_SENT = [

@@ -8,6 +8,12 @@ from typing import Any
 import httpx
 import pytest
 import tenacity
+from airflow_provider_kandinsky.segmind.http.base_client import (
+    GENERATE_TIMEOUT,
+    SUBMIT_RETRY_TIMEOUT,
+    next_wait,
+    patience,
+)
 
 from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.segmind.errors import (
@@ -19,12 +25,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.http import base_client
-from airflow_provider_kandinsky.segmind.http.base_client import (
-    GENERATE_TIMEOUT,
-    SUBMIT_RETRY_TIMEOUT,
-    next_wait,
-    patience,
-)
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
 

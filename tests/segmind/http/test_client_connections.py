@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS, ssl_context
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 from ..virtual_time import T0, run

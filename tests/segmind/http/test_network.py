@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.downloads import ImageDownloader
 from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest

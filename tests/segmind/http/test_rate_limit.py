@@ -8,7 +8,7 @@ import math
 import pytest
 
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.api import Priority
+from airflow_provider_kandinsky.segmind.http.call import Priority
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter, _limiter
 from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
 
@@ -36,7 +36,7 @@ def gate(time: Time) -> RateLimiter:
     return RateLimiter(at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
 
 
-async def send(gate: RateLimiter, *, refused: RateLimitedError | None = None, rank: Priority = Priority.ANSWER) -> None:
+async def send(gate: RateLimiter, *, refused: RateLimitedError | None = None, rank: Priority = Priority.RESULT) -> None:
     async with gate.slot(rank):
         if refused is not None:
             gate.close(refused)
@@ -94,9 +94,9 @@ def test_after_a_reset_who_waits_for_jobs_comes_back_before_who_submits(
                 came[rank] = loop.time()
 
         await asyncio.gather(*map(one, Priority))
-        assert came[Priority.LOOK] == pytest.approx(polls, abs=0.01)
-        assert came[Priority.ANSWER] == pytest.approx(polls, abs=0.01)
-        assert came[Priority.PURCHASE] == pytest.approx(submissions, abs=0.01)
+        assert came[Priority.POLL] == pytest.approx(polls, abs=0.01)
+        assert came[Priority.RESULT] == pytest.approx(polls, abs=0.01)
+        assert came[Priority.SUBMIT] == pytest.approx(submissions, abs=0.01)
 
     run(requests())
 
@@ -108,12 +108,12 @@ def test_who_cannot_be_sent_in_time_is_told_at_that_time(limit: float | None, wa
         gate = RateLimiter(limit, at_once=20, clock=loop.time, rng=lambda: 0.0)
         await send(gate, refused=RateLimitedError("slow down", retry_after=wait) if wait else None)
         with pytest.raises(RateLimitedError, match="had to wait for too long and was not sent") as caught:
-            async with gate.slot(Priority.PURCHASE, until=10.0):
+            async with gate.slot(Priority.SUBMIT, until=10.0):
                 raise AssertionError("it was not allowed to be sent")
         assert loop.time() == pytest.approx(10.0, abs=0.01)
         assert caught.value.retry_after == (pytest.approx(25.0, abs=0.01) if wait else None)
         # It holds up nobody.
-        await send(gate, rank=Priority.PURCHASE)
+        await send(gate, rank=Priority.SUBMIT)
         assert loop.time() == pytest.approx(35.0 if wait else 60.0, abs=0.01)
 
     run(requests())
@@ -128,8 +128,8 @@ def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
             async with gate.slot(rank):
                 came.append(rank.name[0])
 
-        async with gate.slot(Priority.LOOK):
-            ranks = [Priority.PURCHASE] * 4 + [Priority.LOOK] * 6 + [Priority.ANSWER] * 2
+        async with gate.slot(Priority.POLL):
+            ranks = [Priority.SUBMIT] * 4 + [Priority.POLL] * 6 + [Priority.RESULT] * 2
             waiting = [asyncio.create_task(one(rank)) for rank in ranks]
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
@@ -140,7 +140,7 @@ def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
 
 def test_a_nearer_reset_does_not_open_the_gate_early(gate: RateLimiter, time: Time) -> None:
     async def requests() -> None:
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
+        async with gate.slot(Priority.POLL), gate.slot(Priority.POLL):
             gate.close(RateLimitedError("slow down", retry_after=30.0))
             gate.close(RateLimitedError("slow down", retry_after=1.0))
         await send(gate)
@@ -157,10 +157,10 @@ def test_who_waits_is_let_in_by_rank_and_then_in_the_order_they_came(gate: RateL
             async with gate.slot(rank):
                 came.append(name)
 
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
+        async with gate.slot(Priority.POLL), gate.slot(Priority.POLL):
             waiting = []
             for name in ("held up", "look 1", "answer 1", "purchase", "look 2", "answer 2"):
-                rank = {"l": Priority.LOOK, "a": Priority.ANSWER, "p": Priority.PURCHASE, "h": Priority.LOOK}[name[0]]
+                rank = {"l": Priority.POLL, "a": Priority.RESULT, "p": Priority.SUBMIT, "h": Priority.POLL}[name[0]]
                 waiting.append(asyncio.create_task(one(name, rank)))
                 await asyncio.sleep(0)
             assert came == [], "two are under way already"
@@ -172,7 +172,7 @@ def test_who_waits_is_let_in_by_rank_and_then_in_the_order_they_came(gate: RateL
 
 def test_who_gives_up_waiting_holds_up_nobody(gate: RateLimiter) -> None:
     async def requests() -> None:
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
+        async with gate.slot(Priority.POLL), gate.slot(Priority.POLL):
             waiting = [asyncio.create_task(send(gate)) for _ in range(6)]
             await asyncio.sleep(0)
             for each in (waiting[0], waiting[2], waiting[5]):
@@ -182,7 +182,7 @@ def test_who_gives_up_waiting_holds_up_nobody(gate: RateLimiter) -> None:
             waiting[1].cancel()
         done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), timeout=5)
         assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, True, False, False, True]
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
+        async with gate.slot(Priority.POLL), gate.slot(Priority.POLL):
             pass
 
     asyncio.run(requests())
@@ -272,7 +272,7 @@ def test_of_those_refused_at_one_time_the_first_tells_the_limit(time: Time) -> N
         refusal = RateLimitedError("slow down", retry_after=1.0)
         for _ in range(70):
             await send(gate)
-        async with gate.slot(Priority.ANSWER), gate.slot(Priority.ANSWER):
+        async with gate.slot(Priority.RESULT), gate.slot(Priority.RESULT):
             gate.close(refusal)
             gate.close(refusal)
         assert gate.requests_per_minute == 70
@@ -298,12 +298,12 @@ def test_a_429_at_the_very_reset_is_news(time: Time) -> None:
 @pytest.mark.parametrize(
     ("limit", "rank", "seconds"),
     [
-        (None, Priority.LOOK, 4.92),
-        (None, Priority.ANSWER, 0.0),
-        (None, Priority.PURCHASE, 0.0),
-        (600, Priority.LOOK, 60.0),
-        (600, Priority.ANSWER, 60.0),
-        (600, Priority.PURCHASE, 60.0),
+        (None, Priority.POLL, 4.92),
+        (None, Priority.RESULT, 0.0),
+        (None, Priority.SUBMIT, 0.0),
+        (600, Priority.POLL, 60.0),
+        (600, Priority.RESULT, 60.0),
+        (600, Priority.SUBMIT, 60.0),
     ],
 )
 def test_a_limit_that_is_given_is_for_all_and_else_looks_alone_are_kept_back(
@@ -323,7 +323,7 @@ def test_who_waits_for_the_limit_does_not_slip_through_a_gate_that_has_closed_me
     async def requests() -> None:
         loop = asyncio.get_running_loop()
         gate = RateLimiter(60, at_once=20, clock=loop.time, rng=lambda: 0.0)
-        async with gate.slot(Priority.ANSWER):
+        async with gate.slot(Priority.RESULT):
             late = asyncio.create_task(send(gate))
             await asyncio.sleep(0.5)
             assert not late.done(), "one a second is let through"

@@ -16,8 +16,8 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, TextToImageRequest
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest, read_history, read_past_request
+from airflow_provider_kandinsky.segmind.wire.response import Response
 
 Connect = Callable[..., Any]
 MakeAnswer = Callable[..., Response]

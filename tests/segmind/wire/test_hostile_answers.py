@@ -20,9 +20,9 @@ from airflow_provider_kandinsky.segmind.errors import (
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.schemas import Image, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response, error_text
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
 from airflow_provider_kandinsky.segmind.wire.images import collect_images
+from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
 from airflow_provider_kandinsky.segmind.wire.values import integer_in, parse_timestamp, retry_after_from
 
 MakeAnswer = Callable[..., Response]

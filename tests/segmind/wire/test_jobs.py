@@ -22,7 +22,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.schemas import Credits, Image, Job, JobStatus
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
+from airflow_provider_kandinsky.segmind.wire.response import Response
 
 URL = "https://images.segmind.com/generations/1.jpeg"
 DONE = {"status": "COMPLETED", "error": None, "output": URL}
