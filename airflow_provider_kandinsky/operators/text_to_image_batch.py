@@ -14,9 +14,10 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
+from airflow_provider_kandinsky.batch.errors import RequestsChangedError
 from airflow_provider_kandinsky.batch.items import Item, by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
-from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
+from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import (
     AirflowFailException,

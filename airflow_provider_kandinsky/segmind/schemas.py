@@ -216,8 +216,8 @@ class GenerationResult:
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationResult:
         """The inverse of :meth:`to_dict`; fields that this version does not know are ignored."""
         names = ("request_id", "model", "seed", "cost", "inference_time", "queue_time", "total_time", "polls")
-        images = tuple(Image(url=url) for url in values["urls"])
-        return cls(images=images, **{name: values.get(name) for name in names})
+        known: dict[str, Any] = {name: values.get(name) for name in names}
+        return cls(images=tuple(Image(url=url) for url in values["urls"]), **known)
 
 
 @dataclass(frozen=True, slots=True)

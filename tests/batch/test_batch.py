@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset, ObjectStoragePath
 
-from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
 from airflow_provider_kandinsky.operators.text_to_image_batch import SHARED_ARGUMENTS
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
-from airflow_provider_kandinsky.durable.ledger import LedgerError
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, LedgerError
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.airflow_names import TaskDeferred

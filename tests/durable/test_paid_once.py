@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
-from airflow_provider_kandinsky.durable.ledger import LedgerError
+from airflow_provider_kandinsky.exceptions import LedgerError
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     JobFailedError,

@@ -203,7 +203,7 @@ def test_however_many_ask_for_the_async_client_at_once_there_is_one(
         # 1200 a minute are ten at once and then 19.8 a second.
         assert asyncio.run(submit_a_group()) > 1.4
         assert len(made) == number
-    assert all(each._http.is_closed for each in made)
+    assert all(each._sender._http.is_closed for each in made)
 
 
 def test_threads_share_one_blocking_client_which_keeps_to_the_limit(

@@ -224,6 +224,6 @@ def test_an_id_that_can_be_none_is_an_unknown_outcome(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
     sandbox.fault("submit", body={"request_id": request_id, "status": "QUEUED"}, times=1)
-    with pytest.raises(SubmissionUnknownError, match="holds no request id that can be used"):
+    with pytest.raises(SubmissionUnknownError, match="has no usable request id"):
         ti.run(paint())
     assert "request_id" not in ti.pushed

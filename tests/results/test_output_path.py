@@ -94,7 +94,7 @@ def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: FakeTaskIns
     [
         ({"status": 404}, ImageUnavailableError, r"could not be fetched.*billed: yes\] A retry fetches it again"),
         ({"drop": True}, ImageUnavailableError, "could not be fetched"),
-        ({"body": "<html>no picture</html>"}, AirflowFailException, "is not a picture"),
+        ({"body": "<html>no picture</html>"}, AirflowFailException, "is not an image"),
     ],
 )
 def test_what_cannot_be_stored_leaves_no_file(
@@ -122,7 +122,7 @@ def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: FakeTaskIns
 
 def test_what_is_no_url_is_refused_in_words(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
     sandbox.fault("result", body={"status": "COMPLETED", "output": "https://images.segmind.com:port/cat.png"})
-    with pytest.raises(AirflowFailException, match=r"The picture's URL is none.*billed: yes"):
+    with pytest.raises(AirflowFailException, match=r"Invalid image URL.*billed: yes"):
         ti.run(paint(output_path=f"file://{tmp_path}"))
 
 

@@ -141,6 +141,6 @@ def test_the_text_ends_with_what_a_retry_will_do() -> None:
 
 def test_a_secret_is_taken_out_wherever_the_message_is() -> None:
     error = KandinskyError("bad key SG_x; was it SG_x?", http_status=401, request_id="r")
-    error.hide("SG_x")
+    error.redact("SG_x")
     assert (error.message, error.args) == ("bad key ***; was it ***?", ("bad key ***; was it ***?",))
     assert str(error) == "bad key ***; was it ***? [request r, HTTP 401, billed: no]"

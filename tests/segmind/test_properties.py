@@ -19,15 +19,14 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import (
-    IMAGE_SIDES,
     RECORD_LIFETIME,
-    SCHEDULERS,
     Credits,
     GenerationResult,
     Job,
     JobStatus,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.validation import IMAGE_SIDES, SCHEDULERS
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.wire import jobs
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request

@@ -24,7 +24,7 @@ from airflow_provider_kandinsky.segmind.constants import (
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, PermissionDeniedError
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
-from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
+from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from airflow_provider_kandinsky.segmind.http.sender import RequestSender
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
@@ -58,7 +58,7 @@ class AsyncSegmindClient:
         history_url: str | None = None,
         request_timeout: float = REQUEST_TIMEOUT,
         requests_per_minute: float | None = None,
-        retry_policy: RetryPolicy = RetryPolicy(),  # noqa: B008  frozen
+        retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         read_key: Callable[[], Awaitable[str]] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
@@ -169,9 +169,13 @@ class AsyncSegmindClient:
             result = await self.get_result(poller.request_id, model)
         except KandinskyError as error:
             if isinstance(error, (AuthenticationError, PermissionDeniedError)):
-                await self._sender.refresh_key()
+                await self.refresh_key()
             return poller.on_error(error, self._clock())
         return poller.on_result(result)
+
+    async def refresh_key(self) -> bool:
+        """See :meth:`~.sender.RequestSender.refresh_key`."""
+        return await self._sender.refresh_key()
 
     async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """See :meth:`~.client.SegmindClient.generate`."""

@@ -19,7 +19,7 @@ from airflow_provider_kandinsky.segmind.http.call import TRANSPORT_ERRORS
 from airflow_provider_kandinsky.segmind.http.exchange import USER_AGENT, NoCookies, ssl_context
 from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
 from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
-from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
+from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY
 from airflow_provider_kandinsky.segmind.wire.bodies import UnreadBodyError, raw_chunks
 from airflow_provider_kandinsky.segmind.wire.images import image_extension, is_complete
 
@@ -43,6 +43,9 @@ class DownloadPolicy:
     timeout: float = 60.0
     read_timeout: float = REQUEST_TIMEOUT
     connect_timeout: float = CONNECT_TIMEOUT
+
+
+DEFAULT_DOWNLOAD_POLICY: Final = DownloadPolicy()
 
 
 def check_image_url(url: str, hosts: Collection[str], request_id: str | None = None) -> None:
@@ -94,7 +97,7 @@ class ImageDownloader:
     def __init__(
         self,
         hosts: Collection[str],
-        policy: DownloadPolicy = DownloadPolicy(),
+        policy: DownloadPolicy = DEFAULT_DOWNLOAD_POLICY,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -132,7 +135,7 @@ class ImageDownloader:
         check_image_url(url, self._hosts, request_id)
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(ImageUnavailableError),
-            wait=RetryPolicy().wait,
+            wait=DEFAULT_RETRY_POLICY.wait,
             stop=tenacity.stop_after_attempt(self._policy.tries),
             sleep=self._sleep,
             reraise=True,

@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import tenacity
 
@@ -62,6 +62,9 @@ class RetryPolicy:
         log.info(
             "Retrying in %.1f s; retries end %.0f s after that: %s", attempt.upcoming_sleep, self.timeout - spent, error
         )
+
+
+DEFAULT_RETRY_POLICY: Final = RetryPolicy()
 
 
 def _spent(attempt: tenacity.RetryCallState) -> float:

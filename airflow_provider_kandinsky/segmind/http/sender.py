@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: After a 401 or 403 on a poll the key is read again, at most once in this many seconds.
-_KEY_REFRESH_INTERVAL: Final = 30.0
+KEY_REFRESH_INTERVAL: Final = 30.0
 
 
 class RequestSender:
@@ -53,7 +53,7 @@ class RequestSender:
         self._request_timeout = request_timeout
         self._retry_policy = retry_policy
         self._read_key = read_key
-        self._key_read_at = -_KEY_REFRESH_INTERVAL
+        self._key_read_at = -KEY_REFRESH_INTERVAL
         self._clock = clock
         self._sleep = sleep
         self._rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_CONNECTIONS, clock=clock, sleep=sleep)
@@ -68,7 +68,7 @@ class RequestSender:
 
         :return: whether the key has changed; if so, all calls of this client use the new one.
         """
-        if self._read_key is None or self._clock() - self._key_read_at < _KEY_REFRESH_INTERVAL:
+        if self._read_key is None or self._clock() - self._key_read_at < KEY_REFRESH_INTERVAL:
             return False
         self._key_read_at = self._clock()
         before = self.api

@@ -90,7 +90,7 @@ def test_a_lost_answer_to_a_purchase_is_an_unknown_outcome(call: Call[Any], kind
     if call.is_billable:
         assert type(error) is SubmissionUnknownError
         assert error.message == (
-            f"The request was sent but its answer was lost ({kind.__name__}); it may have been accepted"
+            f"The request was sent but the response was lost ({kind.__name__}); it may have been accepted"
         )
         assert (error.request_id, error.billing) == (None, "maybe")
         return
@@ -185,7 +185,7 @@ CLEAR_TEXT = "would send the API key unencrypted; use https, or set allow_insecu
 UNUSABLE: list[tuple[dict[str, Any], type[KandinskyError], str]] = [
     ({"api_key": " "}, AuthenticationError, "There is no API key"),
     *(
-        ({"api_key": key}, AuthenticationError, "The API key has characters that no key has; was it copied whole?")
+        ({"api_key": key}, AuthenticationError, "The API key has characters that no key has; was it copied completely?")
         for key in ("SG_\u00e4", "SG_\x00")
     ),
     *(

@@ -19,7 +19,8 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.http.async_client import KEY_REFRESH_INTERVAL, AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.sender import KEY_REFRESH_INTERVAL
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]

@@ -163,7 +163,7 @@ def test_a_status_tells_what_it_means_whatever_its_body(
 ) -> None:
     packed = b"Content-Encoding: gzip\r\nRetry-After: 60\r\nContent-Length: 3\r\n\r\nabc"
     server = raw_server(b"HTTP/1.1 429 Too Many\r\n" + packed)
-    with pytest.raises(RateLimitedError, match="a body that was not read, because it came in the encoding 'gzip'"):
+    with pytest.raises(RateLimitedError, match="a body that was not read, because its encoding is 'gzip'"):
         CALLS[name](connect(server.url, history_url=server.url))
 
 

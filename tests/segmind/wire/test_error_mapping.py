@@ -41,7 +41,7 @@ MakeAnswer = Callable[..., Response]
 Told = tuple[type[KandinskyError], str]
 FAILURES: dict[type[JobFailedError], str] = {
     ContentBlockedError: "The service blocked this content",
-    JobRejectedError: "The job failed for its parameters",
+    JobRejectedError: "The job failed because of its parameters",
     JobFailedError: "The job failed",
 }
 KEYS = ("error", "error_description", "detail", "message", "html-message")
@@ -123,8 +123,8 @@ def test_a_text_is_looked_for_so_deep(answer: MakeAnswer, depth: int, text: str)
 
 
 PAGE = b"<title>Bad Gateway</title>"
-REDIRECT = "The service answered with a redirect, which is not followed; check the connection's host"
-EXPIRED = "The service does not know this request, or no longer: records are kept for one hour after submission"
+REDIRECT = "The service responded with a redirect, which is not followed; check the connection's host"
+EXPIRED = "The service has no record of this request; records are kept for one hour after submission"
 #: Status, body, and what they are to a submission, to a look at a job, and to a question about the account, where that
 #: differs from a look at a job.
 MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
@@ -134,35 +134,35 @@ MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
             300: (ConfigurationError, REDIRECT),
             302: (ConfigurationError, REDIRECT),
             399: (ConfigurationError, REDIRECT),
-            400: (BadRequestError, "The service refused the request: x"),
-            401: (AuthenticationError, "The service does not accept the API key: x"),
+            400: (BadRequestError, "The service rejected the request: x"),
+            401: (AuthenticationError, "The service rejected the API key: x"),
             402: (InsufficientCreditsError, "Insufficient credits: x"),
             403: (PermissionDeniedError, "The API key has no permission for this model: x"),
             405: (
                 MethodNotAllowedError,
-                "The URL does not take this call; check the connection's host and the model: x",
+                "The URL does not accept this method; check the connection's host and the model: x",
             ),
             406: (InsufficientCreditsError, "Insufficient credits: x"),
-            407: (BadRequestError, "The service refused the request: x"),
-            409: (BadRequestError, "The service refused the request: x"),
-            410: (ModelRetiredError, "The model is retired; give another one as `model`: x"),
-            418: (BadRequestError, "The service refused the request: x"),
+            407: (BadRequestError, "The service rejected the request: x"),
+            409: (BadRequestError, "The service rejected the request: x"),
+            410: (ModelRetiredError, "The model is retired; set another one as `model`: x"),
+            418: (BadRequestError, "The service rejected the request: x"),
             429: (RateLimitedError, "Rate limited: x"),
-            499: (BadRequestError, "The service refused the request: x"),
+            499: (BadRequestError, "The service rejected the request: x"),
         }.items()
     ),
     (
         404,
         {"error": "x"},
-        (ModelNotFoundError, "The service knows no such model: x"),
+        (ModelNotFoundError, "The service has no such model: x"),
         (JobExpiredError, EXPIRED),
-        (ConfigurationError, "The service has no such call; check the connection's host: x"),
+        (ConfigurationError, "The service has no such endpoint; check the connection's host: x"),
     ),
     (
         406,
         {"error": "samples must be 8"},
-        (BadRequestError, "The service refused the request: samples must be 8"),
-        (BadRequestError, "The service refused the request: samples must be 8"),
+        (BadRequestError, "The service rejected the request: samples must be 8"),
+        (BadRequestError, "The service rejected the request: samples must be 8"),
         None,
     ),
     *(
@@ -171,9 +171,9 @@ MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
             PAGE,
             (
                 SubmissionUnknownError,
-                "The service failed while taking the job: an HTML page, 'Bad Gateway'. It may have been accepted",
+                "The service failed while accepting the job: an HTML page, 'Bad Gateway'. It may have been accepted",
             ),
-            (ServiceUnavailableError, "The service is out of order: an HTML page, 'Bad Gateway'"),
+            (ServiceUnavailableError, "The service is unavailable: an HTML page, 'Bad Gateway'"),
             None,
         )
         for status in (408, 500, 501, 599)

@@ -105,7 +105,7 @@ def test_an_empty_history_is_empty(answer: MakeAnswer, body: Any) -> None:
 
 @pytest.mark.parametrize("body", [{"data": [{"noise": 1}, {"request_id": ""}]}, [["r-1"]], [1, 2]], ids=str)
 def test_a_list_of_something_else_does_not_say_that_nothing_was_submitted(answer: MakeAnswer, body: Any) -> None:
-    with pytest.raises(InvalidResponseError, match="This is no request history"):
+    with pytest.raises(InvalidResponseError, match="Unexpected response from history_url"):
         read_history(answer(body))
 
 
@@ -116,8 +116,8 @@ def test_inputs_that_come_as_text_are_read(answer: MakeAnswer) -> None:
 
 BROKEN = b"<title>Broken</title>"
 READERS: dict[Callable[[Response], Any], str] = {
-    read_history: "This is no request history",
-    read_past_request: "This is no past request",
+    read_history: "Unexpected response from history_url",
+    read_past_request: "Unexpected response for one request from history_url",
 }
 each_reader = pytest.mark.parametrize(("read", "meaning"), READERS.items(), ids=["page", "one"])
 
@@ -249,14 +249,14 @@ def test_a_row_further_in_is_part_of_something_else(
 def test_an_outage_of_the_history_costs_nothing(
     answer: MakeAnswer, read: Callable[[Response], Any], meaning: str
 ) -> None:
-    with pytest.raises(ServiceUnavailableError, match="The service is out of order: an HTML page, 'Broken'") as caught:
+    with pytest.raises(ServiceUnavailableError, match="The service is unavailable: an HTML page, 'Broken'") as caught:
         read(answer(BROKEN, 503))
     assert (caught.value.http_status, caught.value.billing) == (503, "no")
 
 
 def test_a_history_that_is_not_there_is_a_wrong_url(answer: MakeAnswer) -> None:
     with pytest.raises(
-        ConfigurationError, match="The service has no such call; check the connection's host: Not Found"
+        ConfigurationError, match="The service has no such endpoint; check the connection's host: Not Found"
     ):
         read_history(answer({"error": "Not Found"}, 404))
 
@@ -288,7 +288,7 @@ def test_without_a_history_url_there_is_none_to_ask(connect: Connect, sandbox: S
     for ask in (lambda: client.get_history("m", 0.0), lambda: client.get_past_request("r")):
         with pytest.raises(ConfigurationError) as caught:
             ask()
-        assert caught.value.message == "The request history cannot be asked: the connection has no history_url"
+        assert caught.value.message == "There is no request history: the connection has no history_url"
     assert sandbox.calls() == []
 
 

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 
 from airflow_provider_kandinsky.segmind.schemas import Image
-from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension, is_whole
+from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension, is_complete
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n one", b"\xff\xd8\xff\xe0 two"
 PNG64, JPEG64 = base64.b64encode(PNG).decode(), base64.b64encode(JPEG).decode()
@@ -134,25 +134,25 @@ WHOLE = {extension: picture(extension) for extension in ("png", "jpeg", "webp", 
 def test_a_picture_that_is_cut_off_is_noticed(extension: str) -> None:
     data = WHOLE[extension]
     assert image_extension(data) == extension
-    assert is_whole(io.BytesIO(data), extension)
+    assert is_complete(io.BytesIO(data), extension)
     assert not any(
-        is_whole(io.BytesIO(data[:length]), extension) for length in (len(data) // 2, len(data) - 3, len(data) - 1)
+        is_complete(io.BytesIO(data[:length]), extension) for length in (len(data) // 2, len(data) - 3, len(data) - 1)
     )
 
 
 @pytest.mark.parametrize("extension", ["png", "jpeg", "webp", "gif"])
 def test_a_little_padding_is_no_damage(extension: str) -> None:
-    assert is_whole(io.BytesIO(WHOLE[extension] + bytes(8)), extension)
+    assert is_complete(io.BytesIO(WHOLE[extension] + bytes(8)), extension)
 
 
 def test_a_sign_of_the_end_in_the_midst_of_a_gif_is_not_its_end() -> None:
-    assert not is_whole(io.BytesIO(WHOLE["gif"] + b"X"), "gif")
+    assert not is_complete(io.BytesIO(WHOLE["gif"] + b"X"), "gif")
 
 
 def test_the_end_of_a_picture_is_looked_for_near_the_end_of_its_file() -> None:
     within = WHOLE["png"] + bytes(1000)
-    assert is_whole(io.BytesIO(within), "png")
-    assert not is_whole(io.BytesIO(within + bytes(100)), "png")
+    assert is_complete(io.BytesIO(within), "png")
+    assert not is_complete(io.BytesIO(within + bytes(100)), "png")
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_the_end_of_a_picture_is_looked_for_near_the_end_of_its_file() -> None:
     ],
 )  # fmt: skip
 def test_an_avif_ends_where_its_last_box_does(boxes: bytes, is_one: bool) -> None:
-    assert is_whole(io.BytesIO(AVIF + boxes), "avif") is is_one
+    assert is_complete(io.BytesIO(AVIF + boxes), "avif") is is_one

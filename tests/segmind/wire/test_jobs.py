@@ -61,8 +61,7 @@ def test_an_accepted_submission_without_id_may_be_running(answer: MakeAnswer, bo
     error = caught.value
     assert (error.http_status, error.billing, error.retryable) == (200, Billing.MAYBE, False)
     assert error.message == (
-        "The service accepted the request but its answer holds no request id that can be used; the job is probably "
-        "running"
+        "The service accepted the request but its response has no usable request id; the job is probably running"
     )
 
 
@@ -208,14 +207,14 @@ def test_a_result_that_is_not_there_yet_is_waited_for(answer: MakeAnswer, word: 
     with pytest.raises(InvalidResponseError) as caught:
         jobs.read_result(answer({"status": word, "output": URL}), "r")
     error = caught.value
-    assert error.message == f"The result is not there yet: the body says {word!r}"
+    assert error.message == f"The result is not ready: the status in it is {word!r}"
     assert (error.request_id, error.http_status, error.billing, error.retryable) == ("r", 200, Billing.MAYBE, True)
 
 
 def test_a_long_status_is_not_told_whole(answer: MakeAnswer) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         jobs.read_result(answer({"status": "W" * 200}), "r")
-    assert caught.value.message == "The result is not there yet: the body says '" + "W" * 79
+    assert caught.value.message == "The result is not ready: the status in it is '" + "W" * 79
 
 
 def test_a_result_needs_no_status(answer: MakeAnswer) -> None:
@@ -231,7 +230,7 @@ def test_completed_without_image_names_the_keys_that_came(answer: MakeAnswer) ->
             jobs.read_result(answer(body), "r")
         error = caught.value
         assert error.message == (
-            f"The job is finished, and billed, but no image is in its result; the keys that came: {keys}"
+            f"The job has finished, and is billed, but its result has no image; its keys are: {keys}"
         )
         facts = (error.request_id, error.http_status, error.billing, error.retryable)
         assert facts == ("r", 200, Billing.YES, False)
@@ -306,7 +305,7 @@ def test_no_record_of_credits_is_a_good_key(answer: MakeAnswer, key: str) -> Non
 def test_credits_that_are_none_are_no_answer(answer: MakeAnswer, body: Any) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         jobs.read_credits(answer(body))
-    assert caught.value.message == "The credits call was not answered with credits"
+    assert caught.value.message == "The response to the credits call has no credits"
     assert (caught.value.http_status, caught.value.billing) == (200, Billing.NO)
 
 
