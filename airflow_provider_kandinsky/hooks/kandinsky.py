@@ -19,6 +19,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -210,9 +211,8 @@ def _checked(request: Request) -> TextToImageRequest:
 
 
 def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
-    return settings.model_dump(
-        include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
-    )
+    options = {"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
+    return settings.model_dump(include=options) | {"retry_policy": RetryPolicy(settings.retry_timeout)}
 
 
 def _success_message(credits_left: Credits) -> str:

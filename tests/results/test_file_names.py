@@ -210,7 +210,7 @@ def test_an_id_that_leads_out_of_the_folder_stays_in_it(
     sandbox.fault("submit", body={"request_id": "..", "status": "QUEUED"}, times=1)
     sandbox.fault("status", body={"status": "COMPLETED"}, times=1)
     sandbox.fault("result", body={"status": "COMPLETED", "output": image}, times=1)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault("image", body="GIF89a;", times=1)
     folder = tmp_path / "a" / "out"
     (uri,) = ti.run(paint(output_path=f"file://{folder}/{{request_id}}/evil.py"))

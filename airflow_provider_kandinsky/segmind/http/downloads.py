@@ -13,7 +13,12 @@ from typing import IO, Final, Self
 import httpx
 import tenacity
 
-from airflow_provider_kandinsky.segmind.constants import CONNECT_TIMEOUT, LARGEST_IMAGE, REQUEST_TIMEOUT
+from airflow_provider_kandinsky.segmind.constants import (
+    CONNECT_TIMEOUT,
+    LARGEST_IMAGE,
+    REQUEST_TIMEOUT,
+    SUBMIT_RETRY_TIMEOUT,
+)
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.segmind.http.call import TRANSPORT_ERRORS
 from airflow_provider_kandinsky.segmind.http.exchange import USER_AGENT, NoCookies, ssl_context
@@ -29,23 +34,22 @@ _HEADER_SIZE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
-    """The limits of one download.
+    """Which images may be downloaded, and the limits of each download.
 
-    :param tries: how often an image is requested, at most.
+    :param hosts: see :func:`check_image_url`.
+    :param retry_timeout: seconds between the tries of one image, in sum at most.
     :param max_bytes: the largest image.
     :param timeout: seconds for one whole try; httpx restarts the next one with every chunk.
     :param read_timeout: seconds between two chunks.
     :param connect_timeout: seconds to connect.
     """
 
-    tries: int = 5
+    hosts: frozenset[str]
+    retry_timeout: float = SUBMIT_RETRY_TIMEOUT
     max_bytes: int = LARGEST_IMAGE
     timeout: float = 60.0
     read_timeout: float = REQUEST_TIMEOUT
     connect_timeout: float = CONNECT_TIMEOUT
-
-
-DEFAULT_DOWNLOAD_POLICY: Final = DownloadPolicy()
 
 
 def check_image_url(url: str, hosts: Collection[str], request_id: str | None = None) -> None:
@@ -89,19 +93,16 @@ def browser_url(url: str, hosts: Collection[str]) -> str:
 class ImageDownloader:
     """Downloads images, many at a time. Use as an async context manager.
 
-    :param hosts: see :func:`check_image_url`.
-    :param policy: the limits.
+    :param policy: the allowed hosts and the limits.
     :param sleep: how to wait between tries.
     """
 
     def __init__(
         self,
-        hosts: Collection[str],
-        policy: DownloadPolicy = DEFAULT_DOWNLOAD_POLICY,
+        policy: DownloadPolicy,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._hosts = frozenset(hosts)
         self._policy = policy
         self._sleep = sleep
         self._http = httpx.AsyncClient(
@@ -114,7 +115,7 @@ class ImageDownloader:
             timeout=httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout),
             verify=ssl_context(),
             follow_redirects=False,
-            mounts=without_proxy(f"https://{host}" for host in self._hosts),
+            mounts=without_proxy(f"https://{host}" for host in policy.hosts),
         )
 
     async def __aenter__(self) -> Self:
@@ -132,11 +133,11 @@ class ImageDownloader:
         :raises ImageRefusedError: the URL is not allowed, or what is there is not an image, too large or compressed.
         :raises ImageUnavailableError: no try fetched a complete image.
         """
-        check_image_url(url, self._hosts, request_id)
+        check_image_url(url, self._policy.hosts, request_id)
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(ImageUnavailableError),
             wait=DEFAULT_RETRY_POLICY.wait,
-            stop=tenacity.stop_after_attempt(self._policy.tries),
+            stop=lambda attempt: attempt.idle_for + attempt.upcoming_sleep > self._policy.retry_timeout,
             sleep=self._sleep,
             reraise=True,
         )

@@ -186,7 +186,7 @@ def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(
     job = client.submit(a_cat)
     sandbox.configure(api_keys=["SG_other"])
     started = fake_time.now
-    with pytest.raises(JobTimeoutError, match="does not accept the API key") as caught:
+    with pytest.raises(JobTimeoutError, match="rejected the API key") as caught:
         client.wait(job.request_id, timeout=120)
     assert fake_time.now - started == pytest.approx(120, abs=1)
     assert caught.value.retryable

@@ -18,7 +18,6 @@ from airflow_provider_kandinsky import __version__
 from airflow_provider_kandinsky.sandbox.painter import paint
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError, KandinskyError
 from airflow_provider_kandinsky.segmind.http.downloads import (
-    DEFAULT_DOWNLOAD_POLICY,
     DownloadPolicy,
     ImageDownloader,
     check_image_url,
@@ -34,12 +33,11 @@ def fetch(fake_time: Any) -> Fetch:
     """Download an image without real sleeps: its type and the content of the file. By default the URL's host is
     allowed."""
 
-    def fetch(
-        url: str, hosts: tuple[str, ...] = (), into: bytes = b"", policy: DownloadPolicy = DEFAULT_DOWNLOAD_POLICY
-    ) -> tuple[str, bytes]:
+    def fetch(url: str, hosts: tuple[str, ...] = (), into: bytes = b"", **limits: Any) -> tuple[str, bytes]:
         async def run() -> tuple[str, bytes]:
-            file, allowed = io.BytesIO(into), hosts or (urlsplit(url).netloc,)
-            async with ImageDownloader(allowed, policy, sleep=fake_time.asleep) as downloader:
+            file = io.BytesIO(into)
+            policy = DownloadPolicy(frozenset(hosts or (urlsplit(url).netloc,)), **limits)
+            async with ImageDownloader(policy, sleep=fake_time.asleep) as downloader:
                 extension = await downloader.fetch(url, file, "r-1")
             return extension, file.read()
 
@@ -127,7 +125,7 @@ def test_a_bad_image(
 
 def test_an_image_of_33_mb_is_not_read_to_its_end(raw_server: Callable[..., Any], fetch: Fetch) -> None:
     megabyte = bytes(2**20)
-    assert 32 * len(megabyte) == DEFAULT_DOWNLOAD_POLICY.max_bytes
+    assert 32 * len(megabyte) == DownloadPolicy(frozenset()).max_bytes
     server = raw_server(with_length(PNG, 33 * 2**20), *[megabyte] * 33)
     with pytest.raises(ImageRefusedError) as failure:
         fetch(f"{server.url}/cat.png")
@@ -140,9 +138,9 @@ def test_an_image_of_33_mb_is_not_read_to_its_end(raw_server: Callable[..., Any]
 
 def test_the_largest_image_is_accepted(raw_server: Callable[..., Any], fetch: Fetch) -> None:
     server = raw_server(with_length(PNG))
-    assert fetch(server.url, policy=DownloadPolicy(max_bytes=len(PNG))) == ("png", PNG)
+    assert fetch(server.url, max_bytes=len(PNG)) == ("png", PNG)
     with pytest.raises(ImageRefusedError, match="is larger than"):
-        fetch(server.url, policy=DownloadPolicy(max_bytes=len(PNG) - 1))
+        fetch(server.url, max_bytes=len(PNG) - 1)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "br", "unheard-of"])
@@ -171,7 +169,7 @@ def test_a_redirect_to_nowhere_is_an_error_of_the_tree(
 ) -> None:
     moved = f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
     with pytest.raises(ImageUnavailableError):
-        fetch(raw_server(moved).url, policy=DownloadPolicy(tries=1))
+        fetch(raw_server(moved).url, retry_timeout=0)
 
 
 @pytest.mark.parametrize("drips", ["headers", "body"])
@@ -182,17 +180,16 @@ def test_a_slow_drip_times_out(raw_server: Callable[..., Any], fetch: Fetch, dri
     server = raw_server(response[:start], *drops, gap=0.05)
     began = time.monotonic()
     with pytest.raises(ImageUnavailableError, match="TimeoutError"):
-        fetch(f"{server.url}/cat.png", policy=DownloadPolicy(tries=1, timeout=0.5))
+        fetch(f"{server.url}/cat.png", retry_timeout=0, timeout=0.5)
     assert time.monotonic() - began < 5
 
 
 def test_a_silent_host_times_out(raw_server: Callable[..., Any], fetch: Fetch) -> None:
     with pytest.raises(ImageUnavailableError, match=r"\(ReadTimeout\)"):
-        fetch(raw_server(b"", gap=30).url, policy=DownloadPolicy(tries=1, timeout=2.0, read_timeout=0.1))
+        fetch(raw_server(b"", gap=30).url, retry_timeout=0, timeout=2.0, read_timeout=0.1)
 
 
 def test_a_host_that_does_not_accept_connections_times_out(fetch: Fetch) -> None:
-    policy = DownloadPolicy(tries=1, timeout=2.0, connect_timeout=0.1)
     with ExitStack() as stack:
         host = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         # These fill its backlog; later connections get no response at all.
@@ -200,8 +197,9 @@ def test_a_host_that_does_not_accept_connections_times_out(fetch: Fetch) -> None
             before = stack.enter_context(socket.socket())
             before.setblocking(False)
             before.connect_ex(host.getsockname())
+        url = f"http://127.0.0.1:{host.getsockname()[1]}/cat.png"
         with pytest.raises(ImageUnavailableError, match=r"\(ConnectTimeout\)"):
-            fetch(f"http://127.0.0.1:{host.getsockname()[1]}/cat.png", policy=policy)
+            fetch(url, retry_timeout=0, timeout=2.0, connect_timeout=0.1)
 
 
 def test_tls_with_a_certificate_that_the_environment_trusts(

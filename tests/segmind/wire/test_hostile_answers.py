@@ -102,13 +102,13 @@ def test_a_request_of_the_history_has_so_many_images(answer: MakeAnswer) -> None
 def test_so_many_keys_are_named(answer: MakeAnswer, count: int, told: str) -> None:
     with pytest.raises(EmptyResultError) as caught:
         jobs.read_result(answer(dict.fromkeys("abcdefghijk"[:count], 1)), "r")
-    assert caught.value.message.endswith(f"the its keys are: {told}")
+    assert caught.value.message.endswith(f"its keys are: {told}")
 
 
 def test_names_of_keys_are_cut(answer: MakeAnswer) -> None:
     with pytest.raises(EmptyResultError) as caught:
         jobs.read_result(answer({"k" * 2**20: 1}), "r")
-    assert caught.value.message.endswith("the its keys are: " + "k" * 40)
+    assert caught.value.message.endswith("its keys are: " + "k" * 40)
 
 
 @pytest.mark.parametrize("status", [["x" * 1000] * 1000, {"a": 1}, "w" * 2**20, 10**4000], ids=range(4))

@@ -256,7 +256,7 @@ def test_nonsense_of_v1_may_have_been_billed(answer: MakeAnswer, body: Any) -> N
     with pytest.raises(SubmissionUnknownError) as caught:
         jobs.read_generation(answer(body), "m")
     assert (caught.value.billing, caught.value.http_status, caught.value.request_id) == ("maybe", 200, None)
-    assert caught.value.message.startswith(("Not the API's JSON: ", "The result is not there yet: "))
+    assert caught.value.message.startswith(("Not the API's JSON: ", "The result is not ready: "))
 
 
 @pytest.mark.parametrize(
