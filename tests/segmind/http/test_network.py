@@ -174,7 +174,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
     connect: Connect, raw_server: Callable[..., Any], authority: Any
 ) -> None:
     with pytest.raises(
-        ServiceUnavailableError, match="certificate verify failed: unable to get local issuer certificate"
+        ServiceUnavailableError, match="verify failed: unable to get local issuer certificate"
     ):
         connect(raw_server(tls=authority.tls).url, KEY).get_credits()
 
