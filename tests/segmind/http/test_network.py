@@ -173,9 +173,7 @@ def test_a_name_that_is_not_known_is_told_with_the_resolvers_reason(
 def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
     connect: Connect, raw_server: Callable[..., Any], authority: Any
 ) -> None:
-    with pytest.raises(
-        ServiceUnavailableError, match="verify failed: unable to get local issuer certificate"
-    ):
+    with pytest.raises(ServiceUnavailableError, match="verify failed: unable to get local issuer certificate"):
         connect(raw_server(tls=authority.tls).url, KEY).get_credits()
 
 
