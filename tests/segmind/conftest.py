@@ -101,7 +101,7 @@ def a_cat() -> TextToImageRequest:
 
 
 @pytest.fixture
-def answer() -> Callable[..., Response]:
+def make_response() -> Callable[..., Response]:
     """Make a response of the service; a body that is not bytes is sent as JSON."""
 
     def make(body: Any = b"", status: int = 200, headers: dict[str, str] | None = None, now: float = 0.0) -> Response:

@@ -1,4 +1,4 @@
-"""The calls of the API before they are sent: where each goes, with what, and what it means that no answer comes."""
+"""The calls of the API before they are sent: where each goes, with what, and what it means that no response comes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from airflow_provider_kandinsky.segmind.wire.response import Response
 
 from ..timezones import in_zone
 
-MakeAnswer = Callable[..., Response]
+MakeResponse = Callable[..., Response]
 BASE, HISTORY = "https://segmind.test", "https://history.test/past"
 NOON = 1_699_963_200.0  # 2023-11-14T12:00:00 UTC
 A_CAT = TextToImageRequest(prompt="a cat", seed=7)
@@ -58,7 +58,7 @@ def test_each_call_goes_where_it_belongs(call: Call[Any], line: str, rest: dict[
     assert {name: getattr(call, name) for name in rest} == rest
 
 
-def test_what_buys_goes_before_answers_and_answers_before_looks() -> None:
+def test_what_buys_goes_before_responses_and_responses_before_looks() -> None:
     assert Priority.SUBMIT < Priority.RESULT < Priority.POLL
 
 
@@ -85,7 +85,7 @@ def test_what_was_never_sent_costs_nothing(call: Call[Any], kind: type[httpx.HTT
 
 @pytest.mark.parametrize("kind", LOST)
 @pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
-def test_a_lost_answer_to_a_purchase_is_an_unknown_outcome(call: Call[Any], kind: type[httpx.HTTPError]) -> None:
+def test_a_lost_response_to_a_submission_is_an_unknown_outcome(call: Call[Any], kind: type[httpx.HTTPError]) -> None:
     error = call.transport_error(kind("SG_x"))
     if call.is_billable:
         assert type(error) is SubmissionUnknownError
@@ -152,30 +152,34 @@ def test_a_model_is_one_segment_with_blanks_and_all() -> None:
 
 
 @pytest.mark.parametrize("model", ["m", None])
-def test_the_model_is_told_in_what_comes_of_it(answer: MakeAnswer, model: str | None) -> None:
-    done = answer({"status": "COMPLETED", "output": "https://i/1.png"})
+def test_the_model_is_told_in_what_comes_of_it(make_response: MakeResponse, model: str | None) -> None:
+    done = make_response({"status": "COMPLETED", "output": "https://i/1.png"})
     assert API.read(API.result("r-1", model), done).model == model
     assert API.read(API.generate(A_CAT, "m"), done).model == "m"
     assert API.read(API.result("r-1", model), done).request_id == "r-1"
 
 
 @pytest.mark.parametrize("call", [API.status("r-1"), API.result("r-1", "m")], ids=["status", "result"])
-def test_what_goes_wrong_with_a_look_is_told_of_its_job(answer: MakeAnswer, call: Call[Any]) -> None:
-    for refused in (answer({"error": "x"}, 500), answer({"status": "FAILED"}, 422), answer(b"<html>")):
+def test_what_goes_wrong_with_a_look_is_told_of_its_job(make_response: MakeResponse, call: Call[Any]) -> None:
+    for refused in (
+        make_response({"error": "x"}, 500),
+        make_response({"status": "FAILED"}, 422),
+        make_response(b"<html>"),
+    ):
         with pytest.raises(KandinskyError) as caught:
             API.read(call, refused)
         assert caught.value.request_id == "r-1"
 
 
-def test_an_echo_of_the_key_is_taken_out_of_what_is_read(answer: MakeAnswer) -> None:
-    result = API.read(API.result("r-1", None), answer({"output": "https://i/SG_x.png?key=SG_x"}))
+def test_an_echo_of_the_key_is_taken_out_of_what_is_read(make_response: MakeResponse) -> None:
+    result = API.read(API.result("r-1", None), make_response({"output": "https://i/SG_x.png?key=SG_x"}))
     assert result.urls == ["https://i/***.png?key=***"]
 
 
 @pytest.mark.parametrize("echo", [b"SG_x", b'"\\u0053G_x"'], ids=["as it is", "escaped"])
-def test_an_echo_of_the_key_is_taken_out_of_an_error(answer: MakeAnswer, echo: bytes) -> None:
+def test_an_echo_of_the_key_is_taken_out_of_an_error(make_response: MakeResponse, echo: bytes) -> None:
     with pytest.raises(InvalidResponseError) as caught:
-        API.read(API.status("r-1"), answer(echo))
+        API.read(API.status("r-1"), make_response(echo))
     assert caught.value.message == "Not the API's JSON: ***"
     assert caught.value.args == (caught.value.message,)
 

@@ -105,11 +105,11 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_told(key: str) 
     assert "SG_" not in str(caught.value)
 
 
-def test_space_around_a_key_is_cut_off() -> None:
+def test_space_around_a_key_is_incomplete() -> None:
     assert SegmindApi(" SG_x\n").api_key == "SG_x"
 
 
-def test_the_urls_in_answers_are_not_followed(
+def test_the_urls_in_responses_are_not_followed(
     connect: Connect, sandbox: Sandbox, raw_server: Callable[..., Any], a_cat: TextToImageRequest
 ) -> None:
     elsewhere = raw_server()

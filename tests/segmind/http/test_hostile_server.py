@@ -125,7 +125,7 @@ DRIPS: dict[str, list[bytes]] = {
 
 @pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS)
 @pytest.mark.parametrize("name", ["submit", "status"])
-def test_a_drip_is_cut_off(connect: Connect, raw_server: Callable[..., Any], name: str, drip: list[bytes]) -> None:
+def test_a_drip_is_incomplete(connect: Connect, raw_server: Callable[..., Any], name: str, drip: list[bytes]) -> None:
     url = server_of(raw_server, drip, gap=0.02)
     client = connect(url, history_url=url, request_timeout=0.2)
     with bounds(seconds=8, megabytes=8), pytest.raises(KandinskyError) as caught:

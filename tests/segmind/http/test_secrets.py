@@ -102,7 +102,7 @@ def test_no_error_holds_the_key(
     fault: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG)  # at which httpcore writes the headers of answers
+    caplog.set_level(logging.DEBUG)  # at which httpcore writes the headers of responses
     client = connect(sandbox.url, KEY, request_timeout=0.4)
     for name, call in CALLS.items():
         if "stall" in fault and name == "generate":
