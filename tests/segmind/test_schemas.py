@@ -130,7 +130,7 @@ def test_what_is_neither_prompt_nor_parameters_is_refused(wanted: Any) -> None:
     )
 
 
-def test_a_refused_value_is_told_in_200_characters_at_most() -> None:
+def test_a_rejected_value_is_shortened_to_200_characters() -> None:
     with pytest.raises(BadRequestError) as caught:
         TextToImageRequest.of(["x" * 500], {})
     assert caught.value.message.startswith("['" + "x" * 198 + " is not allowed")
@@ -152,7 +152,7 @@ def test_unknown_names_are_refused_with_the_known_ones(name: str) -> None:
     assert f"{name} is not a parameter; there are {', '.join(ALLOWED)}" in caught.value.message
 
 
-def test_all_refusals_are_told_at_once() -> None:
+def test_all_rejected_fields_are_named_together() -> None:
     with pytest.raises(BadRequestError, match=r"samples=9 .*; seed=-2 .*; width is not a parameter"):
         TextToImageRequest(prompt="a cat", samples=9, seed=-2, width=3)  # type: ignore[call-arg]
 
@@ -241,7 +241,7 @@ def test_a_result_written_by_an_older_version_is_read() -> None:
 @pytest.mark.parametrize(
     ("used", "sent", "told"), [(None, 7, 7), (3, 7, 3), (0, 7, 0), (3, None, 3), (None, None, None)]
 )
-def test_the_seed_that_was_sent_is_told_where_the_service_tells_none(used: Any, sent: Any, told: Any) -> None:
+def test_the_seed_that_was_sent_is_used_if_the_service_returns_none(used: Any, sent: Any, told: Any) -> None:
     result = replace(FULL, seed=used)
     assert result.with_seed(sent) == replace(FULL, seed=told)
 

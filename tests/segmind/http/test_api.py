@@ -58,7 +58,7 @@ def test_each_call_goes_where_it_belongs(call: Call[Any], line: str, rest: dict[
     assert {name: getattr(call, name) for name in rest} == rest
 
 
-def test_what_buys_goes_before_responses_and_responses_before_looks() -> None:
+def test_submissions_come_before_results_and_results_before_polls() -> None:
     assert Priority.SUBMIT < Priority.RESULT < Priority.POLL
 
 
@@ -152,7 +152,7 @@ def test_a_model_is_one_segment_with_blanks_and_all() -> None:
 
 
 @pytest.mark.parametrize("model", ["m", None])
-def test_the_model_is_told_in_what_comes_of_it(make_response: MakeResponse, model: str | None) -> None:
+def test_the_result_has_the_model(make_response: MakeResponse, model: str | None) -> None:
     done = make_response({"status": "COMPLETED", "output": "https://i/1.png"})
     assert API.read(API.result("r-1", model), done).model == model
     assert API.read(API.generate(A_CAT, "m"), done).model == "m"
@@ -160,7 +160,7 @@ def test_the_model_is_told_in_what_comes_of_it(make_response: MakeResponse, mode
 
 
 @pytest.mark.parametrize("call", [API.status("r-1"), API.result("r-1", "m")], ids=["status", "result"])
-def test_what_goes_wrong_with_a_look_is_told_of_its_job(make_response: MakeResponse, call: Call[Any]) -> None:
+def test_the_error_of_a_poll_names_its_job(make_response: MakeResponse, call: Call[Any]) -> None:
     for refused in (
         make_response({"error": "x"}, 500),
         make_response({"status": "FAILED"}, 422),

@@ -70,7 +70,7 @@ class Service(httpx.AsyncBaseTransport):
         return httpx.Response(200, json=STATUS)
 
 
-def test_a_slow_poll_that_is_incomplete_in_one_thread_leaves_alone_what_another_buys(
+def test_interrupting_a_poll_in_one_thread_does_not_affect_a_submission_in_another(
     raw_server: Callable[..., Any], a_cat: TextToImageRequest
 ) -> None:
     """Both are under way at one time: the poll is cut off before the submission is responded."""

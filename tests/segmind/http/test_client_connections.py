@@ -122,7 +122,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_submission_goes_before_the_looks_that_wait(a_cat: TextToImageRequest) -> None:
+def test_a_submission_goes_before_waiting_polls(a_cat: TextToImageRequest) -> None:
     async def crowd() -> list[str]:
         service = Held()
         async with AsyncSegmindClient("SG_x", transport=service) as client:
@@ -146,7 +146,7 @@ def test_a_submission_goes_before_the_looks_that_wait(a_cat: TextToImageRequest)
     ]
 
 
-def test_a_thousand_jobs_are_looked_at_by_no_more_than_there_are_connections() -> None:
+def test_a_thousand_jobs_are_polled_by_no_more_tasks_than_connections() -> None:
     async def crowd() -> None:
         service = Held()
         loop = asyncio.get_running_loop()

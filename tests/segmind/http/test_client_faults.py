@@ -36,7 +36,7 @@ PASSING: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("call", ["status", "result"])
-def test_twenty_failed_looks_are_waited_out(
+def test_twenty_failed_polls_are_waited_out(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, call: str, seed: int
 ) -> None:
     client = connect(sandbox.url)
@@ -55,7 +55,7 @@ def test_twenty_failed_looks_are_waited_out(
     [("1700000030", 29, 34.5), ("2023-11-14T22:13:50Z", 29, 34.5), ("1700090000000", 60, 69), ("soon", 0.85, 1.3)],
     ids=["epoch seconds", "ISO", "epoch milliseconds, tomorrow", "garbage"],
 )
-def test_a_rate_limit_is_obeyed_between_looks(
+def test_a_rate_limit_is_respected_between_polls(
     connect: Connect,
     sandbox: Sandbox,
     a_cat: TextToImageRequest,
@@ -193,7 +193,7 @@ def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(
 
 
 @pytest.mark.parametrize("call", ["submit", "get_credits", "get_status"])
-def test_what_does_not_wait_for_a_job_is_told_of_a_bad_key_at_once(
+def test_a_bad_key_fails_other_calls_immediately(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, call: str
 ) -> None:
     keys = Keys("SG_new")

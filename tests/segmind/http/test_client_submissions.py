@@ -86,7 +86,7 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize("way", ["refused", "no such host"])
-def test_who_is_not_reached_is_tried_again_for_a_while(
+def test_an_unreachable_service_is_retried_for_a_while(
     connect: Connect, a_cat: TextToImageRequest, fake_time: Any, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
@@ -139,7 +139,7 @@ RESET = {"x-rate-limit-reset-at-utc": "1700000007"}
     [({}, (1.6, 2.4), (2, 3)), (RETRY_AFTER, (12, 19), (12, 19)), (RESET, (12, 19), (0, 1))],
     ids=["no advice", "Retry-After", "reset"],
 )
-def test_a_rate_limited_submission_is_sent_again_behind_those_who_wait_for_jobs(
+def test_a_rate_limited_submission_is_retried_after_the_polls(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, headers: Any, first: Any, second: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=2, headers=headers)
@@ -152,7 +152,7 @@ def test_a_rate_limited_submission_is_sent_again_behind_those_who_wait_for_jobs(
 
 
 @pytest.mark.parametrize("advised", [21, 60, 3600])
-def test_a_limit_beyond_patience_is_told_at_once(
+def test_a_limit_longer_than_the_retry_timeout_is_raised_immediately(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, advised: int
 ) -> None:
     sandbox.fault("submit", status=429, times=9, headers={"x-rate-limit-reset-at-utc": f"{1_700_000_000 + advised}"})
@@ -228,7 +228,7 @@ def test_what_is_raised_just_before_the_submission_leaves_keeps_it_back(
     assert client.submit(a_cat).request_id
 
 
-def test_each_time_a_submission_leaves_is_told(
+def test_on_send_is_called_before_each_try(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=2)
@@ -245,7 +245,7 @@ def test_each_time_a_submission_leaves_is_told(
     assert sent_at[-1] == fake_time.now
 
 
-def test_a_limit_that_stays_ends_patience(
+def test_retries_of_a_persistent_limit_end(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=99)

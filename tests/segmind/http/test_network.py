@@ -155,7 +155,7 @@ def test_a_host_that_refuses_is_named_with_the_systems_reason(connect: Connect, 
     )
 
 
-def test_a_name_that_is_not_known_is_told_with_the_resolvers_reason(
+def test_an_unknown_host_is_reported_with_the_resolvers_reason(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: Any, **__: Any) -> Any:
@@ -170,14 +170,14 @@ def test_a_name_that_is_not_known_is_told_with_the_resolvers_reason(
     )
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
+def test_an_untrusted_certificate_is_named_in_the_error(
     connect: Connect, raw_server: Callable[..., Any], authority: Any
 ) -> None:
     with pytest.raises(ServiceUnavailableError, match="verify failed: unable to get local issuer certificate"):
         connect(raw_server(tls=authority.tls).url, KEY).get_credits()
 
 
-def test_an_image_that_cannot_be_fetched_is_told_with_the_reason(closed_port: int, fake_time: Any) -> None:
+def test_the_error_of_a_failed_download_names_the_reason(closed_port: int, fake_time: Any) -> None:
     async def fetch() -> None:
         async with ImageDownloader(
             DownloadPolicy(frozenset({f"127.0.0.1:{closed_port}"})), sleep=fake_time.asleep

@@ -93,7 +93,7 @@ def test_the_first_key_that_says_something_wins(make_response: MakeResponse, bet
     ],
     ids=repr,
 )
-def test_bodies_without_a_key_are_told_as_they_are(make_response: MakeResponse, body: Any, text: str) -> None:
+def test_bodies_without_an_error_key_are_quoted(make_response: MakeResponse, body: Any, text: str) -> None:
     assert error_text(make_response(body)) == text
 
 
@@ -119,7 +119,7 @@ def in_lists(value: Any, depth: int) -> Any:
 
 
 @pytest.mark.parametrize(("depth", "text"), [(8, "it broke"), (9, "no reason given")])
-def test_a_text_is_looked_for_so_deep(make_response: MakeResponse, depth: int, text: str) -> None:
+def test_a_text_is_found_down_to_a_depth(make_response: MakeResponse, depth: int, text: str) -> None:
     assert error_text(make_response(in_objects("it broke", depth))) == text
     assert error_text(make_response(in_lists("it broke", depth))) == text
 
@@ -226,7 +226,7 @@ def test_a_limit_tells_how_long_to_wait(make_response: MakeResponse) -> None:
         ("", JobFailedError),
     ],
 )
-def test_failures_are_told_apart_by_their_text(
+def test_failures_are_distinguished_by_their_text(
     make_response: MakeResponse, text: str, error_type: type[JobFailedError]
 ) -> None:
     error = error_from_failed_job(make_response({"status": "FAILED", "error": text}, 422), "r")
@@ -247,7 +247,7 @@ def test_failures_are_told_apart_by_their_text(
         ("samples: 9 is out of range", BadRequestError),
     ],
 )
-def test_406_is_told_apart_by_its_text(
+def test_406_is_distinguished_by_its_text(
     make_response: MakeResponse, text: str, error_type: type[KandinskyError]
 ) -> None:
     assert type(error_from_status(make_response({"error": text}, 406), Purpose.SUBMIT)) is error_type

@@ -140,7 +140,7 @@ each_reader = pytest.mark.parametrize(("read", "meaning"), READERS.items(), ids=
     ],
     ids=str,
 )
-def test_what_is_no_history_is_told_as_it_came(
+def test_an_unexpected_history_response_is_quoted(
     make_response: MakeResponse, read: Callable[[Response], Any], meaning: str, body: Any, text: str
 ) -> None:
     with pytest.raises(InvalidResponseError) as caught:
@@ -221,7 +221,7 @@ def test_large_seeds_that_differ_are_two(make_response: MakeResponse) -> None:
     assert not past.matches_payload({"prompt": "a", "seed": 2**53 + 1})
 
 
-def test_a_large_seed_is_told_as_it_was_sent(make_response: MakeResponse) -> None:
+def test_a_large_seed_stays_exact(make_response: MakeResponse) -> None:
     (past,) = read_history(make_response([ROW | {"request_body": {"seed": 2**53 + 1}}]))
     assert past.result().seed == 2**53 + 1
 
@@ -300,7 +300,7 @@ def test_without_a_history_url_there_is_none_to_ask(connect: Connect, sandbox: S
     assert sandbox.calls() == []
 
 
-def test_a_refused_history_is_told_by_type(connect: Connect, sandbox: Sandbox) -> None:
+def test_a_rejected_history_call_raises_by_type(connect: Connect, sandbox: Sandbox) -> None:
     client = connect(sandbox.url, "SG_unknown", history_url=sandbox.history_url)
     with pytest.raises(AuthenticationError):
         client.get_past_request("r")

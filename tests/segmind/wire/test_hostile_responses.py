@@ -99,7 +99,7 @@ def test_a_request_of_the_history_has_so_many_images(make_response: MakeResponse
 @pytest.mark.parametrize(
     ("count", "told"), [(10, ", ".join("abcdefghij")), (11, ", ".join("abcdefghij") + " and 1 more")]
 )
-def test_so_many_keys_are_named(make_response: MakeResponse, count: int, told: str) -> None:
+def test_at_most_ten_keys_are_named(make_response: MakeResponse, count: int, told: str) -> None:
     with pytest.raises(EmptyResultError) as caught:
         jobs.read_result(make_response(dict.fromkeys("abcdefghijk"[:count], 1)), "r")
     assert caught.value.message.endswith(f"its keys are: {told}")
@@ -112,7 +112,7 @@ def test_names_of_keys_are_cut(make_response: MakeResponse) -> None:
 
 
 @pytest.mark.parametrize("status", [["x" * 1000] * 1000, {"a": 1}, "w" * 2**20, 10**4000], ids=range(4))
-def test_a_status_of_any_form_is_told_in_short(make_response: MakeResponse, status: Any) -> None:
+def test_a_status_of_any_type_is_shortened(make_response: MakeResponse, status: Any) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         jobs.read_result(make_response({"status": status, "output": URL}), "r")
     assert len(caught.value.message) < 200
@@ -196,7 +196,7 @@ def test_an_advised_wait_is_an_hour_at_most(make_response: MakeResponse, text: s
     ],
     ids=str,
 )
-def test_a_time_tells_by_how_much_it_may_be_wrong(make_response: MakeResponse, time_told: Any, doubt: float) -> None:
+def test_a_time_has_its_doubt(make_response: MakeResponse, time_told: Any, doubt: float) -> None:
     (past,) = read_history(make_response([{"request_id": "r", "created_at": time_told}]))
     assert past.created_at_doubt == doubt
 

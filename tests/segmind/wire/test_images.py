@@ -149,7 +149,7 @@ def test_a_sign_of_the_end_in_the_midst_of_a_gif_is_not_its_end() -> None:
     assert not is_complete(io.BytesIO(WHOLE["gif"] + b"X"), "gif")
 
 
-def test_the_end_of_an_image_is_looked_for_near_the_end_of_its_file() -> None:
+def test_the_end_of_an_image_is_near_the_end_of_its_file() -> None:
     within = WHOLE["png"] + bytes(1000)
     assert is_complete(io.BytesIO(within), "png")
     assert not is_complete(io.BytesIO(within + bytes(100)), "png")

@@ -137,7 +137,7 @@ def test_nonsense_under_200_is_no_response(make_response: MakeResponse, body: An
         (401, {"error": "bad key"}, AuthenticationError),
     ],
 )
-def test_a_look_that_was_refused_tells_nothing_of_the_job(
+def test_a_rejected_poll_says_nothing_about_the_job(
     make_response: MakeResponse, status: int, body: Any, error_type: type[KandinskyError]
 ) -> None:
     for read in read_both(make_response(body, status)):
@@ -147,7 +147,7 @@ def test_a_look_that_was_refused_tells_nothing_of_the_job(
         assert (caught.value.request_id, caught.value.billing) == ("r", Billing.MAYBE)
 
 
-def test_an_html_page_is_told_by_its_title(make_response: MakeResponse) -> None:
+def test_an_html_page_is_named_by_its_title(make_response: MakeResponse) -> None:
     with pytest.raises(InvalidResponseError, match="an HTML page, '502 Bad Gateway'"):
         jobs.read_status(make_response(HTML), "r")
 
@@ -185,7 +185,7 @@ def test_what_is_missing_is_unknown_and_never_zero(make_response: MakeResponse, 
 
 
 @pytest.mark.parametrize(("cost", "read"), [(0, 0.0), ("0.02", 0.02), (1, 1.0)])
-def test_a_cost_that_was_told_is_taken(make_response: MakeResponse, cost: Any, read: float) -> None:
+def test_a_cost_is_read(make_response: MakeResponse, cost: Any, read: float) -> None:
     assert jobs.read_result(make_response(DONE | {"metrics": {"cost": cost}}), "r").cost == read
 
 
@@ -211,7 +211,7 @@ def test_a_result_that_is_not_there_yet_is_waited_for(make_response: MakeRespons
     assert (error.request_id, error.http_status, error.billing, error.retryable) == ("r", 200, Billing.MAYBE, True)
 
 
-def test_a_long_status_is_not_told_whole(make_response: MakeResponse) -> None:
+def test_a_long_status_is_shortened(make_response: MakeResponse) -> None:
     with pytest.raises(InvalidResponseError) as caught:
         jobs.read_result(make_response({"status": "W" * 200}), "r")
     assert caught.value.message == "The result is not ready: the status in it is '" + "W" * 79
