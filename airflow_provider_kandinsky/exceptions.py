@@ -1,4 +1,4 @@
-"""Every error that a user of this package may catch, from one import; and :class:`Billing`, which each of them has.
+"""Every error that a user of this package may catch, from one import; and ``Billing``, which each of them has.
 
 ::
 

@@ -1,7 +1,7 @@
 """The service over HTTP, for thousands of jobs in one event loop.
 
-Submissions and calls to the history are retried; see :mod:`~.http.sender`. Other free calls are sent once: the
-:class:`~.poller.JobPoller` decides when to poll again.
+Submissions and calls to the history are retried; see :class:`~.sender.RequestSender`. Other free calls are sent once:
+the :class:`~.poller.JobPoller` decides when to poll again.
 """
 
 from __future__ import annotations
