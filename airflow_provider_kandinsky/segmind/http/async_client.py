@@ -27,8 +27,7 @@ from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from airflow_provider_kandinsky.segmind.http.sender import RequestSender
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
-from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
-from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
@@ -43,6 +42,7 @@ class AsyncSegmindClient:
     :param request_timeout: seconds for one whole request, except the v1 call's.
     :param requests_per_minute: the plan's limit; ``None`` to slow down only after the service's 429s.
     :param retry_policy: for how long submissions and calls to the history are retried.
+    :param poll_policy: how often jobs are polled.
     :param read_key: reads the account's key again, for when it is changed while jobs are waited for.
     :param transport: an httpx transport that replaces the network.
     :param clock: wall clock, seconds since the epoch.
@@ -59,6 +59,7 @@ class AsyncSegmindClient:
         request_timeout: float = REQUEST_TIMEOUT,
         requests_per_minute: float | None = None,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
         read_key: Callable[[], Awaitable[str]] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
@@ -75,6 +76,7 @@ class AsyncSegmindClient:
             sleep=sleep,
         )
         self._clock = clock
+        self._poll_policy = poll_policy
         self._poll_scheduler = PollScheduler(self._poll_once, workers=MAX_CONNECTIONS, clock=clock, sleep=sleep)
 
     @classmethod
@@ -156,7 +158,7 @@ class AsyncSegmindClient:
             submitted_at=submitted_at,
             deadline=deadline,
             poll_interval=poll_interval,
-            completion_times=None if model is None else completion_times(self.base_url, model),
+            policy=self._poll_policy,
         )
         return await self._poll_scheduler.poll_until_done(poller, model)
 

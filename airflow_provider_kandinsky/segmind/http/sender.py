@@ -110,7 +110,7 @@ class RequestSender:
                 response = await exchange(self._http, call, api.api_key, timeout or self._request_timeout, self._clock)
                 return api.read(call, response)
             except RateLimitedError as error:
-                self._rate_limiter.close(error)
+                self._rate_limiter.pause_for(error)
                 raise
             except TimeoutError:
                 lost = call.transport_error(httpx.ReadTimeout("the whole request took too long"))
