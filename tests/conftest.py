@@ -35,8 +35,8 @@ if find_spec("hypothesis"):
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is imported stays; and groups stay together."""
-    # Airflow alone is a million objects: to walk them again and again took a sixth of the time of all unit tests.
+    """Spare the garbage collector what was imported, and check that xdist keeps groups together."""
+    # The objects of what was imported stay to the end, so the garbage collector need not walk them in each test.
     gc.collect()
     gc.freeze()
     # With a pytest that xdist does not understand, groups are forgotten without a word.
@@ -45,14 +45,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             each.nodeid for each in session.items if each.get_closest_marker("xdist_group") and "@" not in each.nodeid
         ]
         assert not forgotten, f"this pytest-xdist does not keep groups together: {forgotten[:3]}"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_learned() -> None:
-    """What one test has taught this process of the service is not known to the next."""
-    from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
-
-    completion_times.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest, fingerprint
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import (
     BASE64_NEEDS_OUTPUT_PATH,
     DEFERRAL_TIMEOUT_MARGIN,
@@ -109,6 +110,8 @@ class KandinskyTextToImageBatchOperator(OpenLineageMixin, WakesSupervisor):
     template_fields = ("requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
     operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
+    #: How jobs are polled in the worker.
+    poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
         self,
@@ -379,7 +382,10 @@ class KandinskyTextToImageBatchOperator(OpenLineageMixin, WakesSupervisor):
     @contextmanager
     def _service(self) -> Iterator[tuple[KandinskyHook, TimeoutAwareRunner]]:
         """The service, and the event loop to talk to it in."""
-        with KandinskyHook(self.kandinsky_conn_id) as hook, TimeoutAwareRunner() as runner:
+        with (
+            KandinskyHook(self.kandinsky_conn_id, poll_policy=self.poll_policy) as hook,
+            TimeoutAwareRunner() as runner,
+        ):
             try:
                 yield hook, runner
             finally:
