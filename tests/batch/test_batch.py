@@ -16,7 +16,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 
 from ..support.airflow_names import TaskDeferred, TimeoutPosix
-from ..support.task_instance import FakeTaskInstance, MemoryStore, cats, fire, paint_all
+from ..support.task_instance import SMALL, FakeTaskInstance, MemoryStore, cats, fire, paint_all
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
@@ -253,7 +253,9 @@ def test_more_items_than_xcom_takes_need_an_output_path(sandbox: Sandbox, ti: Fa
 def test_pictures_and_a_manifest_are_stored(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool
 ) -> None:
-    rows = ti.run(paint_all(cats(12), output_path=f"file://{tmp_path}", max_in_flight=5, deferrable=deferrable))
+    rows = ti.run(
+        paint_all(cats(12), output_path=f"file://{tmp_path}", max_in_flight=5, deferrable=deferrable, **SMALL)
+    )
 
     for row in rows:
         assert row["urls"] == [f"file://{tmp_path}/{row['request_id']}-0.png"]
@@ -281,12 +283,13 @@ def test_above_the_limit_the_rows_are_in_the_manifest_alone(
 def test_base64_goes_straight_to_files(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool
 ) -> None:
-    rows = ti.run(paint_all(cats(10), base64=True, samples=2, output_path=f"file://{tmp_path}", deferrable=deferrable))
+    arguments: dict[str, Any] = {"base64": True, "samples": 2, "output_path": f"file://{tmp_path}"} | SMALL
+    rows = ti.run(paint_all(cats(10), deferrable=deferrable, **arguments))
     assert [len(row["urls"]) for row in rows] == [2] * 10
     assert all(ObjectStoragePath(uri).read_bytes().startswith(b"\x89PNG") for row in rows for uri in row["urls"])
     assert sandbox.count_calls("image") == 0
     ti.retry()
-    assert ti.run(paint_all(cats(10), base64=True, samples=2, output_path=f"file://{tmp_path}")) == rows
+    assert ti.run(paint_all(cats(10), **arguments)) == rows
 
 
 def test_pictures_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
