@@ -17,9 +17,9 @@ from statistics import mean, median, quantiles
 from typing import Any, Final
 
 import httpx
+from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
