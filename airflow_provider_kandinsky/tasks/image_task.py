@@ -1,0 +1,36 @@
+"""The base of every task that ends in images."""
+
+from __future__ import annotations
+
+from airflow.sdk import Context
+
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
+from airflow_provider_kandinsky.results.delivery import deliver
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+
+
+class ImageTask(WakesSupervisor, OpenLineageMixin):
+    """A task with an image link, with lineage, and with an ``output_path``."""
+
+    operator_extra_links = (KandinskyImageLink(),)
+    output_path: str | None
+
+    def _deliver_result(
+        self,
+        result: GenerationResult,
+        context: Context,
+        hook: KandinskyHook,
+        *,
+        prompt: str | None = None,
+        already_delivered: bool = False,
+    ) -> list[str]:
+        """Deliver a generation, see :func:`~airflow_provider_kandinsky.results.delivery.deliver`, and note its lineage.
+
+        :param prompt: what was generated, if known.
+        """
+        uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered)
+        self.lineage = Lineage.of(result, uris, prompt)
+        return uris
