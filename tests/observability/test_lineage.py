@@ -152,4 +152,4 @@ def test_lineage_that_cannot_be_told_breaks_no_task(
     task = paint()
     task.lineage = lineage
     assert told_by(task, ti) == ({}, [])
-    assert "The lineage of the task could not be emitted" in caplog.text
+    assert "Could not emit the lineage of the task" in caplog.text

@@ -92,7 +92,7 @@ def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: FakeTaskIns
 @pytest.mark.parametrize(
     ("fault", "failure", "message"),
     [
-        ({"status": 404}, ImageUnavailableError, r"could not be fetched.*billed: yes\] A retry fetches it again"),
+        ({"status": 404}, ImageUnavailableError, r"not be fetched.*billed: yes\] A retry fetches the images again"),
         ({"drop": True}, ImageUnavailableError, "could not be fetched"),
         ({"body": "<html>no picture</html>"}, AirflowFailException, "is not a picture"),
     ],
@@ -147,10 +147,10 @@ def test_a_picture_too_large_is_dropped(
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("file:///x/{prompt}.png", "prompt is no placeholder; there are request_id, index, seed, extension"),
-        ("file:///x/{", "is no placeholder"),
+        ("file:///x/{prompt}.png", "unknown placeholder prompt; use request_id, index, seed, extension"),
+        ("file:///x/{", "unknown placeholder"),
         ("gopher://x/", "output_path='gopher://x/' cannot be written to"),
-        ("file:///x/{request_id}.png", "without {index} each picture would take the place of the one before"),
+        ("file:///x/{request_id}.png", "without {index} each image would overwrite the one before"),
     ],
 )
 def test_a_bad_template_is_refused_before_anything_is_sent(

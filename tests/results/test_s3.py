@@ -47,7 +47,7 @@ def test_a_bucket_that_is_not_there_costs_no_second_picture(
     sandbox: Sandbox, ti: FakeTaskInstance, s3: S3FileSystem
 ) -> None:
     with pytest.raises(
-        ImageNotStoredError, match=r"could not be written to s3://moto@no-such.*billed: yes.*fetches it again"
+        ImageNotStoredError, match=r"could not be written to s3://moto@no-such.*billed: yes.*fetches the images again"
     ):
         ti.run(paint(output_path="s3://moto@no-such-bucket/cats"))
     s3.mkdir("no-such-bucket")

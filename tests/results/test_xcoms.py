@@ -88,7 +88,7 @@ def test_why_a_try_has_failed(sandbox: Sandbox, ti: FakeTaskInstance, deferrable
     with pytest.raises(JobFailedError) as failure:
         ti.run(paint(prompt="[fail] cat", deferrable=deferrable))
     assert ti.pushed["error"] == {"type": "JobFailedError", "message": str(failure.value)}
-    assert "A retry submits it anew" in ti.pushed["error"]["message"]
+    assert "A retry submits it again" in ti.pushed["error"]["message"]
 
     request_id = ti.pushed["request_id"]
     ti.pushed.clear()
@@ -118,7 +118,7 @@ def test_an_xcom_backend_that_fails_does_not_hide_why_the_task_has(
     monkeypatch.setattr(ti, "xcom_push", refuse)
     with caplog.at_level(logging.ERROR), pytest.raises(JobFailedError):
         ti.run(paint(prompt="[fail] cat"))
-    assert "The error could not be put into XCom" in caplog.text
+    assert "Could not push the error to XCom" in caplog.text
 
 
 @both_ways
