@@ -55,23 +55,23 @@ def probe(script: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def told() -> Any:
+def form() -> Any:
     return probe(PROBE)
 
 
 @pytest.mark.skipif(Version(airflow_version) < Version("3.3"), reason="before 3.3 Airflow imports the hook for it")
-def test_the_hook_is_not_imported_for_it(told: Any) -> None:
-    assert not told["imported"]
+def test_the_hook_is_not_imported_for_it(form: Any) -> None:
+    assert not form["imported"]
 
 
-def test_the_type_is_listed(told: Any) -> None:
-    (meta,) = told["metas"]
+def test_the_type_is_listed(form: Any) -> None:
+    (meta,) = form["metas"]
     assert meta["hook_name"] == "Kandinsky (Segmind)"
 
 
 @needs_form
-def test_standard_fields_are_relabelled_or_hidden(told: Any) -> None:
-    fields = told["metas"][0]["standard_fields"]
+def test_standard_fields_are_relabelled_or_hidden(form: Any) -> None:
+    fields = form["metas"][0]["standard_fields"]
     assert fields["password"]["title"] == "API key"
     assert fields["host"]["title"] == "Base URL"
     assert fields["host"]["placeholder"] == "https://api.segmind.com"
@@ -79,8 +79,8 @@ def test_standard_fields_are_relabelled_or_hidden(told: Any) -> None:
 
 
 @needs_form
-def test_extra_fields_have_labels_descriptions_and_types(told: Any) -> None:
-    fields = told["metas"][0]["extra_fields"]
+def test_extra_fields_have_labels_descriptions_and_types(form: Any) -> None:
+    fields = form["metas"][0]["extra_fields"]
     assert set(fields) == {"requests_per_minute", "request_timeout", "history_url", "allow_insecure", "image_hosts"}
     for field in fields.values():
         assert field["schema"]["title"]
@@ -91,8 +91,8 @@ def test_extra_fields_have_labels_descriptions_and_types(told: Any) -> None:
 
 
 @needs_form
-def test_the_hook_tells_older_airflows_the_same(told: Any) -> None:
-    from_info = told["metas"][0]
+def test_the_hook_gives_older_airflows_the_same_form(form: Any) -> None:
+    from_info = form["metas"][0]
     from_hook = probe(PROBE_THE_HOOK)
     assert from_hook["standard_fields"] == from_info["standard_fields"]
     assert list(from_hook["extra_fields"]) == list(from_info["extra_fields"])

@@ -47,7 +47,7 @@ def test_every_method_has_its_twin(twins: dict[str, str]) -> None:
     [{"prompt": "a cat", "samples": "2"}, TextToImageRequest(prompt="a cat", samples=2)],
     ids=["dict", "typed"],
 )
-def test_a_job_from_submission_to_pictures(open_hook: Ask, sandbox: Sandbox, request_: Any) -> None:
+def test_a_job_from_submission_to_images(open_hook: Ask, sandbox: Sandbox, request_: Any) -> None:
     hook = open_hook()
     job = hook.submit(request_)
     assert isinstance(job, Job)
@@ -65,7 +65,7 @@ def test_wait_fetches_the_result(open_hook: Ask, sandbox: Sandbox) -> None:
     assert (result.request_id, result.model, len(result.urls)) == (job.request_id, "m", 1)
 
 
-def test_generate_gives_the_picture(open_hook: Ask, sandbox: Sandbox) -> None:
+def test_generate_returns_the_image(open_hook: Ask, sandbox: Sandbox) -> None:
     result = open_hook().generate({"prompt": "a cat"})
     assert [image.data[:4] for image in result.images] == [b"\x89PNG"]
     assert [each["call"] for each in sandbox.submissions] == ["generate"]
@@ -140,7 +140,7 @@ def test_the_connection_is_read_when_it_is_needed() -> None:
     [({}, AuthenticationError), ({"password": "SG_x", "extra": {"request_timeout": -1}}, ConfigurationError)],
     ids=["no key", "bad extra"],
 )
-def test_a_bad_connection_is_told_by_type(
+def test_a_bad_connection_is_reported_by_type(
     open_hook: Ask, given_connection: GivenConnection, fields: Any, error_type: type[Exception]
 ) -> None:
     with pytest.raises(error_type):

@@ -1,4 +1,4 @@
-"""One line in the log for each change of state, and none for a look that found nothing new."""
+"""One line in the log for each change of state, and none for a poll without news."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_sensor_that_pokes_has_two(sandbox: Sandbox, ti: FakeTaskInstance, lin
     expect(lines(), SUBMITTED, rf"Waiting for request {ID} here, for \d+ s at most", COMPLETED)
 
 
-def test_trouble_that_lasts_is_told_once(
+def test_an_error_that_lasts_is_logged_once(
     sandbox: Sandbox, ti: FakeTaskInstance, lines: Callable[[], list[str]]
 ) -> None:
     request_id = ti.run(paint(wait_for_completion=False))

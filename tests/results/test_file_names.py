@@ -205,7 +205,7 @@ def test_braces_that_are_meant_are_part_of_the_folder(tmp_path: Path) -> None:
 def test_an_id_that_leads_out_of_the_folder_stays_in_it(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the answer to the submission to the file."""
+    """From the response to the submission to the file."""
     image = f"{sandbox.url}/generations/evil.png"
     sandbox.fault("submit", body={"request_id": "..", "status": "QUEUED"}, times=1)
     sandbox.fault("status", body={"status": "COMPLETED"}, times=1)

@@ -1,4 +1,4 @@
-"""Pictures in the user's own storage."""
+"""Images in the user's own storage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_the_pictures_are_stored_and_their_uris_returned(
+def test_the_images_are_stored_and_their_uris_returned(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool
 ) -> None:
     uris = ti.run(paint(samples=2, output_path=f"file://{tmp_path}/cats", deferrable=deferrable))
@@ -74,14 +74,12 @@ def test_what_is_stored_is_not_fetched_again(sandbox: Sandbox, ti: FakeTaskInsta
     assert len(sandbox.submissions) == 1
 
 
-def test_a_new_purchase_takes_the_place_of_the_old_picture(
-    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path
-) -> None:
-    name = f"file://{tmp_path}/picture-{{index}}.{{extension}}"
+def test_a_new_submission_overwrites_the_old_image(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+    name = f"file://{tmp_path}/image-{{index}}.{{extension}}"
     ti.run(paint(output_path=name))
-    cat = (tmp_path / "picture-0.png").read_bytes()
+    cat = (tmp_path / "image-0.png").read_bytes()
     ti.run(paint(prompt="a dog", output_path=name))
-    assert (tmp_path / "picture-0.png").read_bytes() != cat
+    assert (tmp_path / "image-0.png").read_bytes() != cat
 
 
 def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
@@ -120,7 +118,7 @@ def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: FakeTaskIns
     assert sandbox.count_calls("image") == 0
 
 
-def test_what_is_no_url_is_refused_in_words(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+def test_an_invalid_url_is_refused(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
     sandbox.fault("result", body={"status": "COMPLETED", "output": "https://images.segmind.com:port/cat.png"})
     with pytest.raises(AirflowFailException, match=r"The picture's URL is none.*billed: yes"):
         ti.run(paint(output_path=f"file://{tmp_path}"))
@@ -136,7 +134,7 @@ def test_a_host_of_the_connection_is_known(
     assert len(ti.run(paint(output_path=f"file://{tmp_path}"))) == 1
 
 
-def test_a_picture_too_large_is_dropped(
+def test_a_too_large_image_is_dropped(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads.LARGEST_IMAGE", 1000)

@@ -126,7 +126,7 @@ def test_a_trigger_with_arguments_of_another_version_runs(sandbox: Sandbox) -> N
     assert asyncio.run(fire()) == [{"credits": 100.0}]
 
 
-def test_between_two_looks_no_worker_is_held(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_between_two_polls_no_worker_is_held(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(credits=1)
     sensor = wait_for(9, mode="reschedule", poke_interval=60, timeout=600)
     with pytest.raises(AirflowRescheduleException) as rescheduled:
