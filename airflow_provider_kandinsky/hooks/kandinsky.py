@@ -29,6 +29,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, PollPolicy
 
 Request = TextToImageRequest | Mapping[str, Any]
 
@@ -48,6 +49,7 @@ class KandinskyHook(BaseHook):
 
     :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else ``SEGMIND_API_KEY`` from
         the environment, which is for the vendor's own host only; host = base URL.
+    :param poll_policy: how often jobs are polled, and for how long a 404 may pass.
     """
 
     conn_name_attr = "kandinsky_conn_id"
@@ -55,9 +57,16 @@ class KandinskyHook(BaseHook):
     conn_type = "kandinsky"
     hook_name = "Kandinsky (Segmind)"
 
-    def __init__(self, kandinsky_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        kandinsky_conn_id: str = default_conn_name,
+        *,
+        poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.kandinsky_conn_id = kandinsky_conn_id
+        self._poll_policy = poll_policy
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
         self._async_client: AsyncSegmindClient | None = None
@@ -112,7 +121,7 @@ class KandinskyHook(BaseHook):
         with _client_lock:
             if self._client is None:
                 read_key = partial(reread_key, self.kandinsky_conn_id, self.settings)
-                self._client = SegmindClient(**_client_options(self.settings), read_key=read_key)
+                self._client = SegmindClient(**self._client_options(self.settings), read_key=read_key)
             return self._client
 
     async def aget_conn(self) -> AsyncSegmindClient:
@@ -121,8 +130,13 @@ class KandinskyHook(BaseHook):
             if self._async_client is None:
                 settings = await self.aget_settings()
                 read_key = partial(areread_key, self.kandinsky_conn_id, settings)
-                self._async_client = await AsyncSegmindClient.create(**_client_options(settings), read_key=read_key)
+                options = self._client_options(settings)
+                self._async_client = await AsyncSegmindClient.create(**options, read_key=read_key)
             return self._async_client
+
+    def _client_options(self, settings: ConnectionSettings) -> dict[str, Any]:
+        options = {"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
+        return settings.model_dump(include=options) | {"poll_policy": self._poll_policy}
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
         """Submit a generation; see :meth:`~.http.client.SegmindClient.submit` for the errors.
@@ -212,12 +226,6 @@ class KandinskyHook(BaseHook):
 
 def _validated(request: Request) -> TextToImageRequest:
     return request if isinstance(request, TextToImageRequest) else TextToImageRequest(**request)
-
-
-def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
-    return settings.model_dump(
-        include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
-    )
 
 
 def _success_message(credits_left: Credits) -> str:

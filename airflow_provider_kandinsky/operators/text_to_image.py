@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     GenerationResult,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import (
     BASE64_NEEDS_OUTPUT_PATH,
     GENERATION_ARGUMENTS,
@@ -68,8 +69,8 @@ class KandinskyTextToImageOperator(ImageTask):
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param wait_for_completion: whether the task lasts until the pictures are there.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between polls at the job; adaptive if ``None``: when jobs like it were finished, where
-        that is known, else about 1 s at first, growing with the job's age; at most 15 s.
+    :param poll_interval: seconds between polls; adaptive if ``None``: about 1 s at first, growing with the job's age
+        to at most 15 s.
     :param timeout: seconds from submission until the task gives up waiting; at most 3600, for the service forgets
         a job after an hour.
     :param output_path: store the pictures there, and return their URIs; the service's URLs are then in XCom
@@ -87,6 +88,8 @@ class KandinskyTextToImageOperator(ImageTask):
     #: rendered, so that something is shown at all, and where they are something else by now than what was sent.
     overwrite_rtif_after_execution = True
     ui_color = "#f3e9fb"
+    #: How jobs are polled in the worker.
+    poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
         self,
@@ -153,7 +156,7 @@ class KandinskyTextToImageOperator(ImageTask):
         :param event: see :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
         """
         self._note_request(event["request_id"])
-        with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with self._failures(context), KandinskyHook(self.kandinsky_conn_id, poll_policy=self.poll_policy) as hook:
             try:
                 result = result_in_event(event, hook, self.model)
             except JobExpiredError as error:
@@ -181,7 +184,7 @@ class KandinskyTextToImageOperator(ImageTask):
             # The timeout comes after the deadline; a trigger that could not start has not used its time.
             is_over = isinstance(error, TaskDeferralTimeout)
         self._note_request(request_id)
-        with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with self._failures(context), KandinskyHook(self.kandinsky_conn_id, poll_policy=self.poll_policy) as hook:
             purchase = self._purchase_before_deferral(request_id, context, with_arguments=arguments is not None)
             deadline = time.time() if is_over else self._deadline(purchase, context)
             result = self._wait_here(hook, purchase, deadline)
@@ -193,7 +196,7 @@ class KandinskyTextToImageOperator(ImageTask):
             self.log.warning("Request %s was not cancelled and may still be billed", self._request_id)
 
     def _generate(self, context: Context, resets: int = 0) -> list[str] | str:
-        with self._failures(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with self._failures(context), KandinskyHook(self.kandinsky_conn_id, poll_policy=self.poll_policy) as hook:
             request = self._request(context)
             purchase = self._submit_or_reattach(hook, request, context, resets)
             self._note_request(purchase.request_id)

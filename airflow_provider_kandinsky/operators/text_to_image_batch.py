@@ -37,6 +37,7 @@ from airflow_provider_kandinsky.segmind.errors import (
 )
 from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest, fingerprint
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import (
     BASE64_NEEDS_OUTPUT_PATH,
     GENERATION_ARGUMENTS,
@@ -104,6 +105,8 @@ class KandinskyTextToImageBatchOperator(ImageTask):
 
     template_fields = ("requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
     ui_color = "#f3e9fb"
+    #: How jobs are polled in the worker.
+    poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
         self,
@@ -374,7 +377,10 @@ class KandinskyTextToImageBatchOperator(ImageTask):
     @contextmanager
     def _service(self) -> Iterator[tuple[KandinskyHook, TimeoutAwareRunner]]:
         """The service, and the event loop to talk to it in."""
-        with KandinskyHook(self.kandinsky_conn_id) as hook, TimeoutAwareRunner() as runner:
+        with (
+            KandinskyHook(self.kandinsky_conn_id, poll_policy=self.poll_policy) as hook,
+            TimeoutAwareRunner() as runner,
+        ):
             try:
                 yield hook, runner
             finally:

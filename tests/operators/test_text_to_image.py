@@ -136,7 +136,9 @@ def test_at_the_deadline_the_error_says_what_becomes_of_the_money(
 ) -> None:
     sandbox.configure(latency=60)
 
-    with pytest.raises(JobTimeoutError, match=r"may still be running.*billed: maybe.*A retry takes it up") as failure:
+    with pytest.raises(
+        JobTimeoutError, match=r"may still be running.*billed: maybe.*A retry re-attaches to it"
+    ) as failure:
         ti.run(paint(timeout=0.3, poll_interval=None, deferrable=deferrable))
 
     assert failure.value.request_id == ti.pushed["request_id"]
@@ -211,7 +213,7 @@ def test_a_long_list_of_faults_is_waited_out(sandbox: Sandbox, ti: FakeTaskInsta
 def test_a_lost_submission_is_not_sent_again(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.fault("submit", status=500)
 
-    with pytest.raises(SubmissionUnknownError, match="A retry asks the request history"):
+    with pytest.raises(SubmissionUnknownError, match="A retry searches the request history"):
         ti.run(paint())
     assert sandbox.count_calls("submit") == 1
 
