@@ -11,7 +11,6 @@ from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobTimeoutError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
@@ -111,13 +110,13 @@ class KandinskyJobSensor(ImageTask, BaseSensorOperator):
             except KandinskyError as error:
                 if self.reschedule and isinstance(error, JobExpiredError):
                     found = self._wait_out_404(hook, error)
-                    return PokeReturnValue(found is not None, found and self._deliver(found, context, hook))
+                    return PokeReturnValue(found is not None, found and self._deliver_result(found, context, hook))
                 poller.on_error(error, time.time())
                 if type(error) is not self._logged_error:
                     self.log.info("Polling again later: %s", error)
                 self._logged_error = type(error)
                 return PokeReturnValue(is_done=False)
-            return PokeReturnValue(is_done=True, xcom_value=self._deliver(result, context, hook))
+            return PokeReturnValue(is_done=True, xcom_value=self._deliver_result(result, context, hook))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> list[str]:
         """Resume with the trigger's event.
@@ -129,7 +128,7 @@ class KandinskyJobSensor(ImageTask, BaseSensorOperator):
             translate_sensor_errors(context),
             KandinskyHook(self.kandinsky_conn_id) as hook,
         ):
-            return self._deliver(result_in_event(event, hook), context, hook)
+            return self._deliver_result(result_in_event(event, hook), context, hook)
 
     def _check_request_id(self) -> None:
         # A template renders a missing XCom as the text None.
@@ -137,10 +136,6 @@ class KandinskyJobSensor(ImageTask, BaseSensorOperator):
             raise invalid_argument(
                 "request_id", self.request_id, "the id of a job, as returned by the task that submitted it"
             )
-
-    def _deliver(self, result: GenerationResult, context: Context, hook: KandinskyHook) -> list[str]:
-        self.lineage = Lineage.of_request(self.request_id)
-        return self._deliver_result(result, context, hook)
 
     def _wait_out_404(self, hook: KandinskyHook, error: JobExpiredError) -> GenerationResult | None:
         """Keep polling in this process, because the next one will not know of this 404.

@@ -31,6 +31,8 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
 
         :param prompt: what was generated, if known.
         """
+        # For a delivery that fails, in a sensor, which has noted no lineage before.
+        self.lineage = self.lineage or Lineage.of_request(str(result.request_id), prompt=prompt)
         uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered)
         self.lineage = Lineage.of(result, uris, prompt)
         return uris
