@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_provider_kandinsky.batch.items import Item
@@ -19,6 +19,7 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.results.delivery import image_bytes_without_output_path
 from airflow_provider_kandinsky.results.storage import OutputPath, find_missing, store
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, GenerationResult
 
 log = logging.getLogger(__name__)
@@ -101,18 +102,18 @@ class Outcomes:
     def _is_old(self, entry: BatchEntry) -> bool:
         return self._clock() - entry.submitted_at > IMAGE_LIFETIME
 
-    def store(self, output_path: OutputPath | None, hosts: Collection[str]) -> None:
+    def store(self, output_path: OutputPath | None, downloads: DownloadPolicy) -> None:
         """Store the pictures that are not, yet; what cannot be stored becomes that item's error.
 
-        :param hosts: the hosts that pictures may come from.
+        :param downloads: which images may be downloaded, and for how long.
         """
         if output_path is None:
             for item, entry in self._purchases.in_flight():
                 if item in self._as_bytes:
                     self._purchases.note_failure(item, image_bytes_without_output_path(entry.request_id))
         else:
-            self._store_bytes(output_path, hosts)
-            self._store_urls(output_path, hosts)
+            self._store_bytes(output_path, downloads)
+            self._store_urls(output_path, downloads)
         self._as_bytes.clear()
         self._purchases.write()
 
@@ -123,11 +124,11 @@ class Outcomes:
             if (result := entry.generation) and not entry.error and entry.output_path != output_path.template
         ]
 
-    def _store_urls(self, output_path: OutputPath, hosts: Collection[str]) -> None:
+    def _store_urls(self, output_path: OutputPath, downloads: DownloadPolicy) -> None:
         finished = [(item, result) for item, result in self._not_stored(output_path) if result.urls]
-        self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
+        self._note_stored(finished, store([result for _, result in finished], output_path, downloads), output_path)
 
-    def _store_bytes(self, output_path: OutputPath, hosts: Collection[str]) -> None:
+    def _store_bytes(self, output_path: OutputPath, downloads: DownloadPolicy) -> None:
         self._as_bytes += [item for item, result in self._not_stored(output_path) if not result.urls]
         for start in range(0, len(self._as_bytes), _BYTES_AT_ONCE):
             finished = []
@@ -138,7 +139,7 @@ class Outcomes:
                         self._record_error(item, entry, result, has_waited=False)
                 else:
                     finished.append((item, result.with_seed(item.seed)))
-            self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
+            self._note_stored(finished, store([result for _, result in finished], output_path, downloads), output_path)
 
     def _note_stored(
         self,

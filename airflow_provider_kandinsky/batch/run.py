@@ -148,4 +148,4 @@ class BatchRun:
         return PendingJob(entry.request_id or "", entry.submitted_at, deadline)
 
     def _store(self) -> None:
-        self._outcomes.store(self._output_path, self._hook.settings.all_image_hosts)
+        self._outcomes.store(self._output_path, self._hook.settings.download_policy)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
+from airflow_provider_kandinsky.batch.errors import CostLimitError
 from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.ledger import BatchEntry
 from airflow_provider_kandinsky.batch.purchases import BatchState
@@ -20,6 +21,7 @@ from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_
 from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
 from airflow_provider_kandinsky.durable.verdicts import unknown_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     KandinskyError,
@@ -27,7 +29,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +37,6 @@ log = logging.getLogger(__name__)
 _LONGEST_SUBMISSION: Final = 300.0
 #: By how many seconds after the intents of a group its last POST has left, or is not sent.
 _LONGEST_GROUP: Final = 60.0
-
-
-class CostLimitError(KandinskyError):
-    """An item was left out, because the costs so far have reached ``max_cost``. Nothing was submitted for it."""
 
 
 class BatchSubmission:

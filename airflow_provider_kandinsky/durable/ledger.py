@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
-from airflow_provider_kandinsky.compat.airflow import AirflowException, loop_index, task_state_store
+from airflow_provider_kandinsky.compat.airflow import loop_index, task_state_store
+from airflow_provider_kandinsky.durable.errors import LedgerError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -28,10 +29,6 @@ _KEY: Final = "kandinsky_job"
 _MAX_EARLIER_IDS: Final = 50
 
 Record = TypeVar("Record")
-
-
-class LedgerError(AirflowException):
-    """The ledger cannot be read, so it is not known what was paid for. Nothing was submitted; a retry reads again."""
 
 
 class TaskStateStore(Protocol):

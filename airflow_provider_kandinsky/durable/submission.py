@@ -19,6 +19,7 @@ from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryRe
 from airflow_provider_kandinsky.durable.verdicts import expired_error, unknown_error
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.segmind.constants import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
     JobError,
     JobExpiredError,
@@ -26,7 +27,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     KandinskyError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 

@@ -18,12 +18,16 @@ from airflow.sdk.log import mask_secret
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException, BaseHook, aget_connection, amask_secret
+from airflow_provider_kandinsky.segmind.constants import (
+    DEFAULT_BASE_URL,
+    IMAGE_HOST,
+    REQUEST_TIMEOUT,
+    SUBMIT_RETRY_TIMEOUT,
+)
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
-from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL
-from airflow_provider_kandinsky.segmind.http.base_client import REQUEST_TIMEOUT
-from airflow_provider_kandinsky.segmind.http.downloads import IMAGE_HOST
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.http.network import Origin, is_loopback, origin
-from airflow_provider_kandinsky.segmind.schemas import Number, refusals
+from airflow_provider_kandinsky.segmind.validation import Number, format_validation_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -64,6 +68,8 @@ class ConnectionSettings(BaseModel):
     :param api_key: the account's key.
     :param requests_per_minute: the plan's limit; ``None`` to slow down only after a 429.
     :param request_timeout: seconds for one whole request.
+    :param retry_timeout: for how many seconds, 0 to 20, a worker retries a submission, a call to the history or a
+        download before it raises the error.
     :param history_url: the whole URL of the request history. ``None``: the vendor's, if the base URL is the vendor's;
         else there is none. Empty: there is none.
     :param allow_insecure: allow http to hosts other than loopback.
@@ -77,6 +83,9 @@ class ConnectionSettings(BaseModel):
     api_key: Annotated[str, Field(repr=False)]
     requests_per_minute: Annotated[Number | None, Field(gt=0, description="a number above 0")] = None
     request_timeout: Annotated[Number, Field(gt=0, description="a number of seconds above 0")] = REQUEST_TIMEOUT
+    retry_timeout: Annotated[
+        Number, Field(ge=0, le=SUBMIT_RETRY_TIMEOUT, description="a number of seconds from 0 to 20")
+    ] = SUBMIT_RETRY_TIMEOUT
     history_url: Annotated[
         str | None, AfterValidator(_history_url), Field(description=f"a URL, or {HISTORY_OFF!r}")
     ] = None
@@ -108,11 +117,8 @@ class ConnectionSettings(BaseModel):
         :raises ConfigurationError: a field is invalid; the message has its name, its value and what is allowed.
         """
         base_url = _base_url(connection)
-        api_key = (
-            api_key
-            or (connection.password or "").strip()
-            or _environment_key(environment, base_url, connection.conn_id)
-        )
+        api_key = api_key or (connection.password or "").strip()
+        api_key = api_key or _environment_key(environment, base_url, connection.conn_id)
         # A field left empty comes as null, or as empty text from the forms of older Airflows.
         given = {
             name: extra[name]
@@ -122,17 +128,21 @@ class ConnectionSettings(BaseModel):
         try:
             return cls(**given | {"api_key": api_key, "base_url": base_url})
         except ValidationError as error:
-            reason = refusals(cls, error)
+            reason = format_validation_error(cls, error)
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
 
     @property
     def all_image_hosts(self) -> set[str]:
-        """The hosts that images may come from, each with its port unless that is 443. A base URL on loopback may serve
-        images at its own port."""
+        """The hosts that images may come from, with a port unless it is 443; a base URL on loopback keeps its own."""
         base = _origin(self.base_url)
         if base is None:
             return {IMAGE_HOST, *self.image_hosts}
         return {IMAGE_HOST, str(base) if is_loopback(base.host) else base.bracketed_host, *self.image_hosts}
+
+    @property
+    def download_policy(self) -> DownloadPolicy:
+        """Which images may be downloaded, and for how long."""
+        return DownloadPolicy(frozenset(self.all_image_hosts), retry_timeout=self.retry_timeout)
 
 
 def _origin(url: str) -> Origin | None:
@@ -144,8 +154,7 @@ def _origin(url: str) -> Origin | None:
 
 
 def _environment_key(environment: Mapping[str, str], base_url: str, conn_id: str) -> str:
-    """The API key of the environment, for the vendor's host only: else anybody who can edit a connection could send the
-    key to a host of their own."""
+    """The key of the environment, for the vendor's host only: else who edits a connection could send it elsewhere."""
     api_key = environment.get(API_KEY_VARIABLE, "").strip()
     if not api_key:
         raise AuthenticationError(

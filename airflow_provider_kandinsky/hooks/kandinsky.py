@@ -18,9 +18,10 @@ from airflow_provider_kandinsky.hooks.connection import (
     warn_without_history,
 )
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -136,7 +137,8 @@ class KandinskyHook(BaseHook):
 
     def _client_options(self, settings: ConnectionSettings) -> dict[str, Any]:
         options = {"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
-        return settings.model_dump(include=options) | {"poll_policy": self._poll_policy}
+        policies = {"poll_policy": self._poll_policy, "retry_policy": RetryPolicy(settings.retry_timeout)}
+        return settings.model_dump(include=options) | policies
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
         """Submit a generation; see :meth:`~.http.client.SegmindClient.submit` for the errors.

@@ -19,8 +19,8 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, JobExpiredError, RateLimitedError
-from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     RECORD_LIFETIME,

@@ -12,9 +12,10 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
+from airflow_provider_kandinsky.batch.errors import RequestsChangedError
 from airflow_provider_kandinsky.batch.items import Item, by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
-from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
+from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import (
     AirflowFailException,
@@ -28,6 +29,7 @@ from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     KandinskyError,
@@ -35,7 +37,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     error_from_dict,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest, fingerprint
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import (

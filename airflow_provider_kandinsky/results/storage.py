@@ -23,7 +23,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ImageRefusedError,
     KandinskyError,
 )
-from airflow_provider_kandinsky.segmind.http.downloads import ImageDownloader
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy, ImageDownloader
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
 
@@ -131,16 +131,16 @@ def _not_allowed(template: str, reason: str) -> BadRequestError:
 
 
 def store(
-    results: Sequence[GenerationResult], output_path: OutputPath, hosts: Collection[str]
+    results: Sequence[GenerationResult], output_path: OutputPath, downloads: DownloadPolicy
 ) -> list[list[str] | KandinskyError]:
     """Store the images of generations. An existing one, under a name with the request id, is not fetched again.
 
-    :param hosts: the hosts that images may come from.
+    :param downloads: which images may be downloaded, and for how long.
     :return: for each generation the URIs, in the service's order, or the error of one of its images: an
         :class:`ImageRefusedError`, :class:`ImageUnavailableError` or :class:`ImageNotStoredError`.
     """
     with TimeoutAwareRunner() as runner:
-        return runner.run(_store(results, output_path, hosts))
+        return runner.run(_store(results, output_path, downloads))
 
 
 def find_missing(uris: Collection[str]) -> set[str]:
@@ -165,7 +165,7 @@ async def _find_missing(uris: Collection[str]) -> set[str]:
 
 
 async def _store(
-    results: Sequence[GenerationResult], output_path: OutputPath, hosts: Collection[str]
+    results: Sequence[GenerationResult], output_path: OutputPath, downloads: DownloadPolicy
 ) -> list[list[str] | KandinskyError]:
     slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
@@ -179,7 +179,7 @@ async def _store(
                     return error
         return uris
 
-    async with ImageDownloader(hosts) as downloader:
+    async with ImageDownloader(downloads) as downloader:
         return await asyncio.gather(*map(store_all_of, results))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset, ObjectStoragePath
 
-from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
 from airflow_provider_kandinsky.operators.text_to_image_batch import SHARED_ARGUMENTS
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
@@ -331,15 +331,15 @@ def test_the_event_is_compact(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
 
 
 @pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_RETRY_TIMEOUT", 0.0)
+def no_retries(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
 
 
 LIMITED = {"status": 429, "headers": {"retry-after": "0"}}
 
 
 @both_ways
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_retries")
 def test_a_rate_limit_in_the_middle_ends_the_wave_and_not_the_batch(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
@@ -350,7 +350,7 @@ def test_a_rate_limit_in_the_middle_ends_the_wave_and_not_the_batch(
     assert ti.deferrals == (2 if deferrable else 0)
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_retries")
 def test_a_rate_limit_that_lets_nothing_through_holds_no_worker(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.fault("submit", times=6, **LIMITED)
     with pytest.raises(TaskDeferred) as deferral:
@@ -456,7 +456,7 @@ def test_a_bad_picture_is_that_items_error(
     fault: dict[str, Any],
     error: str,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault(call, **fault)
     rows = ti.run(paint_all(cats(4), output_path=f"file://{tmp_path}", on_item_failure="keep", deferrable=True))
     (bad,) = [row for row in rows if row["error"]]

@@ -81,7 +81,14 @@ def test_standard_fields_are_relabelled_or_hidden(form: Any) -> None:
 @needs_form
 def test_extra_fields_have_labels_descriptions_and_types(form: Any) -> None:
     fields = form["metas"][0]["extra_fields"]
-    assert set(fields) == {"requests_per_minute", "request_timeout", "history_url", "allow_insecure", "image_hosts"}
+    assert set(fields) == {
+        "requests_per_minute",
+        "request_timeout",
+        "retry_timeout",
+        "history_url",
+        "allow_insecure",
+        "image_hosts",
+    }
     for field in fields.values():
         assert field["schema"]["title"]
         assert field["description"]

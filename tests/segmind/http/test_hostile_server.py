@@ -125,7 +125,7 @@ DRIPS: dict[str, list[bytes]] = {
 
 @pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS)
 @pytest.mark.parametrize("name", ["submit", "status"])
-def test_a_drip_is_cut_off(connect: Connect, raw_server: Callable[..., Any], name: str, drip: list[bytes]) -> None:
+def test_a_drip_is_incomplete(connect: Connect, raw_server: Callable[..., Any], name: str, drip: list[bytes]) -> None:
     url = server_of(raw_server, drip, gap=0.02)
     client = connect(url, history_url=url, request_timeout=0.2)
     with bounds(seconds=8, megabytes=8), pytest.raises(KandinskyError) as caught:
@@ -163,7 +163,7 @@ def test_a_status_tells_what_it_means_whatever_its_body(
 ) -> None:
     packed = b"Content-Encoding: gzip\r\nRetry-After: 60\r\nContent-Length: 3\r\n\r\nabc"
     server = raw_server(b"HTTP/1.1 429 Too Many\r\n" + packed)
-    with pytest.raises(RateLimitedError, match="a body that was not read, because it came in the encoding 'gzip'"):
+    with pytest.raises(RateLimitedError, match="a body that was not read, because its encoding is 'gzip'"):
         CALLS[name](connect(server.url, history_url=server.url))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
