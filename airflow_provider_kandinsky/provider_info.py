@@ -1,4 +1,4 @@
-"""The provider as Airflow lists it. Imports nothing: Airflow reads this at every start of every command.
+"""The provider's metadata for Airflow. Imports nothing heavy: Airflow reads this at the start of every command.
 
 The connection form of Airflow 3.3 and later is built from this alone, without importing the hook.
 """
@@ -20,7 +20,7 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
         "placeholders": {
             "password": "SG_… (or leave it and the base URL empty, and set SEGMIND_API_KEY)",
             "host": "https://api.segmind.com",
-            # Hidden it would be, but for their Test button, which takes an empty port for another one than the saved.
+            # Not hidden: Airflow 3.3.1 and 3.3.2 treat an empty port as changed and refuse to test the connection.
             "port": "443 (Airflow 3.3.1 and 3.3.2 cannot test a connection without a port)",
         },
     },
@@ -54,8 +54,8 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
         },
         "image_hosts": {
             "label": "Image hosts",
-            "description": "Hosts that pictures may be fetched from, comma-separated, besides images.segmind.com; "
-            "with a port where it is not 443.",
+            "description": "Hosts that images may be fetched from, comma-separated, besides images.segmind.com; "
+            "with a port unless it is 443.",
             "schema": {"type": ["string", "null"]},
         },
     },
@@ -64,7 +64,7 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
 PROVIDER_INFO: Final[dict[str, Any]] = {
     "package-name": "airflow-provider-kandinsky",
     "name": _NAME,
-    "description": "Kandinsky image generation on Segmind: every picture paid once (on Airflow 3.3 or later, with the "
+    "description": "Kandinsky image generation on Segmind: every image paid once (on Airflow 3.3 or later, with the "
     "service's request history for lost answers), no worker held.",
     "integrations": [
         {
@@ -92,10 +92,10 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "connection-types": [CONNECTION_TYPE],
     "config": {
         "kandinsky": {
-            "description": "What the Kandinsky provider shows and tells of its tasks.",
+            "description": "What the Kandinsky provider shows of its tasks.",
             "options": {
                 "lineage_includes_prompt": {
-                    "description": "Whether OpenLineage events hold the prompts. They leave Airflow with them.",
+                    "description": "Whether OpenLineage events include the prompts, which then leave Airflow.",
                     "version_added": "0.1.0",
                     "type": "boolean",
                     "example": None,
@@ -103,8 +103,8 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
                 },
                 "gallery_serves_files": {
                     "description": (
-                        "Whether the gallery sends stored images and reads manifests, with the API server's rights: "
-                        "those below the output_path of the task instance, and no others."
+                        "Whether the gallery serves stored images and reads manifests, with the API server's rights: "
+                        "only those below the output_path of the task instance."
                     ),
                     "version_added": "0.1.0",
                     "type": "boolean",

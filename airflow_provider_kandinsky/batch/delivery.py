@@ -156,7 +156,7 @@ class BatchDelivery:
             names = [*names, ti.map_index]
         if (index := loop_index(context)) is not None:
             names = [*names, f"iteration_{index}"]
-        path = output_path.beside(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
+        path = output_path.sibling(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
         arguments = by_position(self._purchases.items, lambda item: item.request.payload())
         rows = [row | {"arguments": payload} for row, payload in zip(self.rows, arguments, strict=True)]
         lines = "".join(json.dumps(row) + "\n" for row in rows)

@@ -60,7 +60,7 @@ class Outcomes:
     def take(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         """Note what became of jobs.
 
-        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
+        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.OutcomesById`.
         """
         for item, entry in self._purchases.in_flight():
             outcome = outcomes.get(entry.request_id or "")

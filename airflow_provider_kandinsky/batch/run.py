@@ -21,7 +21,7 @@ from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
-from airflow_provider_kandinsky.triggers.batch import PendingJob, watch
+from airflow_provider_kandinsky.triggers.batch import PendingJob, poll_all
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class BatchRun:
             client = await self._hook.aget_conn()
             return await client.poll_until_done(**asdict(job), model=self._model, poll_interval=poll_interval)
 
-        self.take(self._runner.run(watch(jobs, poll)))
+        self.take(self._runner.run(poll_all(jobs, poll)))
 
     def wait_for_in_flight(self, poll_interval: float | None) -> None:
         """Wait in this process for what is in flight, each to its own deadline.

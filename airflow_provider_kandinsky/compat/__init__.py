@@ -1,1 +1,1 @@
-"""What each version of Airflow can do, and where its own behaviour has to be worked around."""
+"""What each version of Airflow can do, and workarounds for its behaviour."""

@@ -1,4 +1,4 @@
-"""What a newer Airflow can do and an older one cannot, asked for by capability, never by version."""
+"""What this Airflow can do, detected by capability, never by version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 
-# Where a task finds them from Airflow 3.2 on, and before.
+# Their place since Airflow 3.2, and before.
 try:
     from airflow.sdk.exceptions import (
         AirflowException,
@@ -70,9 +70,9 @@ if TYPE_CHECKING:
 
 
 def connections_are_read_async() -> bool:
-    """Whether a connection can be read in an event loop to its last field: from Airflow 3.3.2 on.
+    """Whether an event loop can read all of a connection without blocking: since Airflow 3.3.2.
 
-    The ``aget_connection`` of 3.1 came without it: it tells the supervisor what to mask by a call that blocks.
+    ``aget_connection`` is there since 3.1, but reading the extra still masked its secrets by a blocking call.
     """
     from airflow.sdk import Connection
 
@@ -96,35 +96,35 @@ async def aget_connection(conn_id: str) -> tuple[Connection, dict[str, Any]]:
 
 
 async def amask_secret(secret: str) -> None:
-    """Have Airflow hide a secret in everything it logs, without blocking the event loop."""
+    """Mask a secret in Airflow's logs, without blocking the event loop."""
     try:
         from airflow.sdk.log import amask_secret as amask
     except ImportError:
         from airflow.sdk.log import mask_secret
 
-        # Not asyncio.to_thread: before Airflow 3.2 a triggerer's channel to its supervisor works in its own loop only,
-        # which is found again from threads of asgiref. From any other, every answer after this one would be misread.
+        # Not asyncio.to_thread: before Airflow 3.2 a triggerer talks to its supervisor in its own event loop only,
+        # which threads of asgiref can find. From any other thread, all later responses would be misread.
         await sync_to_async(mask_secret)(secret)
     else:
         await amask(secret)
 
 
 def task_state_store(context: Context) -> TaskStateStoreAccessor | None:
-    """What a task instance can keep across its tries; ``None`` before Airflow 3.3."""
+    """The task state store, which lasts across tries; ``None`` before Airflow 3.3."""
     return context.get("task_state_store")
 
 
 def loop_index(context: Context) -> int | None:
-    """Which iteration of a task loop (Airflow 3.4) this is, counted from 0; ``None`` outside of loops.
+    """The iteration of a task loop (Airflow 3.4), from 0; ``None`` outside of loops.
 
-    All iterations share the DAG, the run, the task and the map index.
+    All iterations share DAG, run, task and map index.
     """
     loop: Any = context.get("loop")
     return None if loop is None else loop.index
 
 
 def policies_can_reschedule() -> bool:
-    """Whether a retry policy can have a task run again without using up a try: from Airflow 3.4 on."""
+    """Whether a retry policy can reschedule a task without using up a try: since Airflow 3.4."""
     try:
         from airflow.sdk import RetryAction
     except ImportError:  # before Airflow 3.3
@@ -133,7 +133,7 @@ def policies_can_reschedule() -> bool:
 
 
 def has_success_listener() -> bool:
-    """Whether a listener (OpenLineage, say) is to hear of a task's success, which Airflow tells it in workers only."""
+    """Whether a listener (such as OpenLineage) is registered for task success; Airflow calls it in workers only."""
     try:
         from airflow.sdk.listener import get_listener_manager
     except ImportError:
@@ -143,7 +143,7 @@ def has_success_listener() -> bool:
 
 
 def triggers_can_set_xcom() -> bool:
-    """Whether an XCom can be written from an event loop, through the configured backend: from Airflow 3.3 on."""
+    """Whether an event loop can write an XCom through the configured backend: since Airflow 3.3."""
     # Imported here, because it loads the XCom backend.
     from airflow.sdk.execution_time.xcom import XCom
 
@@ -151,10 +151,9 @@ def triggers_can_set_xcom() -> bool:
 
 
 def triggers_can_set_mapped_length() -> bool:
-    """Whether an XCom can be written from an event loop for a downstream task to expand over: in Airflow 3.3 only.
+    """Whether an event loop can write an XCom that a downstream task expands over: in Airflow 3.3 only.
 
-    Without its length the scheduler takes such a task for one of no instances. Airflow 3.4 keeps that argument to
-    itself.
+    Without the stored length the scheduler expands such a task to no instances. Airflow 3.4 dropped the argument.
     """
     from airflow.sdk.execution_time.xcom import XCom
 
@@ -182,7 +181,7 @@ async def set_xcom(key: str, value: Any, mapped_length: int | None = None, **nam
 
 
 def task_stats() -> Any:
-    """Airflow's metrics, as they are set up in the process of a task."""
+    """``Stats`` as configured in a task's process."""
     try:
         from airflow.sdk.observability.stats import Stats
     except ImportError:  # before Airflow 3.2
@@ -191,8 +190,8 @@ def task_stats() -> Any:
 
 
 def triggerer_stats() -> Any:
-    """Airflow's metrics, as they are set up in the triggerer: since 3.2 its components have a copy of their own, and
-    what is told to that of tasks may go nowhere."""
+    """``Stats`` as configured in the triggerer. Since Airflow 3.2 the SDK's is a separate object that the triggerer
+    never configures."""
     try:
         from airflow.observability.stats import Stats
     except ImportError:  # before Airflow 3.2
@@ -201,7 +200,7 @@ def triggerer_stats() -> Any:
 
 
 def determine_kwargs(function: Callable[..., Any], args: Collection[Any], context: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a task's context a function takes by name."""
+    """The keyword arguments that a function takes from a task's context."""
     try:
         from airflow.sdk.bases.decorator import determine_kwargs as determine
     except ImportError:  # before Airflow 3.2
@@ -210,7 +209,7 @@ def determine_kwargs(function: Callable[..., Any], args: Collection[Any], contex
 
 
 def supports_plugin_tabs() -> bool:
-    """Whether a plugin can have tabs in Airflow's UI: from Airflow 3.1 on."""
+    """Whether a plugin can have tabs in Airflow's UI: since Airflow 3.1."""
     from airflow.plugins_manager import AirflowPlugin
 
     return hasattr(AirflowPlugin, "external_views")

@@ -1,11 +1,11 @@
-"""Have Airflow's supervisor see the end of a task's process when it comes.
+"""Lets Airflow's supervisor notice the exit of a task's process without delay.
 
-The supervisor waits for the process by its sockets: when the last one closes, it checks whether the process has ended.
-The kernel closes them a moment before it has, so with every fourth or fifth process the supervisor checks too early.
-With no socket left to wake it, it then sleeps for ``[workers] min_heartbeat_interval``, 5 s by default, and holds the
-worker for so long. Seen with Airflow 3.3.2, for tasks of any operator.
+The supervisor watches the process's sockets: when the last one closes, it checks whether the process has exited. The
+kernel closes them shortly before the exit, so for every fourth or fifth process the supervisor checks too early. With
+no socket left to wake it, it then sleeps for ``[workers] min_heartbeat_interval``, 5 s by default, and holds the worker
+for that long. Seen with Airflow 3.3.2, for tasks of any operator.
 
-One socket that stays open until the process has certainly ended is all it takes: its end wakes the supervisor again.
+The workaround: one socket that stays open until the process has exited; when it closes, the supervisor checks again.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from airflow.sdk import BaseOperator
 
 log = logging.getLogger(__name__)
 
-#: Reads its input to the end, and ends a moment later: a process that ends beside others may be held up on its way out.
+#: Reads its input to the end, and exits a moment later, because a process may be slow to exit beside others.
 _HOLDER = ("sh", "-c", "cat; sleep 0.1")
 
 
 class WakesSupervisor(BaseOperator):
-    """For a task to inherit, before its operator. Airflow calls this in each process of it, resumed ones included."""
+    """A task whose exit the supervisor notices. Airflow calls ``pre_execute`` in each process of it, also on resume."""
 
     def pre_execute(self, context: Any) -> None:
         wake_supervisor_at_exit()
@@ -34,9 +34,9 @@ class WakesSupervisor(BaseOperator):
 
 
 def wake_supervisor_at_exit() -> None:
-    """Hand the socket that is this process's standard output to a process that ends just after this one.
+    """Hand the socket that is this process's standard output to a process that exits just after this one.
 
-    Does nothing where the output is no socket: then there is no supervisor that waits for it.
+    Does nothing if the output is not a socket: then there is no supervisor.
     """
     if _is_socket(1):
         atexit.unregister(_hold_output)
@@ -44,14 +44,14 @@ def wake_supervisor_at_exit() -> None:
 
 
 def _hold_output() -> None:
-    # The other end of its input is this process's alone, so it closes when this process ends, however that is.
+    # Only this process has the writing end, so it closes when this process exits, for whatever reason.
     reader, _writer = os.pipe()
     try:
-        # Nothing else of this environment, which may hold keys, is its business.
+        # Not the rest of the environment, which may hold keys.
         env = {"PATH": os.environ.get("PATH", os.defpath)}
         os.posix_spawnp(_HOLDER[0], _HOLDER, env, file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)])
     except OSError as error:
-        log.debug("The supervisor may be late to see the end of this process: no %s: %s", _HOLDER[0], error)
+        log.debug("The supervisor may notice the exit of this process late: could not start %s: %s", _HOLDER[0], error)
     finally:
         os.close(reader)
 

@@ -1,8 +1,8 @@
-"""An event loop inside a task, which Airflow's execution timeout can end.
+"""An event loop inside a task that respects Airflow's execution timeout.
 
-Airflow raises that timeout from a signal handler, wherever the process happens to be. Inside an event loop that may be
-a callback or a task that nobody waits for, where asyncio logs what is raised and goes on: the timeout would be lost,
-and whoever waits for that task would wait for ever.
+Airflow raises that timeout from a signal handler, at whatever line the process is. Inside an event loop that may be a
+callback or a background task, where asyncio logs the exception and goes on: the timeout would be lost, and the task
+could hang.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class TimeoutAwareRunner:
-    """As :class:`asyncio.Runner`, but when the alarm goes off it lets the loop come to a halt, and only then has
-    Airflow raise. Use as a context manager."""
+    """Like :class:`asyncio.Runner`, but on the timeout's signal it first cancels the coroutine, and raises only when
+    the loop has stopped. Use as a context manager."""
 
     def __init__(self) -> None:
-        # Of asyncio's own kind: in uvloop, which some make the default, no signal handler is called.
+        # Never uvloop, which a user may have made the default: it calls no signal handler.
         self._runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
 
     def __enter__(self) -> Self:
@@ -31,31 +31,31 @@ class TimeoutAwareRunner:
         self._runner.close()
 
     def run(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end.
+        """Run a coroutine until it returns.
 
-        :raises AirflowTaskTimeout: the task's execution timeout has come, and the coroutine was cancelled.
+        :raises AirflowTaskTimeout: the execution timeout has passed, and the coroutine was cancelled.
         """
         handler = signal.getsignal(signal.SIGALRM)
         if not callable(handler) or threading.current_thread() is not threading.main_thread():
             return self._runner.run(coro)
-        has_rung = False
+        timed_out = False
 
-        async def until_alarm() -> T:
+        async def with_timeout() -> T:
             loop, work = asyncio.get_running_loop(), asyncio.ensure_future(coro)
 
-            def ring(*_: object) -> None:
-                nonlocal has_rung
-                has_rung = True
+            def on_alarm(*_: object) -> None:
+                nonlocal timed_out
+                timed_out = True
                 loop.call_soon_threadsafe(work.cancel)
 
-            signal.signal(signal.SIGALRM, ring)
+            signal.signal(signal.SIGALRM, on_alarm)
             try:
                 return await work
             finally:
                 signal.signal(signal.SIGALRM, handler)
 
         try:
-            return self._runner.run(until_alarm())
+            return self._runner.run(with_timeout())
         finally:
-            if has_rung:
+            if timed_out:
                 handler(signal.SIGALRM, None)

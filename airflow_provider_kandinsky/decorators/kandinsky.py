@@ -1,4 +1,4 @@
-"""``@task.kandinsky``: a function that says what to paint."""
+"""``@task.kandinsky``: a function that returns the prompt."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class _KandinskyDecoratedOperator(DecoratedOperator, KandinskyTextToImageOperato
 
     template_fields = (*DecoratedOperator.template_fields, *KandinskyTextToImageOperator.template_fields)
     custom_operator_name = "@task.kandinsky"
-    #: Asked for by Airflow 3.0, which would push the parts of a dict with it; what we return is a list.
+    #: Airflow 3.0 requires it to push the items of a returned dict; this task returns a list.
     xcom_push: Any = None
 
     def __init__(self, *, python_callable: Callable[..., Any], **kwargs: Any) -> None:
         super().__init__(python_callable=python_callable, prompt=f"(what {python_callable.__name__} returns)", **kwargs)
 
     def execute(self, context: Context) -> list[str] | str:
-        """Ask the function what to paint, then go on as the operator does.
+        """Call the function, then execute the operator.
 
-        What it returns is not rendered: it may be made of data, in which braces are braces.
+        The returned value is not rendered as a template: it may hold data with braces.
         """
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         returned = self.python_callable(*self.op_args, **kwargs)
@@ -50,11 +50,11 @@ def kandinsky_task(
     multiple_outputs: bool | None = None,
     **kwargs: Any,
 ) -> TaskDecorator:
-    """Make a task of a function that says what to paint; ``@task.kandinsky`` is this.
+    """Make a task of a function that returns the prompt; this is ``@task.kandinsky``.
 
     The function returns the prompt, or a mapping of the operator's generation arguments, ``prompt`` among them, which
-    take precedence over those given to the decorator. It is called once in each try, before anything is submitted,
-    and not again after a deferral; for what it returns to be paid once, it has to return the same in the next try.
+    take precedence over those given to the decorator. It is called once in each try, before anything is submitted, and
+    not after a deferral. To be paid once, it must return the same value in each try.
 
     :param python_callable: the function.
     :param multiple_outputs: not allowed: the task returns a list of URLs, whatever the function returns.
@@ -68,7 +68,7 @@ def kandinsky_task(
         raise ValueError(f"prompt={kwargs['prompt']!r:.200} is not allowed: the decorated function returns the prompt")
     return task_decorator_factory(
         python_callable=python_callable,
-        # Not left to Airflow, which takes a function's "-> dict" for what the task returns.
+        # Airflow would infer it from the function's "-> dict", which is not what the task returns.
         multiple_outputs=False,
         decorated_operator_class=_KandinskyDecoratedOperator,
         **kwargs,

@@ -1,7 +1,11 @@
-"""An Airflow connection of type ``kandinsky``, read into settings."""
+"""An Airflow connection of type ``kandinsky``, read into settings.
+
+The readers are functions, not methods of the hook: a client that held its hook would keep it from being collected.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -10,9 +14,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
+from airflow.sdk.log import mask_secret
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException
+from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException, BaseHook, aget_connection, amask_secret
 from airflow_provider_kandinsky.segmind.constants import (
     DEFAULT_BASE_URL,
     IMAGE_HOST,
@@ -30,13 +35,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 API_KEY_VARIABLE = "SEGMIND_API_KEY"
-#: For the connection form, whose empty field is no answer: it is not sent, or as null.
+#: Turns the history off in the connection form, which cannot send an empty text.
 HISTORY_OFF = "off"
-# Left out of the base URL, by which a purchase is recognised: to fill in the port later must not make it another one.
-_USUAL_PORTS = {"https": 443, "http": 80}
+# Left out of the base URL, which is part of a submission's fingerprint: adding the port later must not change that.
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-def _split(value: Any) -> Any:
+def _split_hosts(value: Any) -> Any:
     """The connection form gives one line of text, JSON gives a list."""
     hosts = value.split(",") if isinstance(value, str) else value
     if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
@@ -44,10 +49,10 @@ def _split(value: Any) -> Any:
     return [host.strip().lower() for host in hosts if host.strip()]
 
 
-def _checked_hosts(hosts: list[str]) -> list[str]:
+def _check_hosts(hosts: list[str]) -> list[str]:
     for host in hosts:
-        place = _origin(f"https://{host}")
-        if place is None or "*" in host or host not in (place.bracketed_host, str(place)):
+        origin_of_host = _origin(f"https://{host}")
+        if origin_of_host is None or "*" in host or host not in (origin_of_host.bracketed_host, str(origin_of_host)):
             raise ValueError(host)
     return hosts
 
@@ -57,19 +62,19 @@ def _history_url(text: str | None) -> str | None:
 
 
 class ConnectionSettings(BaseModel):
-    """What a connection says, checked.
+    """The validated settings of a connection.
 
-    :param base_url: where the requests go.
+    :param base_url: of the service.
     :param api_key: the account's key.
-    :param requests_per_minute: the plan's limit; ``None`` leaves it to the service's own 429s.
+    :param requests_per_minute: the plan's limit; ``None`` to slow down only after a 429.
     :param request_timeout: seconds for one whole request.
     :param retry_timeout: for how many seconds, 0 to 20, a worker retries a submission, a call to the history or a
         download before it raises the error.
-    :param history_url: the whole URL of the request history. ``None`` is the vendor's for the vendor's own base URL,
-        and none for any other; an empty one is none.
-    :param allow_insecure: permit http to hosts other than this one's loopback.
-    :param image_hosts: hosts besides ``images.segmind.com`` and the base URL's that images may come from, each with
-        its port where that is not 443.
+    :param history_url: the whole URL of the request history. ``None``: the vendor's, if the base URL is the vendor's;
+        else there is none. Empty: there is none.
+    :param allow_insecure: allow http to hosts other than loopback.
+    :param image_hosts: hosts that images may come from, besides ``images.segmind.com`` and the base URL's; each with
+        its port unless that is 443.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -87,8 +92,8 @@ class ConnectionSettings(BaseModel):
     allow_insecure: Annotated[bool, Field(description="true or false")] = False
     image_hosts: Annotated[
         list[str],
-        BeforeValidator(_split),
-        AfterValidator(_checked_hosts),
+        BeforeValidator(_split_hosts),
+        AfterValidator(_check_hosts),
         Field(description="host names, perhaps with a port, comma-separated"),
     ] = []
 
@@ -105,15 +110,16 @@ class ConnectionSettings(BaseModel):
 
         :param connection: its password is the API key, its host the base URL.
         :param extra: the connection's extra, as a mapping.
-        :param environment: where ``SEGMIND_API_KEY`` is looked up if the connection has no password. It is for the
-            vendor's own host only.
+        :param environment: where ``SEGMIND_API_KEY`` is looked up if the connection has no password. That key is used
+            for the vendor's own host only.
         :param api_key: used instead of both.
-        :raises AuthenticationError: there is no key in either place, or only one that is not for the connection's host.
-        :raises ConfigurationError: a field cannot be used, with its name, its value and what is allowed.
+        :raises AuthenticationError: neither has a key, or the only key is not for the connection's host.
+        :raises ConfigurationError: a field is invalid; the message has its name, its value and what is allowed.
         """
         base_url = _base_url(connection)
-        api_key = api_key or (connection.password or "").strip() or _key_of(environment, base_url, connection.conn_id)
-        # An optional field that was left empty comes as null, or as empty text from forms of older Airflows.
+        api_key = api_key or (connection.password or "").strip()
+        api_key = api_key or _environment_key(environment, base_url, connection.conn_id)
+        # A field left empty comes as null, or as empty text from the forms of older Airflows.
         given = {
             name: extra[name]
             for name in cls.model_fields
@@ -127,8 +133,7 @@ class ConnectionSettings(BaseModel):
 
     @property
     def all_image_hosts(self) -> set[str]:
-        """The hosts that pictures may come from: at port 443, or at the one that stands with them. A base URL at this
-        machine may serve them at its own port, too."""
+        """The hosts that images may come from, with a port unless it is 443; a base URL on loopback keeps its own."""
         base = _origin(self.base_url)
         if base is None:
             return {IMAGE_HOST, *self.image_hosts}
@@ -141,54 +146,51 @@ class ConnectionSettings(BaseModel):
 
 
 def _origin(url: str) -> Origin | None:
-    """Who answers at a URL; ``None`` if it is no URL, which is for the client to say."""
+    """The origin of a URL; ``None`` if it is invalid, which the client will report."""
     try:
         return origin(url)
     except httpx.InvalidURL:
         return None
 
 
-def _key_of(environment: Mapping[str, str], base_url: str, conn_id: str) -> str:
-    """The API key of the environment.
-
-    It is the account's at the vendor, and whoever may edit a connection could have it sent anywhere.
-    """
+def _environment_key(environment: Mapping[str, str], base_url: str, conn_id: str) -> str:
+    """The key of the environment, for the vendor's host only: else who edits a connection could send it elsewhere."""
     api_key = environment.get(API_KEY_VARIABLE, "").strip()
     if not api_key:
         raise AuthenticationError(
             f"There is no API key: connection {conn_id!r} has no password, "
             f"and {API_KEY_VARIABLE} is not set in the environment"
         )
-    place, vendor = _origin(base_url), origin(DEFAULT_BASE_URL)
-    if place not in (None, vendor):
+    host, vendor = _origin(base_url), origin(DEFAULT_BASE_URL)
+    if host not in (None, vendor):
         raise AuthenticationError(
-            f"There is no API key for {place}: connection {conn_id!r} has no password, and {API_KEY_VARIABLE} is sent "
-            f"to {vendor.host} only. Put the key for {place} into the connection's password"
+            f"There is no API key for {host}: connection {conn_id!r} has no password, and {API_KEY_VARIABLE} is sent "
+            f"to {vendor.host} only. Put the key for {host} into the connection's password"
         )
     return api_key
 
 
 def _base_url(connection: Connection) -> str:
-    """Host, port and scheme of a connection, which as a URI keeps them apart and in the form is one text."""
+    """The base URL from host, port and schema: a connection URI has them apart, the connection form in one text."""
     host = (connection.host or "").strip()
     if not host:
         return DEFAULT_BASE_URL
     scheme, separator, rest = host.rpartition("://")
     if not separator:
         scheme = connection.schema if connection.schema in ("http", "https") else "https"
-    place, slash, path = rest.partition("/")
-    if place.count(":") > 1 and not place.startswith("["):
-        place = f"[{place}]"  # an IPv6 address
-    if connection.port not in (None, 0, _USUAL_PORTS.get(scheme)) and ":" not in place.rpartition("]")[2]:
-        place = f"{place}:{connection.port}"
-    return f"{scheme}://{place}{slash}{path}"
+    netloc, slash, path = rest.partition("/")
+    if netloc.count(":") > 1 and not netloc.startswith("["):
+        netloc = f"[{netloc}]"  # an IPv6 address
+    if connection.port not in (None, 0, _DEFAULT_PORTS.get(scheme)) and ":" not in netloc.rpartition("]")[2]:
+        netloc = f"{netloc}:{connection.port}"
+    return f"{scheme}://{netloc}{slash}{path}"
 
 
 @contextmanager
-def connection_errors(conn_id: str) -> Iterator[None]:
-    """Tell a connection that is not there, which no retry can cure, from the rest of what may happen to a lookup.
+def _lookup_errors(conn_id: str) -> Iterator[None]:
+    """Translate the one lookup error that no retry can cure.
 
-    :raises ConfigurationError: it is not there.
+    :raises ConfigurationError: the connection does not exist.
     """
     try:
         yield
@@ -196,11 +198,53 @@ def connection_errors(conn_id: str) -> Iterator[None]:
         raise ConfigurationError(f"There is no connection {conn_id!r}; create it, or name another one") from error
 
 
+def read_settings(conn_id: str) -> ConnectionSettings:
+    """Read a connection, and have Airflow mask its key in all logs.
+
+    :raises ConfigurationError: the connection does not exist, or a field is invalid.
+    :raises AuthenticationError: there is no API key; see :meth:`ConnectionSettings.read`.
+    """
+    with _lookup_errors(conn_id):
+        connection = BaseHook.get_connection(conn_id)
+    settings = ConnectionSettings.read(connection, connection.extra_dejson)
+    mask_secret(settings.api_key)
+    return settings
+
+
+async def aread_settings(conn_id: str) -> ConnectionSettings:
+    """The async twin of :func:`read_settings`."""
+    with _lookup_errors(conn_id):
+        connection, extra = await aget_connection(conn_id)
+    settings = ConnectionSettings.read(connection, extra)
+    await amask_secret(settings.api_key)
+    return settings
+
+
+async def reread_key(conn_id: str, before: ConnectionSettings) -> str:
+    """Read the key again, for the blocking client, whose event loop is not Airflow's.
+
+    :param before: the settings that the client was made from.
+    :raises ConfigurationError: the connection now points to another host.
+    """
+    return _key_for_same_host(await asyncio.to_thread(read_settings, conn_id), before)
+
+
+async def areread_key(conn_id: str, before: ConnectionSettings) -> str:
+    """As :func:`reread_key`, in Airflow's own event loop."""
+    return _key_for_same_host(await aread_settings(conn_id), before)
+
+
+def _key_for_same_host(settings: ConnectionSettings, before: ConnectionSettings) -> str:
+    if (settings.base_url, settings.history_url) != (before.base_url, before.history_url):
+        raise ConfigurationError("The connection now points to another host, and its API key is for that host")
+    return settings.api_key
+
+
 @cache
-def warn_of_no_history(conn_id: str) -> None:
-    """Say once per process, before anything is submitted, what a lost answer will mean."""
+def warn_without_history(conn_id: str) -> None:
+    """Warn once per process, before anything is submitted, what a lost response will mean."""
     log.warning(
-        "Connection %r has no request history: if the answer to a submission is lost, it stays unknown whether it was "
-        "accepted and billed, and the task fails rather than pay twice. Set history_url in the connection's extra",
+        "Connection %r has no request history: if the response to a submission is lost, it stays unknown whether it "
+        "was accepted and billed, and the task fails rather than pay twice. Set history_url in the connection's extra",
         conn_id,
     )

@@ -1,4 +1,4 @@
-"""The connection form for Airflow before 3.3, which asks the hook for it. Later ones read the provider info."""
+"""The connection form for Airflow before 3.3, which asks the hook for it. Later versions read the provider info."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE
 
 
 def field_behaviour() -> dict[str, Any]:
-    """What is hidden, relabelled and hinted at among the fields that every connection has."""
+    """The hidden fields, labels and placeholders of the fields that every connection has."""
     return {name.replace("-", "_"): value for name, value in CONNECTION_TYPE["ui-field-behaviour"].items()}
 
 
 def form_widgets() -> dict[str, Any]:
     """A WTForms field for each extra.
 
-    :raises ImportError: WTForms is not installed; Airflow puts a stand-in of its own there before it asks.
+    :raises ImportError: WTForms is not installed. Airflow installs a stub of it before it calls this.
     """
-    # By name, for the stand-in has neither types nor a place on the disk.
+    # Imported by name: Airflow's WTForms stub has no types.
     wtforms = importlib.import_module("wtforms")
     return {name: _widget(wtforms, **field) for name, field in CONNECTION_TYPE["conn-fields"].items()}
 
 
 def _widget(wtforms: Any, label: str, description: str, schema: dict[str, Any]) -> Any:
-    # Numbers are text here: the form has a field for integers, but none for other numbers.
+    # Numbers are text fields: WTForms has one for integers here, but none for other numbers.
     kind = wtforms.BooleanField if "boolean" in schema["type"] else wtforms.StringField
     return kind(label, description=description, default=schema.get("default"))

@@ -1,4 +1,4 @@
-"""From an Airflow connection to the service."""
+"""The hook: Segmind's API with the key of an Airflow connection."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from functools import partial
 from typing import Any, Final, Self
 
 from airflow_provider_kandinsky.compat.airflow import BaseHook
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
-from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
-from airflow_provider_kandinsky.hooks.connection_reader import aread_key, aread_settings, read_key, read_settings
-from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
-from airflow_provider_kandinsky.segmind.errors import (
-    AuthenticationError,
-    KandinskyError,
-    ServiceUnavailableError,
+from airflow_provider_kandinsky.hooks.connection import (
+    ConnectionSettings,
+    aread_settings,
+    areread_key,
+    read_settings,
+    reread_key,
+    warn_without_history,
 )
+from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -32,18 +34,18 @@ from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLIC
 
 Request = TextToImageRequest | Mapping[str, Any]
 
-#: Held while a hook makes its client. Not a hook's own, because a hook has to remain something that can be copied.
-_making_client: Final = threading.Lock()
+#: Held while a hook creates its blocking client. Global, because a hook with a lock of its own cannot be copied.
+_client_lock: Final = threading.Lock()
 
 
 class KandinskyHook(BaseHook):
     """Talk to Segmind with the key of an Airflow connection.
 
     Every method has an async twin, named with an ``a`` in front, which never blocks the event loop; that of
-    :meth:`wait` is :meth:`await_result`, because ``await`` is a word of the language. A request may be given as a
+    :meth:`wait` is :meth:`await_result`, because ``await`` is a Python keyword. A request may be given as a
     :class:`~.segmind.schemas.TextToImageRequest` or as a mapping of its parameters.
 
-    Use as a (async) context manager, which closes the connections at the end. The blocking methods may be called from
+    Use as a (async) context manager, which closes its connections at the end. The blocking methods may be called from
     several threads at once, the async ones in one event loop.
 
     :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else ``SEGMIND_API_KEY`` from
@@ -69,7 +71,7 @@ class KandinskyHook(BaseHook):
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
         self._async_client: AsyncSegmindClient | None = None
-        self._opening = asyncio.Lock()
+        self._async_client_lock = asyncio.Lock()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -96,14 +98,14 @@ class KandinskyHook(BaseHook):
         if self._async_client is not None:
             await self._async_client.aclose()
             self._async_client = None
-            self._opening = asyncio.Lock()  # the next client may be for another event loop
+            self._async_client_lock = asyncio.Lock()  # the next client may be for another event loop
 
     @property
     def settings(self) -> ConnectionSettings:
         """The connection, read once.
 
-        :raises AuthenticationError: there is no API key, neither in the connection nor in the environment.
-        :raises ConfigurationError: there is no such connection, or a field of it cannot be used.
+        :raises AuthenticationError: there is no API key in the connection or in the environment.
+        :raises ConfigurationError: the connection does not exist, or a field is invalid.
         """
         if self._settings is None:
             self._settings = read_settings(self.kandinsky_conn_id)
@@ -116,20 +118,21 @@ class KandinskyHook(BaseHook):
         return self._settings
 
     def get_conn(self) -> SegmindClient:
-        """The blocking client, made on first use."""
-        with _making_client:
+        """The blocking client, created on first use."""
+        with _client_lock:
             if self._client is None:
-                again = partial(read_key, self.kandinsky_conn_id, self.settings)
-                self._client = SegmindClient(**self._client_options(self.settings), read_key=again)
+                read_key = partial(reread_key, self.kandinsky_conn_id, self.settings)
+                self._client = SegmindClient(**self._client_options(self.settings), read_key=read_key)
             return self._client
 
     async def aget_conn(self) -> AsyncSegmindClient:
-        """The async client, made on first use, however many ask for it at once."""
-        async with self._opening:
+        """The async client, created on first use and only once, also for concurrent callers."""
+        async with self._async_client_lock:
             if self._async_client is None:
                 settings = await self.aget_settings()
-                again = partial(aread_key, self.kandinsky_conn_id, settings)
-                self._async_client = await AsyncSegmindClient.create(**self._client_options(settings), read_key=again)
+                read_key = partial(areread_key, self.kandinsky_conn_id, settings)
+                options = self._client_options(settings)
+                self._async_client = await AsyncSegmindClient.create(**options, read_key=read_key)
             return self._async_client
 
     def _client_options(self, settings: ConnectionSettings) -> dict[str, Any]:
@@ -137,27 +140,27 @@ class KandinskyHook(BaseHook):
         policies = {"poll_policy": self._poll_policy, "retry_policy": RetryPolicy(settings.retry_timeout)}
         return settings.model_dump(include=options) | policies
 
-    def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
+    def submit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
         """Submit a generation; see :meth:`~.http.client.SegmindClient.submit` for the errors.
 
         :param model: the model's slug.
-        :param sending: ``send_by`` and ``on_send``; see there.
+        :param options: ``send_by`` and ``on_send``; see there.
         :return: the accepted job; it will be billed unless it fails.
         """
         client = self.get_conn()
         if not client.has_history:
-            warn_of_no_history(self.kandinsky_conn_id)
-        return client.submit(_checked(request), model, **sending)
+            warn_without_history(self.kandinsky_conn_id)
+        return client.submit(_validated(request), model, **options)
 
-    async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
+    async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
         """The async twin of :meth:`submit`."""
         client = await self.aget_conn()
         if not client.has_history:
-            warn_of_no_history(self.kandinsky_conn_id)
-        return await client.submit(_checked(request), model, **sending)
+            warn_without_history(self.kandinsky_conn_id)
+        return await client.submit(_validated(request), model, **options)
 
     def get_status(self, request_id: str) -> JobStatus:
-        """Look once at where a job stands; see :meth:`~.http.client.SegmindClient.get_status` for the errors."""
+        """Poll a job once; see :meth:`~.http.client.SegmindClient.get_status` for the errors."""
         return self.get_conn().get_status(request_id)
 
     async def aget_status(self, request_id: str) -> JobStatus:
@@ -165,7 +168,7 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).get_status(request_id)
 
     def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
-        """Fetch what a finished job gave; see :meth:`~.http.client.SegmindClient.get_result` for the errors."""
+        """Fetch the result of a finished job; see :meth:`~.http.client.SegmindClient.get_result` for the errors."""
         return self.get_conn().get_result(request_id, model)
 
     async def aget_result(self, request_id: str, model: str | None = None) -> GenerationResult:
@@ -186,19 +189,19 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).wait(request_id, timeout, model)
 
     def generate(self, request: Request, model: str = DEFAULT_MODEL) -> GenerationResult:
-        """Buy a generation and hold the line until it is there (v1).
+        """Generate with one request that lasts until the images are there (v1).
 
-        For a notebook or a small script: what gets lost on the way was paid for and cannot be asked for again. See
-        :meth:`~.http.client.SegmindClient.generate` for the errors.
+        For a notebook or a small script: if the response is lost, the generation was billed and cannot be fetched
+        again. See :meth:`~.http.client.SegmindClient.generate` for the errors.
         """
-        return self.get_conn().generate(_checked(request), model)
+        return self.get_conn().generate(_validated(request), model)
 
     async def agenerate(self, request: Request, model: str = DEFAULT_MODEL) -> GenerationResult:
         """The async twin of :meth:`generate`."""
-        return await (await self.aget_conn()).generate(_checked(request), model)
+        return await (await self.aget_conn()).generate(_validated(request), model)
 
     def get_credits(self) -> Credits:
-        """Ask what is left on the account. Free of charge."""
+        """The credits left on the account. The call is free."""
         return self.get_conn().get_credits()
 
     async def aget_credits(self) -> Credits:
@@ -206,7 +209,10 @@ class KandinskyHook(BaseHook):
         return await (await self.aget_conn()).get_credits()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the key by asking for the credits, which is free of charge."""
+        """Check the API key by fetching the credits, which is free.
+
+        :return: whether it works, and a message for the connection form.
+        """
         try:
             return True, _success_message(self.get_credits())
         except KandinskyError as error:
@@ -220,7 +226,7 @@ class KandinskyHook(BaseHook):
             return False, _failure_message(error, self._settings)
 
 
-def _checked(request: Request) -> TextToImageRequest:
+def _validated(request: Request) -> TextToImageRequest:
     return request if isinstance(request, TextToImageRequest) else TextToImageRequest(**request)
 
 
@@ -233,7 +239,7 @@ def _success_message(credits_left: Credits) -> str:
 
 def _failure_message(error: KandinskyError, settings: ConnectionSettings | None) -> str:
     if isinstance(error, AuthenticationError) and error.http_status is not None:
-        return f"The API key is not good: {error.message}"
+        return f"The API key was rejected: {error.message}"
     if isinstance(error, ServiceUnavailableError) and settings is not None:
-        return f"The service is out of reach at {settings.base_url}: {error.message}"
+        return f"Could not reach the service at {settings.base_url}: {error.message}"
     return error.message

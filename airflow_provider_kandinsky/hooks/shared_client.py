@@ -1,7 +1,6 @@
 """One client per connection and event loop, for all the triggers that run there.
 
-A client of its own for each of a thousand triggers means a thousand connections and, above all, a thousand rate
-limits found out one by one.
+With a client each, a thousand triggers would open a thousand connections and hit the rate limit a thousand times.
 """
 
 from __future__ import annotations
@@ -22,66 +21,67 @@ from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 
 log = logging.getLogger(__name__)
 
-
-#: How often a connection that cannot be used is read again, in seconds: all who wait with it share one answer.
-_READ_AGAIN_AFTER: Final = 5.0
+#: Seconds between lookups of a connection that cannot be used; all its users share the error in between.
+_LOOKUP_INTERVAL: Final = 5.0
 
 
 class _PooledHook:
-    """A hook and those who use its client."""
+    """A hook, and how many use its client."""
 
     def __init__(self, kandinsky_conn_id: str) -> None:
         self.users = 0
         self.hook = KandinskyHook(kandinsky_conn_id)
-        self._opening = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._error: KandinskyError | None = None
-        self._read_again_at = 0.0
+        self._failed_at = 0.0
 
-    async def client(self) -> AsyncSegmindClient:
-        """The client, opened by the first to come.
+    async def client(self, lookup_interval: float = _LOOKUP_INTERVAL) -> AsyncSegmindClient:
+        """The client, created for the first user.
 
+        :param lookup_interval: seconds after a failed lookup during which its error is raised again.
         :raises KandinskyError: the connection cannot be used.
         """
         now = asyncio.get_running_loop().time
-        async with self._opening:
-            if self._error is not None and now() < self._read_again_at:
+        async with self._lock:
+            if self._error is not None and now() < self._failed_at + lookup_interval:
                 raise self._error
             try:
                 return await self.hook.aget_conn()
             except KandinskyError as error:
-                self._error, self._read_again_at = error, now() + _READ_AGAIN_AFTER
+                self._error, self._failed_at = error, now()
                 raise
 
 
-_shares: MutableMapping[asyncio.AbstractEventLoop, dict[str, _PooledHook]] = WeakKeyDictionary()
+_pools: MutableMapping[asyncio.AbstractEventLoop, dict[str, _PooledHook]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def _share_of(kandinsky_conn_id: str) -> AsyncIterator[_PooledHook]:
-    shares = _shares.setdefault(asyncio.get_running_loop(), {})
-    share = shares.get(kandinsky_conn_id)
-    if share is None:
-        share = shares[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id)
-    share.users += 1
+async def _pooled_hook(kandinsky_conn_id: str) -> AsyncIterator[_PooledHook]:
+    pool = _pools.setdefault(asyncio.get_running_loop(), {})
+    pooled = pool.get(kandinsky_conn_id)
+    if pooled is None:
+        pooled = pool[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id)
+    pooled.users += 1
     try:
-        yield share
+        yield pooled
     finally:
-        share.users -= 1
-        if share.users == 0:
-            del shares[kandinsky_conn_id]
-            await share.hook.__aexit__()
+        pooled.users -= 1
+        if pooled.users == 0:
+            del pool[kandinsky_conn_id]
+            await pooled.hook.__aexit__()
 
 
 @asynccontextmanager
 async def shared_client(kandinsky_conn_id: str) -> AsyncIterator[AsyncSegmindClient]:
-    """Use the client that all users of a connection share; the last one to leave closes it.
+    """Use the client that all users of a connection share. The last one to leave closes it.
 
-    The connection is looked up once, by the first to come.
+    The connection is looked up once, for the first user.
 
     :param kandinsky_conn_id: the connection.
+    :raises KandinskyError: the connection cannot be used.
     """
-    async with _share_of(kandinsky_conn_id) as share:
-        yield await share.client()
+    async with _pooled_hook(kandinsky_conn_id) as pooled:
+        yield await pooled.client()
 
 
 async def poll_with_shared_client(
@@ -92,24 +92,25 @@ async def poll_with_shared_client(
     submitted_at: float,
     deadline: float,
     poll_interval: float | None = None,
+    lookup_interval: float = _LOOKUP_INTERVAL,
 ) -> GenerationResult:
     """Wait for a job with the client that all users of a connection share.
 
-    The job was accepted, so a connection that cannot be used now, for instance because it has no key, is waited out
-    as well.
+    The job was accepted, so this also waits while the connection cannot be used, for instance because it has no key.
 
     :param kandinsky_conn_id: the connection.
     :param submitted_at: seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch.
     :param poll_interval: seconds between polls; adaptive if ``None``.
+    :param lookup_interval: seconds between lookups of a connection that cannot be used.
     :raises KandinskyError: see :meth:`~.http.client.SegmindClient.poll_until_done`.
     """
-    async with _share_of(kandinsky_conn_id) as share:
+    async with _pooled_hook(kandinsky_conn_id) as pooled:
         poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
         client, is_logged = None, False
         while client is None:
             try:
-                client = await share.client()
+                client = await pooled.client(lookup_interval)
             except KandinskyError as error:
                 pause = poller.on_error(error, time.time())
                 if not is_logged:

@@ -1,4 +1,4 @@
-"""The image, one click from the task."""
+"""The link from a task to its first image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-#: Where the gallery is mounted below Airflow's own URL, and the route of its tab on a task instance.
+#: The gallery's path below Airflow's own URL, and the route of its tab on a task instance.
 GALLERY_ROUTE: Final = "kandinsky-gallery"
 #: The route of its tab on a DAG run: Airflow takes each route once only.
 RUN_GALLERY_ROUTE: Final = "kandinsky-gallery-run"
 
 
 class TaskInstanceName(Protocol):
-    """What names a task instance: Airflow's keys and task instances do."""
+    """The ids of a task instance; Airflow's keys and task instances have them."""
 
     @property
     def dag_id(self) -> str: ...
@@ -34,17 +34,17 @@ class TaskInstanceName(Protocol):
 
 
 class KandinskyImageLink(BaseOperatorLink):
-    """Leads to the first image of a task.
+    """Links to the first image of a task.
 
-    Airflow asks for it in the worker when a task ends, fails or is deferred, and keeps the answer as an XCom. So that
-    one answer is right from the deferral to the end, it is a URL of the gallery's that redirects: to the image, or
-    while there is none that may be shown, to the gallery's tab on the task. Reads no XCom.
+    Airflow calls this in the worker when a task ends, fails or is deferred, and keeps the URL as an XCom. So that the
+    URL stays right from the deferral to the end, it is one of the gallery's, which redirects to the image, or to the
+    gallery's tab on the task while there is no image to show. Reads no XCom.
     """
 
     name = "Image"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The URL. Without a gallery (Airflow 3.0) the image's own, or the empty string where there is none."""
+        """The URL. Without a gallery (Airflow 3.0) it is the image's own, or empty if there is none."""
         if supports_plugin_tabs():
             return _redirect_to_image(ti_key)
         return _image_url(operator)
@@ -58,12 +58,12 @@ def _redirect_to_image(ti: TaskInstanceName) -> str:
 
 
 def _image_url(operator: Any) -> str:
-    # Imported here, because every component of Airflow imports this module.
+    # Imported late, because every component of Airflow imports this module.
     from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
     from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
     from airflow_provider_kandinsky.segmind.http.downloads import browser_url
 
-    lineage = getattr(operator, "lineage", None)  # a user's own operator may have the link, too
+    lineage = getattr(operator, "lineage", None)  # a user's own operator may have this link
     if lineage is None or not lineage.uris:
         return ""
     try:

@@ -1,1 +1,1 @@
-"""What others see of a task: metrics and lineage."""
+"""Metrics and lineage of a task."""

@@ -1,8 +1,7 @@
-"""What a task tells OpenLineage: which requests it made, at what cost, and where their pictures are.
+"""OpenLineage: the requests of a task, their cost, and where their images are.
 
-Airflow's OpenLineage provider asks for it in the process that a task ends in, forked off: what it is told must be at
-hand there, for a fork cannot ask Airflow for XComs. That provider may not be installed, so it is imported only where
-it is the one to call.
+Airflow's OpenLineage provider reads it in a fork of the process in which the task ends. A fork cannot read XComs, so
+the task keeps its lineage in memory. The provider may not be installed, so it is imported only when it calls.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ _SCHEMES: Final = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """What a task has made.
+    """The requests of a task and their images.
 
-    :param model: the slug, where it is known.
-    :param cost: dollars in all, as far as the service has told them.
+    :param model: the slug, if known.
+    :param cost: dollars in total, as far as known.
     :param generations: a mapping for each request: ``request_id``, ``seed``, ``cost`` and ``prompt``, as far as known,
-        and ``error``, the type, if it has failed.
-    :param uris: where the pictures are, or a manifest of them.
+        and ``error``, the type, if it failed.
+    :param uris: of the images, or of a manifest of them.
     """
 
     model: str | None
@@ -44,7 +43,7 @@ class Lineage:
 
     @classmethod
     def of_request(cls, request_id: str, model: str | None = None, prompt: str | None = None) -> Lineage:
-        """The lineage of a job of which nothing is known yet."""
+        """The lineage of a job that is not finished."""
         return cls(model, None, [{"request_id": request_id, "prompt": prompt}], [])
 
     @classmethod
@@ -55,28 +54,28 @@ class Lineage:
 
 
 class OpenLineageMixin:
-    """For a task to inherit, beside its operator."""
+    """A task with lineage, to be inherited beside its operator."""
 
-    #: To be set by the process that the task ends in.
+    #: Set in the process in which the task ends.
     lineage: Lineage | None = None
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
-        """What is called when the task has ended, well or not. Whatever goes wrong is logged, and not its problem."""
+        """Called by Airflow when the task has succeeded or failed. Errors are logged, and never fail the task."""
         from airflow.providers.openlineage.extractors import OperatorLineage
 
         try:
             if self.lineage is not None:
                 with_prompts = conf.getboolean("kandinsky", "lineage_includes_prompt", fallback=False)
                 return facets(self.lineage, with_prompts=with_prompts)
-        except Exception:  # of the settings, of another version of OpenLineage, of a URL that is none
-            log.warning("The lineage of the task could not be emitted", exc_info=True)
+        except Exception:  # a wrong setting, another version of OpenLineage, an invalid URL
+            log.warning("Could not emit the lineage of the task", exc_info=True)
         return OperatorLineage()
 
 
 def facets(lineage: Lineage, *, with_prompts: bool) -> OperatorLineage[Any, Any]:
-    """A task's lineage, as OpenLineage has it.
+    """Convert to OpenLineage's types.
 
-    :param with_prompts: whether the prompts may leave Airflow.
+    :param with_prompts: whether to include the prompts.
     """
     import attr
     from airflow.providers.common.compat.openlineage.facet import OutputDataset, RunFacet
@@ -100,12 +99,12 @@ def facets(lineage: Lineage, *, with_prompts: bool) -> OperatorLineage[Any, Any]
 
 
 def dataset_name(uri: str) -> tuple[str, str]:
-    """The namespace and the name that OpenLineage has for a file.
+    """The namespace and name of a file in OpenLineage.
 
-    What is no part of its name is left out: the connection of an object storage, the signature of a URL.
+    Without the connection of an object storage, and without the signature of a URL.
     """
     parts = urlsplit(uri)
-    place = parts.netloc.rpartition("@")[2]
+    netloc = parts.netloc.rpartition("@")[2]
     if parts.scheme in ("", "file"):
-        return f"file://{place}" if place else "file", parts.path
-    return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{place}", parts.path.lstrip("/")
+        return f"file://{netloc}" if netloc else "file", parts.path
+    return f"{_SCHEMES.get(parts.scheme, parts.scheme)}://{netloc}", parts.path.lstrip("/")

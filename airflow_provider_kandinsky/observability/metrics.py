@@ -1,7 +1,7 @@
-"""What is counted of jobs and of the money they cost, and under which names.
+"""The metrics of jobs and their cost, and their names.
 
-It goes through Airflow's Stats, to wherever Airflow's own metrics go (StatsD, Datadog, OpenTelemetry). Where tags get
-lost on the way, as in plain StatsD, what distinguishes is told once more in a name, as Airflow does with its own.
+They go through Airflow's metrics backend (StatsD, Datadog, OpenTelemetry). Plain StatsD drops tags, so, like Airflow's
+legacy metrics, tagged counters are also emitted with the tag value in the name.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 log = logging.getLogger(__name__)
 
-#: Airflow makes its client on first use, and of two threads at once each would make one.
+#: Airflow creates its client on first use; without a lock, two threads would each create one.
 _stats_lock: Final = threading.Lock()
 
 
 class Metric(StrEnum):
-    """Every name that is used."""
+    """The names."""
 
     SUBMITTED = "kandinsky.submitted"
     REATTACHED = "kandinsky.reattached"
@@ -40,11 +40,11 @@ class Metric(StrEnum):
 
 
 class JobMetrics:
-    """The metrics of one task's jobs. Whatever goes wrong with them is logged, and never the task's problem.
+    """The metrics of one task's jobs. Emitting a metric never fails the task; errors are logged.
 
-    :param stats: gives Airflow's.
-    :param ti: the task instance, whose names become tags.
-    :param model: the slug, where it is known.
+    :param stats: returns Airflow's ``Stats``.
+    :param ti: the task instance; its DAG id and task id become tags.
+    :param model: the slug, if known; a tag, too.
     """
 
     def __init__(self, stats: Callable[[], Any], ti: Any, model: str | None) -> None:
@@ -58,22 +58,22 @@ class JobMetrics:
 
     @classmethod
     def of_trigger(cls, ti: Any, model: str | None = None) -> Self:
-        """For use in the triggerer: in a thread, because a client may look up its host or wait for its socket."""
+        """For use in the triggerer, in a thread: a metrics client may block on DNS or its socket."""
         return cls(triggerer_stats, ti, model)
 
     def submitted(self) -> None:
-        """A job was bought, and its id is known."""
+        """A job was submitted, and its id is known."""
         self._count(Metric.SUBMITTED)
 
     def reattached(self, source: Literal["ledger", "history"]) -> None:
-        """A job that had been bought before was taken up.
+        """A try re-attached to a job that was submitted before.
 
-        :param source: what told of it: the record in Airflow, or the service's request history.
+        :param source: where the job was found: the ledger in Airflow, or the service's request history.
         """
         self._count(Metric.REATTACHED, source=source)
 
     def completed(self, result: GenerationResult) -> None:
-        """A job's result was taken in."""
+        """A job's result was delivered."""
         self._count(Metric.COMPLETED)
         if result.cost is not None:
             self._count(Metric.COST, result.cost)
@@ -84,28 +84,28 @@ class JobMetrics:
             (Metric.QUEUE_TIME, result.queue_time),
         ):
             if seconds is not None:
-                self._tell("timing", metric, seconds)
+                self._emit("timing", metric, seconds)
 
     def failed(self, error: KandinskyError) -> None:
-        """A try, or in a batch one of its items, has failed."""
+        """A try, or an item of a batch, failed."""
         self._count(Metric.FAILED, error_type=type(error).__name__)
 
     def polled(self) -> None:
-        """A job was looked at by one that does not wait."""
+        """A sensor polled a job."""
         self._count(Metric.POLLS)
 
     def _count(self, metric: Metric, count: float = 1, **tags: str) -> None:
-        self._tell("incr", metric, count, **tags)
+        self._emit("incr", metric, count, **tags)
 
-    def _tell(self, method: Literal["incr", "timing"], metric: Metric, value: float, **tags: str) -> None:
+    def _emit(self, method: Literal["incr", "timing"], metric: Metric, value: float, **tags: str) -> None:
         try:
             if number_in(value) is None:
-                return  # it came from elsewhere, perhaps through an event, and counts nothing
+                return  # not a finite number; it may have come through an event
             with _stats_lock:
-                tell = getattr(self._stats(), method)
-                told = timedelta(seconds=value) if method == "timing" else value
-                tell(str(metric), told, tags=self._tags | tags)
+                emit = getattr(self._stats(), method)
+                amount = timedelta(seconds=value) if method == "timing" else value
+                emit(str(metric), amount, tags=self._tags | tags)
                 if tags and conf.getboolean("metrics", "legacy_names_on", fallback=True):
-                    tell(".".join([metric, *tags.values()]), told, tags=self._tags)
-        except Exception:  # whatever a client may raise; there are those of users, too
-            log.warning("The metric %s could not be told", metric, exc_info=True)
+                    emit(".".join([metric, *tags.values()]), amount, tags=self._tags)
+        except Exception:  # a metrics client, perhaps a user's own, may raise anything
+            log.warning("Could not emit metric %s", metric, exc_info=True)

@@ -6,22 +6,18 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, NoReturn
 
 from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout, TaskDeferralError, TaskDeferralTimeout
-from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes, derive_seed
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.durable.submission import Submission, SubmittedJob
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
+from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.results.delivery import TriggererDelivery, deliver
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, JobExpiredError, RateLimitedError
@@ -34,17 +30,18 @@ from airflow_provider_kandinsky.segmind.schemas import (
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import (
     BASE64_NEEDS_OUTPUT_PATH,
-    DEFERRAL_TIMEOUT_MARGIN,
     GENERATION_ARGUMENTS,
+    check_output_path,
     check_settings,
     is_literal,
-    reset_trigger,
 )
+from airflow_provider_kandinsky.tasks.deferral import defer_until_done, reset_trigger
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
-from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger, result_in_event
+from airflow_provider_kandinsky.tasks.image_task import ImageTask
+from airflow_provider_kandinsky.triggers.job import result_in_event
 
 
-class KandinskyTextToImageOperator(OpenLineageMixin, WakesSupervisor):
+class KandinskyTextToImageOperator(ImageTask):
     """Generate pictures from a prompt.
 
     Returns (XCom ``return_value``) the list of the pictures' URLs, in the service's order; with
@@ -90,7 +87,6 @@ class KandinskyTextToImageOperator(OpenLineageMixin, WakesSupervisor):
     #: Whether Airflow writes the rendered fields when this process ends, at the cost of one call: where they cannot be
     #: rendered, so that something is shown at all, and where they are something else by now than what was sent.
     overwrite_rtif_after_execution = True
-    operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
     #: How jobs are polled in the worker.
     poll_policy = DEFAULT_POLL_POLICY
@@ -256,9 +252,7 @@ class KandinskyTextToImageOperator(OpenLineageMixin, WakesSupervisor):
     def _deliver(
         self, result: GenerationResult, context: Context, hook: KandinskyHook, *, already_delivered: bool = False
     ) -> list[str]:
-        uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered)
-        self.lineage = Lineage.of(result, uris, self.prompt)
-        return uris
+        return self._deliver_result(result, context, hook, prompt=self.prompt, already_delivered=already_delivered)
 
     def _submission(self, hook: KandinskyHook, request: TextToImageRequest, context: Context) -> Submission:
         ti = context["ti"]
@@ -309,21 +303,18 @@ class KandinskyTextToImageOperator(OpenLineageMixin, WakesSupervisor):
     def _defer_until(
         self, deadline: float, purchase: SubmittedJob, request: TextToImageRequest, context: Context
     ) -> NoReturn:
-        delivery = TriggererDelivery.plan(self, context, self.output_path)
-        self.defer(
-            trigger=KandinskyJobTrigger(
-                request_id=purchase.request_id,
-                kandinsky_conn_id=self.kandinsky_conn_id,
-                model=self.model,
-                submitted_at=purchase.submitted_at,
-                deadline=deadline,
-                poll_interval=self.poll_interval,
-                seed=_sent_seed(request.seed),
-                delivery=delivery.to_dict() if delivery else None,
-            ),
-            method_name="execute_complete",
+        defer_until_done(
+            self,
+            context,
+            self.output_path,
+            deadline,
             kwargs={"arguments": request.payload()},
-            timeout=timedelta(seconds=max(0.0, deadline - time.time())) + DEFERRAL_TIMEOUT_MARGIN,
+            request_id=purchase.request_id,
+            kandinsky_conn_id=self.kandinsky_conn_id,
+            model=self.model,
+            submitted_at=purchase.submitted_at,
+            poll_interval=self.poll_interval,
+            seed=_sent_seed(request.seed),
         )
 
     def _defer_until_reset(self, error: RateLimitedError, request: TextToImageRequest, resets: int) -> NoReturn:
@@ -380,8 +371,7 @@ class KandinskyTextToImageOperator(OpenLineageMixin, WakesSupervisor):
         if not is_literal(self.prompt):
             literals["prompt"] = "(rendered when the task runs)"
         request = TextToImageRequest(**literals)
-        if self.output_path is not None and is_literal(self.output_path):
-            OutputPath.check_template(self.output_path, request.samples or 1)
+        check_output_path(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -25,13 +23,10 @@ from airflow_provider_kandinsky.compat.airflow import (
     TaskDeferralError,
     TaskDeferralTimeout,
 )
-from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.ledger import derive_seed, task_state_store_for
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
-from airflow_provider_kandinsky.observability.lineage import OpenLineageMixin
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
@@ -46,14 +41,15 @@ from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImag
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import (
     BASE64_NEEDS_OUTPUT_PATH,
-    DEFERRAL_TIMEOUT_MARGIN,
     GENERATION_ARGUMENTS,
+    check_output_path,
     check_settings,
     invalid_argument,
     is_literal,
-    reset_trigger,
 )
+from airflow_provider_kandinsky.tasks.deferral import deferral_timeout, reset_trigger
 from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled, translate_operator_errors
+from airflow_provider_kandinsky.tasks.image_task import ImageTask
 from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, PendingJob
 
 #: The arguments that the items of a batch may have in common.
@@ -65,7 +61,7 @@ OnItemFailure = Literal["fail", "keep"]
 _ON_ITEM_FAILURE: Final = ("fail", "keep")
 
 
-class KandinskyTextToImageBatchOperator(OpenLineageMixin, WakesSupervisor):
+class KandinskyTextToImageBatchOperator(ImageTask):
     """Generate pictures from many prompts, in one task and with one trigger.
 
     Returns (XCom ``return_value``) a list in the order of ``requests``, with a dict for each: ``urls`` (with an
@@ -109,7 +105,6 @@ class KandinskyTextToImageBatchOperator(OpenLineageMixin, WakesSupervisor):
     """
 
     template_fields = ("requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
-    operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
     #: How jobs are polled in the worker.
     poll_policy = DEFAULT_POLL_POLICY
@@ -337,7 +332,7 @@ class KandinskyTextToImageBatchOperator(OpenLineageMixin, WakesSupervisor):
                 ),
                 method_name="execute_complete",
                 kwargs=self._carried(run),
-                timeout=timedelta(seconds=max(0.0, deadline - time.time())) + DEFERRAL_TIMEOUT_MARGIN,
+                timeout=deferral_timeout(deadline),
             )
         try:
             run.wait(jobs, self.poll_interval)
@@ -417,8 +412,7 @@ class KandinskyTextToImageBatchOperator(OpenLineageMixin, WakesSupervisor):
         arguments = {name: getattr(self, name) for name in SHARED_ARGUMENTS}
         literals = {name: value for name, value in arguments.items() if is_literal(value)}
         request = TextToImageRequest(prompt="(each item has its own)", **literals)
-        if self.output_path is not None and is_literal(self.output_path):
-            OutputPath.check_template(self.output_path, request.samples or 1)
+        check_output_path(self.output_path, request.samples or 1)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
         if self.on_item_failure not in _ON_ITEM_FAILURE:
             raise invalid_argument("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")

@@ -1,1 +1,1 @@
-"""The way of a finished job's images to the user: XCom, asset events, and files."""
+"""From a finished job to the user: XComs, and the user's own storage."""

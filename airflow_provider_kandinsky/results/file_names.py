@@ -1,4 +1,4 @@
-"""File names that are made of texts of others, and where they may lead."""
+"""Safe file names from untrusted text, and checks of the paths made of them."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import posixpath
 import string
 from typing import Final
 
-#: What stands in file names as it is.
+#: Characters that are kept in file names.
 _SAFE: Final = frozenset(string.ascii_letters + string.digits + "._-")
-#: Characters of a text in a file's name; with the rest of the name, and while it is written, 255 are allowed.
-_LONGEST_NAME: Final = 200
+#: Maximum length of an encoded text. File systems allow 255, with the rest of the name and a temporary suffix.
+_MAX_LENGTH: Final = 200
 
 
 def file_name(text: str) -> str:
-    """A text of others as a part of a file's name. Two texts never give one name.
+    """Encode an untrusted text as part of a file name. Two texts never give the same name.
 
     :param text: of any characters and any length.
-    :return: at most 200 characters. All but ``A-Z``, ``a-z``, ``0-9``, ``.``, ``_`` and ``-`` is written ``=XX``, in
-        the hexadecimal digits of UTF-8, and so are dots if there is nothing else. What becomes too long ends in a
-        digest.
+    :return: at most 200 characters. All but ``A-Z``, ``a-z``, ``0-9``, ``.``, ``_`` and ``-`` is written ``=XX``, the
+        hexadecimal digits of its UTF-8 bytes, and so are dots if there is nothing else. A longer name is cut and ends
+        in a digest.
     """
     whole = text.encode("utf-8", "surrogatepass")
     name = "".join(chr(byte) if chr(byte) in _SAFE else f"={byte:02X}" for byte in whole)
     if not name.strip("."):
         name = name.replace(".", "=2E") or "="
-    if len(name) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 34]}=={hashlib.sha256(whole).hexdigest()[:32]}"
+    if len(name) > _MAX_LENGTH:
+        name = f"{name[: _MAX_LENGTH - 34]}=={hashlib.sha256(whole).hexdigest()[:32]}"
     return name
 
 
 def fixed_part(template: str) -> str:
-    """What stands before the first placeholder of a template; all of it, if there is none.
+    """The part of a template before its first placeholder; all of it if there is none.
 
-    :raises ValueError: a brace without another.
+    :raises ValueError: unbalanced braces.
     """
     fixed = ""
     for literal, name, _, _ in string.Formatter().parse(template):
@@ -44,9 +44,9 @@ def fixed_part(template: str) -> str:
 
 
 def is_below(path: str, start: str) -> bool:
-    """Whether a path leads to somewhere in the folder of another, on file systems that know ``..`` and on others."""
+    """Whether a path is inside the folder of another, with and without ``..`` resolved."""
     folder = start[: start.rfind("/") + 1].rpartition("://")[2]
-    place = posixpath.normpath(path.rpartition("://")[2])
+    normalized = posixpath.normpath(path.rpartition("://")[2])
     if not folder:
-        return not place.startswith(("/", "../")) and place not in (".", "..")
-    return place.startswith(posixpath.normpath(folder).rstrip("/") + "/")
+        return not normalized.startswith(("/", "../")) and normalized not in (".", "..")
+    return normalized.startswith(posixpath.normpath(folder).rstrip("/") + "/")

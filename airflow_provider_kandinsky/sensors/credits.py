@@ -1,9 +1,8 @@
-"""Wait until there is something to pay with."""
+"""Wait until the account has enough credits."""
 
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from airflow.configuration import conf
@@ -15,7 +14,8 @@ from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.validation import Number
-from airflow_provider_kandinsky.tasks.arguments import DEFERRAL_TIMEOUT_MARGIN, invalid_argument, is_literal
+from airflow_provider_kandinsky.tasks.arguments import invalid_argument, is_literal
+from airflow_provider_kandinsky.tasks.deferral import deferral_timeout
 from airflow_provider_kandinsky.tasks.error_translation import (
     apply_soft_fail,
     translate_operator_errors,
@@ -29,16 +29,16 @@ _MINIMUM: Final = TypeAdapter(Annotated[Number, Field(ge=0)])
 class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
     """Wait until the account has enough credits, and return (XCom ``return_value``) how many are left.
 
-    Put it before the tasks that buy: an account that runs dry in the middle of a run fails them one by one. Asking is
-    free of charge. Outages and rate limits are waited out.
+    Put it before the tasks that submit: an account that runs dry in the middle of a run fails them one by one. Polling
+    the credits is free. Outages and rate limits are waited out.
 
-    :param minimum_credits: how many credits are enough, in the vendor's credits, 0 or more; bought and free ones count;
-        templated. What one picture costs is told by XCom ``generation`` of an earlier one.
+    :param minimum_credits: how many of the vendor's credits are enough, 0 or more; paid and free ones count; templated.
+        For the cost of one image see XCom ``generation`` of an earlier one.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``; templated.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
     :param poke_interval: seconds between polls, in all modes.
-    :raises AirflowFailException: ``minimum_credits`` is refused, or the account cannot be asked: no key, a bad key.
-    :raises AirflowSensorTimeout: there were not enough within the sensor's ``timeout``.
+    :raises AirflowFailException: ``minimum_credits`` is not allowed, or the API key is missing or rejected.
+    :raises AirflowSensorTimeout: there were not enough credits within the sensor's ``timeout``.
     """
 
     template_fields = ("minimum_credits", "kandinsky_conn_id")
@@ -61,26 +61,27 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
                 self._minimum()
 
     def execute(self, context: Context) -> Any:
-        """Poke, or look once and defer, as the arguments say."""
+        """Poke, or poll once and defer, as the arguments say."""
         if not self.deferrable:
             return super().execute(context)
         with apply_soft_fail(self):
-            looked = self.poke(context)
-        if looked.is_done:
-            return looked.xcom_value
+            polled = self.poke(context)
+        if polled.is_done:
+            return polled.xcom_value
+        deadline = time.time() + self.timeout
         self.defer(
             trigger=KandinskyCreditsTrigger(
                 minimum_credits=self._minimum(),
                 kandinsky_conn_id=self.kandinsky_conn_id,
                 poke_interval=self.poke_interval,
-                deadline=time.time() + self.timeout,
+                deadline=deadline,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + DEFERRAL_TIMEOUT_MARGIN,
+            timeout=deferral_timeout(deadline),
         )
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once."""
+        """Poll once."""
         with translate_sensor_errors(context), KandinskyHook(self.kandinsky_conn_id) as hook:
             minimum = self._minimum()
             try:
@@ -88,13 +89,13 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
             except KandinskyError as error:
                 if not error.retryable:
                     raise
-                self.log.warning("Asking for the credits again later: %s", error)
+                self.log.warning("Could not get the credits; polling again later: %s", error)
                 return PokeReturnValue(is_done=False)
-        self.log.info("%g credits are left; at least %g are wanted", credits_left, minimum)
+        self.log.info("%g credits left; waiting for %g", credits_left, minimum)
         return PokeReturnValue(is_done=credits_left >= minimum, xcom_value=credits_left)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> float:
-        """Take up what the trigger found.
+        """Resume with the trigger's event.
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.credits.KandinskyCreditsTrigger`.
         """
@@ -106,10 +107,9 @@ class KandinskyCreditsSensor(WakesSupervisor, BaseSensorOperator):
         if credits_left is None or credits_left < minimum:
             left = "the service did not say how many are left" if credits_left is None else f"{credits_left:g} are left"
             raise AirflowSensorTimeout(
-                f"There were not the {minimum:g} credits that are wanted within {self.timeout:g} s: {left}. Nothing "
-                "was bought"
+                f"Timed out after {self.timeout:g} s waiting for {minimum:g} credits: {left}. Nothing was submitted"
             )
-        self.log.info("%g credits are left; at least %g were wanted", credits_left, minimum)
+        self.log.info("%g credits left; waited for %g", credits_left, minimum)
         return credits_left
 
     def _minimum(self) -> float:

@@ -1,1 +1,1 @@
-"""What operators and sensors share: the checks of their arguments, and their errors as Airflow expects them."""
+"""What operators and sensors share: arguments, deferral, delivery, and errors as Airflow expects them."""

@@ -1,8 +1,8 @@
-"""What a failure means to Airflow: whether a retry can cure it, and what it will do.
+"""Translates errors into Airflow's exceptions, by whether a retry can cure them.
 
 Airflow retries any exception but :class:`~airflow.sdk.exceptions.AirflowFailException`. So an error that would only
-come again (a bad key, a refused parameter, blocked content) becomes one, with the typed error as its cause; all
-others are raised as they are, for a ``retry_policy`` to tell apart.
+come again (a bad key, a refused parameter, blocked content) becomes one, with the typed error as its cause. All others
+are raised as they are, so that a ``retry_policy`` can distinguish them.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def translate_operator_errors(context: Context | None = None, *, durable: bool = True) -> Iterator[None]:
-    """Say in each error what a retry will do, leave it in XCom ``error``, and stop the retries that can do nothing.
+    """Give each error a retry hint, push it as XCom ``error``, and stop retries that cannot help.
 
-    :param context: the running task's; ``None`` while the DAG is parsed.
-    :param durable: whether the next try will know what this one has bought.
-    :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause; but see
+    :param context: of the running task; ``None`` while the DAG is parsed.
+    :param durable: whether the next try will know what this one has submitted.
+    :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause, unless
         :func:`is_rescheduled`.
     """
     try:
@@ -52,9 +52,9 @@ def translate_operator_errors(context: Context | None = None, *, durable: bool =
     except KandinskyError as error:
         rescheduled = context is not None and is_rescheduled(error, context)
         if rescheduled:
-            error.retry_hint = "The task runs again later, as its retry policy asks for; that is no retry."
-        error.retry_hint = error.retry_hint or _advice(error, durable)
-        _tell(error, context)
+            error.retry_hint = "The retry policy reschedules the task; that uses up no retry."
+        error.retry_hint = error.retry_hint or _retry_hint(error, durable)
+        _report(error, context)
         if error.retryable or rescheduled:
             raise
         raise AirflowFailException(str(error)) from error
@@ -62,9 +62,9 @@ def translate_operator_errors(context: Context | None = None, *, durable: bool =
 
 @contextmanager
 def translate_sensor_errors(context: Context) -> Iterator[None]:
-    """Say in Airflow's terms that waiting is over: these are the exceptions that ``soft_fail`` turns into a skip.
+    """Translate errors into the exceptions that ``soft_fail`` turns into a skip.
 
-    A job that failed or is gone is final here, unlike for the operator: a sensor cannot submit another.
+    A failed or expired job is final here, unlike for the operator: a sensor cannot submit another.
 
     :raises AirflowSensorTimeout: for a :class:`JobTimeoutError`, which is its cause.
     :raises AirflowFailException: for any other :class:`KandinskyError` that waiting cannot cure.
@@ -72,7 +72,7 @@ def translate_sensor_errors(context: Context) -> Iterator[None]:
     try:
         yield
     except KandinskyError as error:
-        _tell(error, context)
+        _report(error, context)
         if isinstance(error, JobTimeoutError):
             raise AirflowSensorTimeout(str(error)) from error
         if error.retryable and not isinstance(error, (JobFailedError, JobExpiredError)):
@@ -82,28 +82,28 @@ def translate_sensor_errors(context: Context) -> Iterator[None]:
 
 @contextmanager
 def apply_soft_fail(sensor: BaseSensorOperator) -> Iterator[None]:
-    """Do around all of a sensor what Airflow does around its ``poke`` alone: skip the task instead of failing it, where
-    ``soft_fail`` or ``never_fail`` asks for that.
+    """Apply ``soft_fail`` and ``never_fail`` to all of a sensor's execution; Airflow applies them to ``poke`` alone.
 
-    :raises AirflowSkipException: with ``soft_fail`` for what is final, with ``never_fail`` for any error.
+    :raises AirflowSkipException: with ``soft_fail`` for final errors, with ``never_fail`` for any error.
     """
     try:
         yield
     except (AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout) as error:
         if sensor.soft_fail or sensor.never_fail:
-            raise AirflowSkipException(f"Skipped, as soft_fail or never_fail asks for: {error}") from error
+            raise AirflowSkipException(f"Skipped because of soft_fail or never_fail: {error}") from error
         raise
     except KandinskyError as error:
         if sensor.never_fail:
-            raise AirflowSkipException(f"Skipped, as never_fail asks for: {error}") from error
+            raise AirflowSkipException(f"Skipped because of never_fail: {error}") from error
         raise
 
 
 def is_rescheduled(error: KandinskyError, context: Context) -> bool:
-    """Whether the task's retry policy has it run again for credits that are used up (Airflow 3.4). No retry cures that,
-    but a refill does, and as long as nothing was accepted nothing is submitted again.
+    """Whether the task's retry policy reschedules it when the credits are used up (Airflow 3.4). A retry cannot cure
+    that, a refill can; nothing was accepted, so running again submits nothing twice.
 
-    Airflow asks the policy itself, but about no error that ends the task at once. Once the bound is reached, this does.
+    Airflow does not consult the policy about an ``AirflowFailException``, so the error is raised as it is until the
+    policy's ``max_reschedules`` is reached.
     """
     policy = getattr(context.get("task"), "retry_policy", None)
     if (
@@ -117,8 +117,8 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
     try:
         decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
     except Exception:
-        # Whatever a user's policy may raise: the task has failed for another reason, which is the one to report.
-        log.exception("The retry policy could not be asked about credits that are used up")
+        # A user's policy may raise anything; it must not mask the failure being reported.
+        log.exception("The retry policy failed to evaluate that the credits are used up")
         return False
     if decision.action.value != "reschedule":
         return False
@@ -126,8 +126,8 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
     return decision.max_reschedules is None or reschedules < decision.max_reschedules
 
 
-def _tell(error: KandinskyError, context: Context | None) -> None:
-    """Leave the error where a gallery, or the next task, finds it without reading logs, and count it."""
+def _report(error: KandinskyError, context: Context | None) -> None:
+    """Count the error, and push it as an XCom, where the gallery or a later task finds it without reading logs."""
     if context is None:
         return
     if not error.aggregates_errors:
@@ -135,25 +135,25 @@ def _tell(error: KandinskyError, context: Context | None) -> None:
     try:
         context["ti"].xcom_push(key="error", value=error_for_xcom(error))
     except Exception:
-        # Whatever an XCom backend may raise: the task has failed for another reason, which is the one to be told.
-        log.exception("The error could not be put into XCom")
+        # Never let an XCom error mask the failure being reported.
+        log.exception("Could not push the error to XCom")
 
 
-def _advice(error: KandinskyError, durable: bool) -> str:
+def _retry_hint(error: KandinskyError, durable: bool) -> str:
     if isinstance(error, SubmissionUnknownError) and not error.retryable:
-        return "A retry could not tell either and might pay twice, so none is made."
+        return "A retry could not find out either and might submit it twice, so there is none."
     if not error.retryable:
-        return "No retry can cure this, so none is made."
+        return "No retry can cure this, so there is none."
     if isinstance(error, SubmissionUnknownError):
-        return "A retry asks the request history what became of it."
+        return "A retry searches the request history for it."
     if isinstance(error, JobFailedError):
-        return "A retry submits it anew."
+        return "A retry submits it again."
     if error.request_id is None:
         return "Nothing was accepted; a retry submits it."
     if not durable:
-        return "A retry buys it again, because no record is kept of it."
+        return "A retry submits it again, because no record is kept of it."
     if isinstance(error, JobExpiredError):
-        return "A retry looks for its picture in the request history, and buys it again if it is not there."
+        return "A retry searches the request history for its images, and submits it again if they are not there."
     if isinstance(error, (ImageUnavailableError, ImageNotStoredError)):
-        return "A retry fetches it again."
-    return "A retry takes it up again."
+        return "A retry fetches the images again."
+    return "A retry re-attaches to it."

@@ -1,4 +1,4 @@
-"""Wait for many jobs in the triggerer, by one trigger."""
+"""Wait for many jobs with one trigger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 
 @dataclass(frozen=True, slots=True)
 class PendingJob:
-    """One job that is waited for.
+    """A job to wait for.
 
     :param submitted_at: seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch.
@@ -30,37 +30,40 @@ class PendingJob:
     deadline: float
 
 
-#: What is known of each job in the end, by its id: its ``error`` or its ``result``, as dicts, or neither where the
-#: pictures came as bytes, which the worker has to fetch.
-Outcomes = dict[str, dict[str, Any]]
+#: By request id: the job's ``error`` or its ``result``, as dicts, or neither if the images came as bytes, which the
+#: worker has to fetch.
+OutcomesById = dict[str, dict[str, Any]]
 
 
-async def watch(jobs: Iterable[PendingJob], follow: Callable[[PendingJob], Awaitable[GenerationResult]]) -> Outcomes:
-    """Wait for all jobs at once, and tell what became of each.
+async def poll_all(
+    jobs: Iterable[PendingJob], poll_until_done: Callable[[PendingJob], Awaitable[GenerationResult]]
+) -> OutcomesById:
+    """Wait for all jobs concurrently.
 
-    :param follow: waits for one of them; what it raises is that job's outcome.
+    :param poll_until_done: waits for one of them; a :class:`KandinskyError` that it raises is that job's outcome.
+    :return: the outcome of each job.
     """
 
     async def outcome(job: PendingJob) -> dict[str, Any]:
         try:
-            return outcome_for_event(await follow(job))
+            return outcome_for_event(await poll_until_done(job))
         except KandinskyError as error:
             return outcome_for_event(error)
 
-    watched = list(jobs)
-    outcomes = await asyncio.gather(*map(outcome, watched))
-    return {job.request_id: outcome for job, outcome in zip(watched, outcomes, strict=True)}
+    polled = list(jobs)
+    outcomes = await asyncio.gather(*map(outcome, polled))
+    return {job.request_id: outcome for job, outcome in zip(polled, outcomes, strict=True)}
 
 
 class KandinskyBatchTrigger(BaseTrigger):
-    """Fire once, when all of some jobs are finished, have failed, or have come to their deadlines.
+    """Poll jobs until all are finished, have failed, or have reached their deadlines, and fire once.
 
-    As :class:`~.job.KandinskyJobTrigger` it holds ids and numbers only, and can be run again from them at any time.
-    The event holds ``outcomes``, see :data:`Outcomes`.
+    Like :class:`~.job.KandinskyJobTrigger` it holds ids and numbers only, and can be restarted from them at any time.
+    The event holds ``outcomes``, see :data:`OutcomesById`.
 
     :param jobs: a mapping for each; see :class:`PendingJob`.
     :param kandinsky_conn_id: the connection; the key is looked up where it is used.
-    :param model: the slug, to be told in the results.
+    :param model: the slug, for the results.
     :param poll_interval: seconds between polls; adaptive if ``None``.
     """
 
@@ -79,7 +82,7 @@ class KandinskyBatchTrigger(BaseTrigger):
         self.poll_interval = poll_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class path and the arguments to run this trigger from, anywhere and at any time."""
+        """The class path and the arguments, from which any triggerer can run this at any time."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -91,20 +94,18 @@ class KandinskyBatchTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire once, with what became of all."""
+        """Wait, and fire once, with the outcomes of all."""
         started = asyncio.get_running_loop().time()
         self.log.info("Waiting for %d requests of a batch", len(self.jobs))
-        outcomes = await watch(self.jobs, self._follow)
+        outcomes = await poll_all(self.jobs, self._poll_until_done)
         await ensure_min_lifetime(self, started)
         yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
-    async def _follow(self, job: PendingJob) -> GenerationResult:
+    async def _poll_until_done(self, job: PendingJob) -> GenerationResult:
         return await poll_with_shared_client(
             self.kandinsky_conn_id, model=self.model, poll_interval=self.poll_interval, **asdict(job)
         )
 
     async def on_kill(self) -> None:
-        """Say what became of the money, as :meth:`~.job.KandinskyJobTrigger.on_kill` does."""
-        self.log.warning(
-            "%d requests of a batch are no longer waited for here; they may still be billed", len(self.jobs)
-        )
+        """Log that the jobs may still be billed, as :meth:`~.job.KandinskyJobTrigger.on_kill` does."""
+        self.log.warning("No longer waiting for %d requests of a batch here; they may still be billed", len(self.jobs))

@@ -16,11 +16,11 @@ from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 
 
 class KandinskyCreditsTrigger(BaseTrigger):
-    """Fire once, when the account has enough credits, cannot be asked, or the deadline has come.
+    """Poll the credits until there are enough, an error is final, or the deadline has come, and fire once.
 
-    The event holds ``credits``, what is left on the account (``None`` if the service has not said so by the
-    deadline), or ``error``, see :meth:`~airflow_provider_kandinsky.segmind.errors.KandinskyError.to_dict`. As
-    :class:`~.job.KandinskyJobTrigger` it can be run again from its arguments at any time.
+    The event holds ``credits``, how many are left (``None`` if the service has not said so by the deadline), or
+    ``error``, see :meth:`~airflow_provider_kandinsky.segmind.errors.KandinskyError.to_dict`. Like
+    :class:`~.job.KandinskyJobTrigger` it can be restarted from its arguments at any time.
 
     :param minimum_credits: how many are enough.
     :param kandinsky_conn_id: the connection; the key is looked up each time it is used.
@@ -43,7 +43,7 @@ class KandinskyCreditsTrigger(BaseTrigger):
         self.deadline = deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class path and the arguments to run this trigger from, anywhere and at any time."""
+        """The class path and the arguments, from which any triggerer can run this at any time."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -65,11 +65,11 @@ class KandinskyCreditsTrigger(BaseTrigger):
         credits_left: float | None = None
         while True:
             try:
-                credits_left = await self._ask()
+                credits_left = await self._get_credits()
             except KandinskyError as error:
                 if not error.retryable:
                     return {"error": error.to_dict()}
-                self.log.warning("Asking for the credits again later: %s", error)
+                self.log.warning("Could not get the credits; polling again later: %s", error)
             else:
                 if credits_left >= self.minimum_credits:
                     return {"credits": credits_left}
@@ -77,7 +77,7 @@ class KandinskyCreditsTrigger(BaseTrigger):
                 return {"credits": credits_left}
             await asyncio.sleep(min(self.poke_interval, time_left))
 
-    async def _ask(self) -> float:
+    async def _get_credits(self) -> float:
         async with shared_client(self.kandinsky_conn_id) as client:
             try:
                 return (await client.get_credits()).total

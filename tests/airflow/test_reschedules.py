@@ -62,5 +62,5 @@ def test_credits_that_stay_used_up_end_the_task_at_the_bound(airflow: LocalAirfl
     assert reschedules(airflow, run_id, "credits") == 2
     log = airflow.task_log("rescheduled_in_vain", run_id, "credits")
     assert log.count("The task runs again later, as its retry policy asks for") >= 2
-    assert "No retry can cure this, so none is made" in log
+    assert "No retry can cure this, so there is none" in log
     assert sandbox.submissions == []

@@ -294,7 +294,7 @@ def test_base64_goes_straight_to_files(
 
 def test_pictures_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(output_shape="data-uri")
-    with pytest.raises(AirflowFailException, match="The pictures came as bytes, which are not put into XCom"):
+    with pytest.raises(AirflowFailException, match="The images came as bytes, which are not put into XCom"):
         ti.run(paint_all(cats(2)))
 
 
@@ -302,7 +302,7 @@ def test_pictures_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTask
     ("arguments", "message"),
     [
         ({"base64": True}, "base64=True needs an output_path"),
-        ({"output_path": "file:///x/{index}.png"}, "without {request_id} their pictures could take each other's place"),
+        ({"output_path": "file:///x/{index}.png"}, "without {request_id} their images could overwrite each other"),
         ({"output_path": "file:///x/{request_id}.png", "samples": 2}, "without {index}"),
         ({"output_path": "gopher://x"}, "cannot be written to"),
     ],

@@ -214,7 +214,7 @@ def test_the_button_tells_of_a_bad_key(page: Page, airflow: LocalAirflow, sandbo
     save_by_rest(airflow, "bad", host=sandbox.url, password="SG_of_somebody_else")
     press_test(page, "bad")
     expect(told(page, "Test Connection Failed")).to_contain_text(
-        "The API key is not good: The service rejected the API key: Unauthorized: invalid or missing API key"
+        "The API key was rejected: The service rejected the API key: Unauthorized: invalid or missing API key"
     )
     expect(row(page, "bad").get_by_role("button", name="Test").locator("svg")).to_have_css("color", "rgb(255, 0, 0)")
 
@@ -225,7 +225,7 @@ def test_the_button_tells_of_an_unreachable_host(page: Page, airflow: LocalAirfl
     save_by_rest(airflow, "nobody", host=f"http://127.0.0.1:{port}", password=sandbox.api_key)
     press_test(page, "nobody")
     expect(told(page, "Test Connection Failed")).to_contain_text(
-        f"The service is out of reach at http://127.0.0.1:{port}: "
+        f"Could not reach the service at http://127.0.0.1:{port}: "
         f"The service could not be reached at 127.0.0.1:{port} (ConnectError: Connection refused); nothing was sent"
     )
 

@@ -66,13 +66,13 @@ OFFERS = {
 
 
 def table() -> tuple[list[str], dict[str, list[str]]]:
-    """The versions, and what is told of each."""
+    """The versions, and the table's row for each."""
     lines = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     (_, *versions), _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
-    return versions, {what: told for what, *told in rows}
+    return versions, {what: cells for what, *cells in rows}
 
 
-def test_the_table_tells_of_all_that_is_asked_for() -> None:
+def test_the_table_lists_every_capability() -> None:
     assert list(table()[1]) == list(OFFERS)
 
 

@@ -47,12 +47,12 @@ def test_the_execution_timeout_ends_the_loop_wherever_it_is(work: object) -> Non
 
 
 def test_without_a_timeout_nothing_is_changed() -> None:
-    async def answer() -> int:
+    async def compute() -> int:
         return 42
 
     with TimeoutAwareRunner() as runner:
-        assert runner.run(answer()) == 42
+        assert runner.run(compute()) == 42
         with TimeoutPosix(5):
             handler = signal.getsignal(signal.SIGALRM)
-            assert runner.run(answer()) == 42
+            assert runner.run(compute()) == 42
             assert signal.getsignal(signal.SIGALRM) == handler

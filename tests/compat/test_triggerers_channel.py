@@ -21,12 +21,12 @@ def supervise(end: socket.socket, asked: list[dict[str, Any]]) -> None:
         while head := stream.read(4):
             request_id, body, *_ = msgspec.msgpack.decode(stream.read(int.from_bytes(head, "big")))
             asked.append(body)
-            answer = None
+            response = None
             if body["type"] == "GetConnection":
-                answer = dict.fromkeys(("host", "schema", "login", "port"))
-                answer |= {"type": "ConnectionResult", "conn_id": body["conn_id"], "conn_type": "kandinsky"}
-                answer |= {"password": f"SG_{body['conn_id']}", "extra": '{"requests_per_minute": 60}'}
-            frame = msgspec.msgpack.encode([request_id, answer, None])
+                response = dict.fromkeys(("host", "schema", "login", "port"))
+                response |= {"type": "ConnectionResult", "conn_id": body["conn_id"], "conn_type": "kandinsky"}
+                response |= {"password": f"SG_{body['conn_id']}", "extra": '{"requests_per_minute": 60}'}
+            frame = msgspec.msgpack.encode([request_id, response, None])
             end.sendall(len(frame).to_bytes(4, "big") + frame)
 
 
@@ -49,7 +49,7 @@ async def in_a_triggerer(end: socket.socket, monkeypatch: pytest.MonkeyPatch) ->
         writer.close()
 
 
-def test_every_trigger_gets_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_trigger_gets_its_own_response(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     ours, theirs = socket.socketpair()
     Thread(target=supervise, args=(theirs, asked), daemon=True).start()

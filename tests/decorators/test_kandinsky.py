@@ -30,12 +30,12 @@ def test_the_function_returns_the_prompt(sandbox: Sandbox, ti: FakeTaskInstance,
     operator.render_template_fields(ti.context_of(operator))
     urls = ti.run(operator)
 
-    (bought,) = sandbox.submissions
-    assert bought["payload"]["prompt"] == operator.prompt == "a cat in manual__1"
+    (submitted,) = sandbox.submissions
+    assert submitted["payload"]["prompt"] == operator.prompt == "a cat in manual__1"
     assert len(urls) == 2
     assert (
         TextToImageRequest(**{name: getattr(operator, name) for name in GENERATION_ARGUMENTS}).payload()
-        == (bought["payload"])
+        == (submitted["payload"])
     )
     # The rendered fields were written before the function was called.
     assert operator.overwrite_rtif_after_execution
@@ -48,8 +48,8 @@ def test_the_function_returns_arguments_which_win_over_the_decorators(sandbox: S
     operator = operator_of(paint, samples=2, guidance_scale=7)
     ti.run(operator)
 
-    (bought,) = sandbox.submissions
-    assert bought["payload"] == {
+    (submitted,) = sandbox.submissions
+    assert submitted["payload"] == {
         "prompt": "a cat",
         "samples": 3,
         "img_width": 512,
@@ -73,7 +73,7 @@ def test_what_the_function_returns_is_not_a_template(sandbox: Sandbox, ti: FakeT
         ({"prompt": "a cat", "samples": 9}, "samples=9 is not allowed"),
     ],
 )
-def test_what_cannot_be_painted_is_refused_before_anything_is_sent(
+def test_what_cannot_be_generated_is_refused_before_anything_is_sent(
     sandbox: Sandbox, ti: FakeTaskInstance, returned: Any, complaint: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=complaint):
@@ -98,7 +98,7 @@ def test_the_function_is_not_called_again_by_what_resumes(sandbox: Sandbox, ti: 
     assert resumed.prompt == "cat 1"
 
 
-def test_a_retry_takes_up_what_the_same_prompt_has_bought(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_a_retry_reattaches_to_the_job_of_the_same_prompt(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     first = ti.run(operator_of(lambda: "a cat"))
     ti.retry()
     assert ti.run(operator_of(lambda: "a cat")) == first

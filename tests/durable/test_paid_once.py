@@ -194,7 +194,7 @@ def test_a_lost_answer_is_found_in_the_history_by_the_next_try(
 ) -> None:
     sandbox.configure(history_lag=0.4)
     sandbox.fault("submit", drop=True, after=True)
-    with pytest.raises(SubmissionUnknownError, match="A retry asks the request history"):
+    with pytest.raises(SubmissionUnknownError, match="A retry searches the request history"):
         ti.run(paint(deferrable=deferrable))
 
     sandbox.configure(history_lag=0)
@@ -266,7 +266,7 @@ def test_a_refused_submission_leaves_nothing_in_the_ledger(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     sandbox.fault("submit", status=401)
-    with pytest.raises(AirflowFailException, match="does not accept the API key"):
+    with pytest.raises(AirflowFailException, match="rejected the API key"):
         ti.run(paint(deferrable=deferrable))
     assert ti.store.values == {}
 

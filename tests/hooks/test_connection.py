@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from airflow.sdk import Connection
 
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
@@ -213,7 +214,7 @@ def test_true_and_infinity_are_no_settings(name: str, value: Any) -> None:
     expect_refusal(name, value, "a number of seconds above 0" if name == "request_timeout" else "a number above 0")
 
 
-def test_a_bad_url_is_told_when_the_client_is_made(given_connection: GivenConnection) -> None:
+def test_a_bad_url_is_reported_when_the_client_is_created(given_connection: GivenConnection) -> None:
     for fields in ({"host": "http://api.segmind.com"}, {"extra": {"history_url": "http://history.example"}}):
         with pytest.raises(ConfigurationError, match="unencrypted"):
             KandinskyHook(given_connection(password="SG_x", **fields)).get_conn()
@@ -230,7 +231,7 @@ def test_insecure_hosts_can_be_allowed(given_connection: GivenConnection) -> Non
     [({}, True), ({"history_url": None}, True), ({"history_url": ""}, False), ({"history_url": "off"}, False)],
     ids=str,
 )
-def test_the_vendors_history_is_asked_unless_it_is_turned_off(
+def test_the_vendors_history_is_used_unless_it_is_turned_off(
     given_connection: GivenConnection, extra: dict[str, Any], has_history: bool
 ) -> None:
     with KandinskyHook(given_connection(password="SG_x", extra=extra)) as hook:
@@ -253,29 +254,29 @@ def test_images_may_come_from_port_443_or_the_port_of_a_service_on_this_machine(
     assert read({"image_hosts": "b.example:8443"}, host=host).all_image_hosts == allowed
 
 
-def test_a_connection_that_is_not_there_is_final(open_hook: Callable[..., Any]) -> None:
+def test_a_connection_that_does_not_exist_is_final(open_hook: Callable[..., Any]) -> None:
     with pytest.raises(ConfigurationError, match="There is no connection 'nowhere'; create it") as caught:
         open_hook("nowhere").get_credits()
     assert not caught.value.retryable
 
 
-def test_without_a_history_the_first_submission_says_what_a_lost_answer_means(
+def test_without_a_history_the_first_submission_warns_what_a_lost_response_means(
     open_hook: Callable[..., Any],
     kandinsky_sandbox: Sandbox,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_of_no_history.cache_clear()
-    for conn_id, extra in {"WITHOUT": {"history_url": ""}, "WITH": {}}.items():
-        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", kandinsky_sandbox.connection(**extra))
+    without = f"without_{uuid4().hex}"  # another one for each hook, because the warning is logged once in a process
+    for conn_id, extra in {without: {"history_url": ""}, "with": {}}.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", kandinsky_sandbox.connection(**extra))
 
-    def warned() -> list[str]:
+    def warnings() -> list[str]:
         return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
     open_hook("with").submit({"prompt": "a cat"})
-    open_hook("without").get_credits()
-    assert warned() == []
+    open_hook(without).get_credits()
+    assert warnings() == []
     for _ in range(2):
-        open_hook("without").submit({"prompt": "a cat"})
-    (sentence,) = warned()
-    assert "'without' has no request history: if the answer to a submission is lost, it stays unknown" in sentence
+        open_hook(without).submit({"prompt": "a cat"})
+    (warning,) = warnings()
+    assert f"{without!r} has no request history: if the response to a submission is lost, it stays unknown" in warning

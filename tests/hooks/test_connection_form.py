@@ -63,23 +63,23 @@ def probed() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def told(probed: list[Any]) -> Any:
+def form(probed: list[Any]) -> Any:
     return probed[0]
 
 
 @pytest.mark.skipif(Version(airflow_version) < Version("3.3"), reason="before 3.3 Airflow imports the hook for it")
-def test_the_hook_is_not_imported_for_it(told: Any) -> None:
-    assert not told["imported"]
+def test_the_hook_is_not_imported_for_it(form: Any) -> None:
+    assert not form["imported"]
 
 
-def test_the_type_is_listed(told: Any) -> None:
-    (meta,) = told["metas"]
+def test_the_type_is_listed(form: Any) -> None:
+    (meta,) = form["metas"]
     assert meta["hook_name"] == "Kandinsky (Segmind)"
 
 
 @needs_form
-def test_standard_fields_are_relabelled_or_hidden(told: Any) -> None:
-    fields = told["metas"][0]["standard_fields"]
+def test_standard_fields_are_relabelled_or_hidden(form: Any) -> None:
+    fields = form["metas"][0]["standard_fields"]
     assert fields["password"]["title"] == "API key"
     assert fields["host"]["title"] == "Base URL"
     assert fields["host"]["placeholder"] == "https://api.segmind.com"
@@ -87,8 +87,8 @@ def test_standard_fields_are_relabelled_or_hidden(told: Any) -> None:
 
 
 @needs_form
-def test_extra_fields_have_labels_descriptions_and_types(told: Any) -> None:
-    fields = told["metas"][0]["extra_fields"]
+def test_extra_fields_have_labels_descriptions_and_types(form: Any) -> None:
+    fields = form["metas"][0]["extra_fields"]
     assert set(fields) == {
         "requests_per_minute",
         "request_timeout",
@@ -106,7 +106,7 @@ def test_extra_fields_have_labels_descriptions_and_types(told: Any) -> None:
 
 
 @needs_form
-def test_the_hook_tells_older_airflows_the_same(probed: list[Any]) -> None:
+def test_the_hook_gives_older_airflows_the_same_form(probed: list[Any]) -> None:
     from_info = probed[0]["metas"][0]
     from_hook = probed[1]
     assert from_hook["standard_fields"] == from_info["standard_fields"]

@@ -46,7 +46,7 @@ def test_every_method_has_its_twin(twins: dict[str, str]) -> None:
     [{"prompt": "a cat", "samples": "2"}, TextToImageRequest(prompt="a cat", samples=2)],
     ids=["dict", "typed"],
 )
-def test_a_job_from_submission_to_pictures(open_hook: Ask, sandbox: Sandbox, request_: Any) -> None:
+def test_a_job_from_submission_to_images(open_hook: Ask, sandbox: Sandbox, request_: Any) -> None:
     hook = open_hook()
     job = hook.submit(request_)
     assert isinstance(job, Job)
@@ -64,7 +64,7 @@ def test_wait_fetches_the_result(open_hook: Ask, sandbox: Sandbox) -> None:
     assert (result.request_id, result.model, len(result.urls)) == (job.request_id, "m", 1)
 
 
-def test_generate_gives_the_picture(open_hook: Ask, sandbox: Sandbox) -> None:
+def test_generate_returns_the_image(open_hook: Ask, sandbox: Sandbox) -> None:
     result = open_hook().generate({"prompt": "a cat"})
     assert [image.data[:4] for image in result.images] == [b"\x89PNG"]
     assert [each["call"] for each in sandbox.submissions] == ["generate"]
@@ -98,7 +98,7 @@ def test_the_history_url_of_the_connection_counts(sandbox: Sandbox) -> None:
     assert past.request_id == job.request_id
 
 
-def test_the_client_is_made_once_and_closed(sandbox: Sandbox) -> None:
+def test_the_client_is_created_once_and_closed(sandbox: Sandbox) -> None:
     with KandinskyHook() as hook:
         client = hook.get_conn()
         assert hook.get_conn() is client
@@ -139,7 +139,7 @@ def test_the_connection_is_read_when_it_is_needed() -> None:
     [({}, AuthenticationError), ({"password": "SG_x", "extra": {"request_timeout": -1}}, ConfigurationError)],
     ids=["no key", "bad extra"],
 )
-def test_a_bad_connection_is_told_by_type(
+def test_a_bad_connection_is_reported_by_type(
     open_hook: Ask, given_connection: GivenConnection, fields: Any, error_type: type[Exception]
 ) -> None:
     with pytest.raises(error_type):
@@ -181,18 +181,16 @@ def test_the_twins_never_hold_up_the_event_loop(sandbox: Sandbox) -> None:
     assert min(asyncio.run(use())) > 5
 
 
-def test_however_many_ask_for_the_async_client_at_once_there_is_one(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_concurrent_callers_share_one_async_client(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     clients: list[AsyncSegmindClient] = []
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
 
     async def submit_a_group() -> float:
         async with KandinskyHook() as hook:
-            started = time.monotonic()
             opened = await asyncio.gather(*(hook.aget_conn() for _ in range(40)))
             assert len(set(opened)) == 1
             clients.append(opened[0])
+            started = time.monotonic()
             await asyncio.gather(*(hook.asubmit({"prompt": "a cat", "seed": seed}) for seed in range(40)))
             return time.monotonic() - started
 
@@ -246,9 +244,7 @@ def test_a_key_of_the_environment_is_masked(monkeypatch: pytest.MonkeyPatch, way
 
 
 @pytest.mark.parametrize("way", ["blocking", "async"])
-def test_a_key_that_was_changed_is_read_again_and_masked(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+def test_a_changed_key_is_read_again_and_masked(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     supervisor = Supervisor()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
 
@@ -285,7 +281,7 @@ def test_the_key_of_another_host_is_not_sent_to_the_first(
         sandbox.configure(api_keys=["SG_new"])
         with pytest.raises(JobTimeoutError):
             hook.wait(job.request_id, timeout=2)
-    assert "leads to another host" in caplog.text
+    assert "now points to another host" in caplog.text
     assert {each["status"] for each in sandbox.calls("status")} == {401}
 
 

@@ -1,4 +1,4 @@
-"""One client, one connection look-up and one gate for all the triggers of an event loop."""
+"""One client, one connection lookup and one rate limiter for all the triggers of an event loop."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import time
 
 import pytest
 
-from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
-from airflow_provider_kandinsky.hooks.connection_reader import aread_settings
-from airflow_provider_kandinsky.hooks.shared_client import _shares, shared_client
+from airflow_provider_kandinsky.hooks.shared_client import _pools, poll_with_shared_client, shared_client
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
-from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 
 from ..support.task_instance import FakeTaskInstance, paint
@@ -42,7 +40,7 @@ def test_the_last_one_closes_it(sandbox: Sandbox) -> None:
             async with shared_client("kandinsky_default"):
                 pass
             open_meanwhile = not client._sender._http.is_closed
-        assert not _shares[asyncio.get_running_loop()]
+        assert not _pools[asyncio.get_running_loop()]
         return client, open_meanwhile
 
     client, open_meanwhile = asyncio.run(use())
@@ -101,18 +99,19 @@ def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(
 def test_a_connection_that_has_no_key_for_a_while_is_waited_out(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.hooks.shared_client._READ_AGAIN_AFTER", 0.1)
     request_id = ti.run(paint(wait_for_completion=False))
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", ""))
 
-    async def mend() -> dict[str, object]:
-        waiting = asyncio.create_task(fire(trigger(request_id)))
+    async def mend() -> GenerationResult:
+        now = time.time()
+        times = {"submitted_at": now, "deadline": now + 10, "poll_interval": 0.05, "lookup_interval": 0.1}
+        waiting = asyncio.create_task(poll_with_shared_client("kandinsky_default", request_id, None, **times))
         while "There is no API key" not in caplog.text:
             await asyncio.sleep(0.01)
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection())
         return await waiting
 
-    assert "result" in asyncio.run(mend())
+    assert asyncio.run(mend()).urls
 
 
 def test_a_connection_that_never_has_a_key_is_waited_out_until_the_deadline(
@@ -120,35 +119,42 @@ def test_a_connection_that_never_has_a_key_is_waited_out_until_the_deadline(
 ) -> None:
     request_id = ti.run(paint(wait_for_completion=False))
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", ""))
-    reads: list[str] = []
-    read = aread_settings
 
-    async def note_and_read(conn_id: str) -> ConnectionSettings:
-        reads.append(conn_id)
-        return await read(conn_id)
-
-    monkeypatch.setattr("airflow_provider_kandinsky.hooks.kandinsky.aread_settings", note_and_read)
-
-    async def wait_for_many() -> dict[str, object]:
-        return (await asyncio.gather(*(fire(trigger(request_id, timeout=0.3)) for _ in range(20))))[0]
-
-    event = asyncio.run(wait_for_many())
-    assert len(reads) == 1, "all who wait share one answer"
+    event = asyncio.run(fire(trigger(request_id, timeout=0.3)))
     error: dict[str, object] = event["error"]  # type: ignore[assignment]
     assert (error["type"], error["retryable"]) == ("JobTimeoutError", True)
     assert "There is no API key" in str(error["message"])
-    assert not _shares or not any(_shares.values())
+    assert not any(_pools.values())
+
+
+def test_a_failed_lookup_is_shared_by_all_users_for_some_seconds(
+    sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request_id = ti.run(paint(wait_for_completion=False))
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", ""))
+
+    async def mend_after_the_first_lookup() -> list[dict[str, object]]:
+        first = asyncio.create_task(fire(trigger(request_id, timeout=1)))
+        while "There is no API key" not in caplog.text:
+            await asyncio.sleep(0.01)
+        monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection())
+        others = [fire(trigger(request_id, timeout=0.3)) for _ in range(20)]
+        return await asyncio.gather(first, *others)
+
+    events = asyncio.run(mend_after_the_first_lookup())
+    assert len(events) == 21
+    assert all("There is no API key" in str(event["error"]) for event in events)
 
 
 def test_within_the_plans_limit_there_is_no_429(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At 1200 a minute, 60 polls take two seconds and more; without the gate they take a fraction of one."""
+    """At 1200 a minute, 60 polls take two seconds and more; without the rate limiter they take a fraction of one."""
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
 
-    async def look_often() -> float:
+    async def poll_often() -> float:
         async with shared_client("kandinsky_default") as client:
             job = await client.submit(TextToImageRequest(prompt="a cat"))
             start = time.monotonic()
             await asyncio.gather(*(client.get_status(job.request_id) for _ in range(60)))
             return time.monotonic() - start
 
-    assert asyncio.run(look_often()) > 1.9
+    assert asyncio.run(poll_often()) > 1.9

@@ -23,12 +23,12 @@ GivenConnection = Callable[..., str]
         (
             {"api_keys": ["SG_other"]},
             False,
-            "The API key is not good: The service rejected the API key: Unauthorized: invalid or missing API key",
+            "The API key was rejected: The service rejected the API key: Unauthorized: invalid or missing API key",
         ),
     ],
     ids=["credits", "no credits left", "no record", "bad key"],
 )
-def test_test_connection_tells_what_the_service_says(
+def test_test_connection_reports_what_the_service_says(
     open_hook: Ask, sandbox: Sandbox, settings: dict[str, Any], good: bool, sentence: str
 ) -> None:
     sandbox.configure(**settings)
@@ -36,14 +36,14 @@ def test_test_connection_tells_what_the_service_says(
     assert [call["call"] for call in sandbox.calls()] == ["credits"]
 
 
-def test_test_connection_tells_an_unreachable_host(open_hook: Ask, given_connection: GivenConnection) -> None:
+def test_test_connection_reports_an_unreachable_host(open_hook: Ask, given_connection: GivenConnection) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     host = f"http://127.0.0.1:{port}"
     good, sentence = open_hook(given_connection(password="SG_x", host=host)).test_connection()
     assert not good
     assert sentence == (
-        f"The service is out of reach at {host}: The service could not be reached at 127.0.0.1:{port} "
+        f"Could not reach the service at {host}: The service could not be reached at 127.0.0.1:{port} "
         "(ConnectError: Connection refused); nothing was sent"
     )
 
@@ -57,7 +57,7 @@ def test_test_connection_tells_an_unreachable_host(open_hook: Ask, given_connect
     ],
     ids=["no key", "insecure", "bad extra"],
 )
-def test_test_connection_tells_what_is_wrong_with_the_connection(
+def test_test_connection_reports_what_is_wrong_with_the_connection(
     open_hook: Ask, given_connection: GivenConnection, fields: dict[str, Any], words: str
 ) -> None:
     good, sentence = open_hook(given_connection(**fields)).test_connection()

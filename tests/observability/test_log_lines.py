@@ -1,4 +1,4 @@
-"""One line in the log for each change of state, and none for a look that found nothing new."""
+"""One line in the log for each change of state, and none for a poll without news."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..support.task_instance import FakeTaskInstance, fire, paint, paint_all
 
 ID = r"[0-9a-f-]{36}"
 SUBMITTED = rf"Submitted to kandinsky2\.1-txt2im, 1 picture\(s\) with seed \d+: request {ID}"
-GAVE = rf"Request {ID} gave 1 picture\(s\); cost: \$0\.01; to be found at http\S+\.png"
+COMPLETED = rf"Request {ID} completed: 1 image\(s\), cost \$0\.01, at http\S+\.png"
 
 
 #: A line as structlog prints it: those of operators and triggers do not go through the standard library.
@@ -65,7 +65,7 @@ def test_a_slow_job_has_three_lines(
     sandbox.configure(latency=1)
     ti.run(paint(deferrable=deferrable))
     assert sandbox.count_calls("status") > 5
-    expect(lines(), SUBMITTED, waiting, GAVE)
+    expect(lines(), SUBMITTED, waiting, COMPLETED)
 
 
 def test_a_sensor_that_pokes_has_two(sandbox: Sandbox, ti: FakeTaskInstance, lines: Callable[[], list[str]]) -> None:
@@ -73,16 +73,16 @@ def test_a_sensor_that_pokes_has_two(sandbox: Sandbox, ti: FakeTaskInstance, lin
     request_id = ti.run(paint(wait_for_completion=False))
     ti.run(KandinskyJobSensor(task_id="wait", dag=DAG("gallery"), request_id=request_id, poke_interval=0.05))
     assert sandbox.count_calls("status") > 5
-    expect(lines(), SUBMITTED, rf"Waiting for request {ID} here, for \d+ s at most", GAVE)
+    expect(lines(), SUBMITTED, rf"Waiting for request {ID} here, for \d+ s at most", COMPLETED)
 
 
-def test_trouble_that_lasts_is_told_once(
+def test_an_error_that_lasts_is_logged_once(
     sandbox: Sandbox, ti: FakeTaskInstance, lines: Callable[[], list[str]]
 ) -> None:
     request_id = ti.run(paint(wait_for_completion=False))
     sandbox.fault("status", status=503, body={"error": "down"}, times=5)
     ti.run(KandinskyJobSensor(task_id="wait", dag=DAG("gallery"), request_id=request_id, poke_interval=0.05))
-    assert len([line for line in lines() if line.startswith("Looking again later")]) == 1
+    assert len([line for line in lines() if line.startswith("Polling again later")]) == 1
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["blocking", "deferrable"])

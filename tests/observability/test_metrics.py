@@ -31,7 +31,7 @@ each_way = pytest.mark.parametrize("deferrable", [False, True], ids=["blocking",
 
 
 def put_in_place(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have Airflow tell its metrics to a client, as it does in the process of a task."""
+    """Have Airflow emit its metrics to a client, as in the process of a task."""
     stats = task_stats()
     if type(stats) is type:
         monkeypatch.setattr(sys.modules[stats.incr.__module__], "_backend", client)
@@ -42,7 +42,7 @@ def put_in_place(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdSocket]:
-    """Where this process tells its metrics, through Airflow's own client."""
+    """Where this process emits its metrics, through Airflow's own client."""
     server = StatsdSocket()
     for name, value in server.settings.items():
         monkeypatch.setenv(name, value)
@@ -72,7 +72,7 @@ def test_one_job(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket, d
     assert without_polls(statsd.sums()) == ONE_JOB
 
 
-def test_what_is_told_of_a_job(ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
+def test_the_metrics_of_a_job(ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
     result = GenerationResult(
         "r-1", (Image("https://i/1"),), cost=0.0123, inference_time=13.06, queue_time=0.5, polls=7
     )
@@ -88,7 +88,7 @@ def test_what_is_told_of_a_job(ti: FakeTaskInstance, statsd: StatsdSocket) -> No
     assert all(each.tags == {"dag_id": "gallery", "task_id": "paint", "model": "m"} for each in received)
 
 
-def test_what_is_not_known_is_not_told(ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
+def test_what_is_not_known_is_not_emitted(ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
     JobMetrics.of_task(ti).completed(GenerationResult("r-1", (Image("https://i/1"),)))
     (completed,) = statsd.received()
     assert completed.tags == {"dag_id": "gallery", "task_id": "paint"}
@@ -112,15 +112,15 @@ def test_a_client_that_breaks_breaks_no_task(
 ) -> None:
     class Broken:
         def __getattr__(self, method: str) -> Callable[..., None]:
-            return self.tell
+            return self.emit
 
-        def tell(self, name: str, *_: Any, **__: Any) -> None:
-            if name.startswith("kandinsky"):  # Airflow tells metrics of its own on the way
+        def emit(self, name: str, *_: Any, **__: Any) -> None:
+            if name.startswith("kandinsky"):  # Airflow emits metrics of its own
                 raise RuntimeError("no metrics today")
 
     put_in_place(Broken(), monkeypatch)
     assert len(ti.run(paint())) == 1
-    assert "The metric kandinsky.submitted could not be told" in caplog.text
+    assert "Could not emit metric kandinsky.submitted" in caplog.text
 
 
 ODD = [1e14, 1e308, float("nan"), float("inf"), -1, 10**5000, "much", "1e400", True, [1], {"a": 1}, b"1"]
@@ -139,7 +139,7 @@ def test_a_broken_setting_breaks_no_task(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__METRICS__LEGACY_NAMES_ON", "perhaps")
     JobMetrics.of_task(ti).failed(KandinskyError("it broke"))
-    assert "The metric kandinsky.failed could not be told" in caplog.text
+    assert "Could not emit metric kandinsky.failed" in caplog.text
 
 
 def test_metrics_that_cannot_be_had_break_no_task(ti: FakeTaskInstance, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,7 +147,7 @@ def test_metrics_that_cannot_be_had_break_no_task(ti: FakeTaskInstance, caplog: 
         raise ImportError("no metrics today")
 
     JobMetrics(no_stats, ti, None).completed(GenerationResult("r-1", (), cost=1.0))
-    assert "The metric kandinsky.cost could not be told" in caplog.text
+    assert "Could not emit metric kandinsky.cost" in caplog.text
 
 
 @each_way
@@ -177,7 +177,7 @@ def test_a_retry_takes_the_job_up(sandbox: Sandbox, ti: FakeTaskInstance, statsd
     }  # fmt: skip
 
 
-def test_a_lost_answer_is_found_in_the_history(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
+def test_a_lost_response_is_found_in_the_history(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
     sandbox.fault("submit", after=True, drop=True)
     ti.run(paint())
     assert without_polls(statsd.sums()) == ONE_JOB | {"kandinsky.reattached": 1, "kandinsky.reattached.history": 1}

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
-from airflow_provider_kandinsky.tasks.arguments import MAX_RESETS, reset_trigger
+from airflow_provider_kandinsky.tasks.deferral import MAX_RESETS, reset_trigger
 from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME
 
 from ..support.airflow_names import TaskDeferred

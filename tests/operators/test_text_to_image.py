@@ -119,7 +119,7 @@ def test_a_connection_that_is_not_there_is_final(ti: FakeTaskInstance, paint_it:
 
 @both_ways
 def test_a_failed_job_may_be_retried(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
-    with pytest.raises(JobFailedError, match=r"billed: no\] A retry submits it anew") as failure:
+    with pytest.raises(JobFailedError, match=r"billed: no\] A retry submits it again") as failure:
         ti.run(paint(prompt="[fail]", deferrable=deferrable))
     assert failure.value.request_id == ti.pushed["request_id"]
 
@@ -136,7 +136,9 @@ def test_at_the_deadline_the_error_says_what_becomes_of_the_money(
 ) -> None:
     sandbox.configure(latency=60)
 
-    with pytest.raises(JobTimeoutError, match=r"may still be running.*billed: maybe.*A retry takes it up") as failure:
+    with pytest.raises(
+        JobTimeoutError, match=r"may still be running.*billed: maybe.*A retry re-attaches to it"
+    ) as failure:
         ti.run(paint(timeout=0.3, poll_interval=None, deferrable=deferrable))
 
     assert failure.value.request_id == ti.pushed["request_id"]
@@ -177,7 +179,7 @@ def test_when_the_deferral_itself_times_out_there_is_one_last_look(
     if finished:
         assert resume() == [f"{sandbox.url}/generations/{ti.pushed['request_id']}-0.png"]
     else:
-        with pytest.raises(JobTimeoutError, match="A retry takes it up again") as failure:
+        with pytest.raises(JobTimeoutError, match="A retry re-attaches to it") as failure:
             resume()
         assert failure.value.request_id == ti.pushed["request_id"]
     assert sandbox.count_calls("status") == 1
@@ -211,7 +213,7 @@ def test_a_long_list_of_faults_is_waited_out(sandbox: Sandbox, ti: FakeTaskInsta
 def test_a_lost_submission_is_not_sent_again(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.fault("submit", status=500)
 
-    with pytest.raises(SubmissionUnknownError, match="A retry asks the request history"):
+    with pytest.raises(SubmissionUnknownError, match="A retry searches the request history"):
         ti.run(paint())
     assert sandbox.count_calls("submit") == 1
 
@@ -219,7 +221,7 @@ def test_a_lost_submission_is_not_sent_again(sandbox: Sandbox, ti: FakeTaskInsta
 def test_a_lost_submission_without_a_ledger_is_final(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.fault("submit", status=500)
 
-    with pytest.raises(AirflowFailException, match=r"may have been accepted.*might pay twice, so none is made"):
+    with pytest.raises(AirflowFailException, match=r"may have been accepted.*might submit it twice, so there is none"):
         ti.run(paint(durable=False))
 
 

@@ -157,17 +157,17 @@ def test_a_seed_that_is_none_is_named_random(tmp_path: Path, seed: Any) -> None:
 
 
 REFUSED = {
-    "{id}": "id is no placeholder; there are request_id, index, seed, extension",
-    "{": "is no placeholder",
-    "{}": "is no placeholder",
-    "{request_id.__class__}{index}": "is no placeholder",
-    "{request_id[0]}{index}": "is no placeholder",
+    "{id}": "unknown placeholder id; use request_id, index, seed, extension",
+    "{": "unknown placeholder",
+    "{}": "unknown placeholder",
+    "{request_id.__class__}{index}": "unknown placeholder",
+    "{request_id[0]}{index}": "unknown placeholder",
     "{request_id:.3}{index}": "{request_id} takes no format",
     "{request_id!r}{index}": "{request_id} takes no format",
-    "{request_id}": "without {index} each picture would take the place of the one before",
-    "{index}": "without {request_id} their pictures could take each other's place",
-    "{seed:04d}{request_id}{index}": "seed='random' does not fit into it",
-    "{index:{width}}{request_id}": "seed=0 does not fit into it",
+    "{request_id}": "without {index} each image would overwrite the one before",
+    "{index}": "without {request_id} their images could overwrite each other",
+    "{seed:04d}{request_id}{index}": "seed='random' does not fit the format",
+    "{index:{width}}{request_id}": "seed=0 does not fit the format",
     "{request_id}/../../{index}": "it leads out of the folder that it begins with",
     "{request_id}{index}/..": "it leads out of the folder that it begins with",
 }
@@ -200,14 +200,14 @@ def test_a_good_template_needs_no_storage(template: str, whole: str) -> None:
 def test_braces_that_are_meant_are_part_of_the_folder(tmp_path: Path) -> None:
     path = OutputPath(f"file://{tmp_path}/{{{{request_id}}}}/{{index}}.{{extension}}")
     assert not path.is_unique_per_job
-    assert str(path.beside("m")) == f"file://{tmp_path}/{{request_id}}/m"
+    assert str(path.sibling("m")) == f"file://{tmp_path}/{{request_id}}/m"
     assert str(path.of(GenerationResult("r", ()), 0, "png")) == f"file://{tmp_path}/{{request_id}}/0.png"
 
 
 def test_an_id_that_leads_out_of_the_folder_stays_in_it(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the answer to the submission to the file."""
+    """From the response to the submission to the file."""
     image = f"{sandbox.url}/generations/evil.png"
     sandbox.fault("submit", body={"request_id": "..", "status": "QUEUED"}, times=1)
     sandbox.fault("status", body={"status": "COMPLETED"}, times=1)

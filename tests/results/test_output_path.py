@@ -1,4 +1,4 @@
-"""Pictures in the user's own storage."""
+"""Images in the user's own storage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PNG = b"\x89PNG"
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_the_pictures_are_stored_and_their_uris_returned(
+def test_the_images_are_stored_and_their_uris_returned(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool
 ) -> None:
     uris = ti.run(paint(samples=2, output_path=f"file://{tmp_path}/cats", deferrable=deferrable))
@@ -73,14 +73,12 @@ def test_what_is_stored_is_not_fetched_again(sandbox: Sandbox, ti: FakeTaskInsta
     assert len(sandbox.submissions) == 1
 
 
-def test_a_new_purchase_takes_the_place_of_the_old_picture(
-    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path
-) -> None:
-    name = f"file://{tmp_path}/picture-{{index}}.{{extension}}"
+def test_a_new_submission_overwrites_the_old_image(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+    name = f"file://{tmp_path}/image-{{index}}.{{extension}}"
     ti.run(paint(output_path=name))
-    cat = (tmp_path / "picture-0.png").read_bytes()
+    cat = (tmp_path / "image-0.png").read_bytes()
     ti.run(paint(prompt="a dog", output_path=name))
-    assert (tmp_path / "picture-0.png").read_bytes() != cat
+    assert (tmp_path / "image-0.png").read_bytes() != cat
 
 
 def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
@@ -91,7 +89,7 @@ def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: FakeTaskIns
 @pytest.mark.parametrize(
     ("fault", "failure", "message"),
     [
-        ({"status": 404}, ImageUnavailableError, r"could not be fetched.*billed: yes\] A retry fetches it again"),
+        ({"status": 404}, ImageUnavailableError, r"not be fetched.*billed: yes\] A retry fetches the images again"),
         ({"drop": True}, ImageUnavailableError, "could not be fetched"),
         ({"body": "<html>no picture</html>"}, AirflowFailException, "is not an image"),
     ],
@@ -121,7 +119,7 @@ def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: FakeTaskIns
     assert sandbox.count_calls("image") == 0
 
 
-def test_what_is_no_url_is_refused_in_words(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+def test_an_invalid_url_is_refused(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
     sandbox.fault("result", body={"status": "COMPLETED", "output": "https://images.segmind.com:port/cat.png"})
     with pytest.raises(AirflowFailException, match=r"Invalid image URL.*billed: yes"):
         ti.run(paint(output_path=f"file://{tmp_path}"))
@@ -149,10 +147,10 @@ def test_an_image_that_is_too_large_is_not_stored(sandbox: Sandbox, ti: FakeTask
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("file:///x/{prompt}.png", "prompt is no placeholder; there are request_id, index, seed, extension"),
-        ("file:///x/{", "is no placeholder"),
+        ("file:///x/{prompt}.png", "unknown placeholder prompt; use request_id, index, seed, extension"),
+        ("file:///x/{", "unknown placeholder"),
         ("gopher://x/", "output_path='gopher://x/' cannot be written to"),
-        ("file:///x/{request_id}.png", "without {index} each picture would take the place of the one before"),
+        ("file:///x/{request_id}.png", "without {index} each image would overwrite the one before"),
     ],
 )
 def test_a_bad_template_is_refused_before_anything_is_sent(

@@ -1,4 +1,4 @@
-"""Pictures in S3, as moto's server has it."""
+"""Images in S3, served by moto."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..support.task_instance import SMALL, FakeTaskInstance, cats, paint, paint_
 PNG = b"\x89PNG"
 
 
-def test_pictures_are_stored(sandbox: Sandbox, ti: FakeTaskInstance, s3: S3FileSystem) -> None:
+def test_images_are_stored(sandbox: Sandbox, ti: FakeTaskInstance, s3: S3FileSystem) -> None:
     uris = ti.run(paint(samples=2, output_path="s3://moto@pictures/cats", deferrable=True))
     request_id = ti.pushed["request_id"]
     assert uris == [f"s3://moto@pictures/cats/{request_id}-{index}.png" for index in range(2)]
@@ -43,11 +43,9 @@ def test_a_batch_and_its_manifest_are_stored(sandbox: Sandbox, ti: FakeTaskInsta
     assert len(s3.find("pictures")) == 26
 
 
-def test_a_bucket_that_is_not_there_costs_no_second_picture(
-    sandbox: Sandbox, ti: FakeTaskInstance, s3: S3FileSystem
-) -> None:
+def test_a_missing_bucket_costs_no_second_image(sandbox: Sandbox, ti: FakeTaskInstance, s3: S3FileSystem) -> None:
     with pytest.raises(
-        ImageNotStoredError, match=r"could not be written to s3://moto@no-such.*billed: yes.*fetches it again"
+        ImageNotStoredError, match=r"could not be written to s3://moto@no-such.*billed: yes.*fetches the images again"
     ):
         ti.run(paint(output_path="s3://moto@no-such-bucket/cats"))
     s3.mkdir("no-such-bucket")

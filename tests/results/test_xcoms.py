@@ -1,4 +1,4 @@
-"""What is told beside the result: what was sent, why a try has failed, and where the link to the image leads."""
+"""XComs beside the result: what was sent, why a try has failed, and where the link to the image leads."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_resumes_as_it_was_sent_does_not_write_the_rendered_fields_again(
     assert not resumed.overwrite_rtif_after_execution
 
 
-def test_a_deferral_that_ended_does_not_tell_a_seed_that_was_not_sent(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_an_ended_deferral_reports_no_seed_that_was_not_sent(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     """It has lost what it carried; the record has a hash of each argument."""
     sandbox.fault("result", times=2, body={"status": "COMPLETED", "output": [f"{sandbox.url}/1.png"]})
     deferral_of(ti, paint(prompt="yesterday's cat", seed=7, deferrable=True))
@@ -88,7 +88,7 @@ def test_why_a_try_has_failed(sandbox: Sandbox, ti: FakeTaskInstance, deferrable
     with pytest.raises(JobFailedError) as failure:
         ti.run(paint(prompt="[fail] cat", deferrable=deferrable))
     assert ti.pushed["error"] == {"type": "JobFailedError", "message": str(failure.value)}
-    assert "A retry submits it anew" in ti.pushed["error"]["message"]
+    assert "A retry submits it again" in ti.pushed["error"]["message"]
 
     request_id = ti.pushed["request_id"]
     ti.pushed.clear()
@@ -98,14 +98,14 @@ def test_why_a_try_has_failed(sandbox: Sandbox, ti: FakeTaskInstance, deferrable
     assert ti.pushed["error"]["type"] == "JobFailedError"
 
 
-def test_a_failed_batch_still_hands_over_what_was_bought(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_a_failed_batch_still_hands_over_what_was_submitted(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     with pytest.raises(BatchItemsFailedError, match="1 of 3 items have failed"):
         ti.run(paint_all(["[fail] cat", *cats(2)]))
     assert [len(row["urls"]) for row in ti.pushed["return_value"]] == [0, 1, 1]
     assert ti.pushed["error"]["type"] == "BatchItemsFailedError"
 
 
-def test_an_xcom_backend_that_fails_does_not_hide_why_the_task_has(
+def test_an_xcom_backend_that_fails_does_not_mask_the_failure(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     push = ti.xcom_push
@@ -118,7 +118,7 @@ def test_an_xcom_backend_that_fails_does_not_hide_why_the_task_has(
     monkeypatch.setattr(ti, "xcom_push", refuse)
     with caplog.at_level(logging.ERROR), pytest.raises(JobFailedError):
         ti.run(paint(prompt="[fail] cat"))
-    assert "The error could not be put into XCom" in caplog.text
+    assert "Could not push the error to XCom" in caplog.text
 
 
 @both_ways
@@ -166,7 +166,7 @@ def test_without_a_gallery_the_link_leads_to_an_image_that_may_be_shown(
 
 @both_ways
 @pytest.mark.parametrize("seed", [2**64, str(2**64), -(2**63) - 1, "9" * 400], ids=["number", "text", "low", "long"])
-def test_airflow_can_carry_whatever_the_service_tells(
+def test_airflow_can_carry_whatever_the_service_returns(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, seed: Any
 ) -> None:
     """Its messages from a worker hold no integer beyond 64 bits: the worker would die of it in every try."""
@@ -175,12 +175,12 @@ def test_airflow_can_carry_whatever_the_service_tells(
         pytest.skip("this Airflow sends its messages in another way")
     with pytest.raises(OverflowError):
         frame(id=1, body={"value": 2**64}).as_bytes()
-    told = {
+    returned = {
         "seed": seed,
         "metrics": {"cost": 10**400, "inference_time": 2**70},
         "output": f"{sandbox.url}/\0\ud800.png",
     }
-    sandbox.fault("result", body=json.dumps({"status": "COMPLETED"} | told))
+    sandbox.fault("result", body=json.dumps({"status": "COMPLETED"} | returned))
     ti.run(paint(seed=7, deferrable=deferrable))
     assert frame(id=1, body={"value": ti.pushed}).as_bytes()
     assert ti.pushed["generation"]["seed"] == 7

@@ -30,7 +30,7 @@ def wait_for(request_id: str, **arguments: Any) -> KandinskyJobSensor:
 
 
 def wait_out(ti: FakeTaskInstance, sensor: KandinskyJobSensor) -> Any:
-    """Run a sensor to its end, starting it anew as often as it reschedules itself."""
+    """Run a sensor to its end, starting it again as often as it reschedules itself."""
     while True:
         try:
             returned = ti.run(sensor)
@@ -101,7 +101,7 @@ def test_an_id_that_is_not_known_for_a_moment_is_waited_for(
     assert len(wait_out(ti, wait_for(submitted, **way))) == 2
 
 
-def test_in_one_process_the_minute_of_404_begins_again_with_an_answer(
+def test_in_one_process_the_minute_of_404_begins_again_with_a_response(
     sandbox: Sandbox, ti: FakeTaskInstance, submitted: str
 ) -> None:
     sensor, a_while_ago = wait_for(submitted), datetime.now(UTC) - timedelta(minutes=10)
@@ -240,9 +240,9 @@ def test_outages_are_waited_out(sandbox: Sandbox, ti: FakeTaskInstance, submitte
 def test_an_unfinished_job_is_not_done(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(latency=60)
     request_id = ti.run(paint(wait_for_completion=False))
-    answer = wait_for(request_id).poke(ti.context)
-    assert isinstance(answer, PokeReturnValue)
-    assert not answer.is_done
+    polled = wait_for(request_id).poke(ti.context)
+    assert isinstance(polled, PokeReturnValue)
+    assert not polled.is_done
 
 
 def test_the_deferral_holds_no_key(sandbox: Sandbox, ti: FakeTaskInstance, submitted: str) -> None:

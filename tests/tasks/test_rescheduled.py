@@ -125,7 +125,7 @@ def test_a_batch_without_a_record_is_not_run_again(sandbox: Sandbox, ti: Resched
 def test_a_batch_without_a_record_hands_over_what_it_has_when_it_is_rate_limited(
     sandbox: Sandbox, ti: Rescheduled
 ) -> None:
-    """Each reschedule would buy it again, and a policy has many of them."""
+    """Each reschedule would submit it again, and a policy has many of them."""
     sandbox.fault("submit", stall=0.01)
     sandbox.fault("submit", status=429, headers={"retry-after": "300"}, times=10)
     with pytest.raises(BatchItemsFailedError, match="A retry buys all items again") as failure:

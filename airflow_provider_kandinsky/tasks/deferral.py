@@ -1,0 +1,77 @@
+"""How a task lets go of its worker: until its job is finished, or until a rate limit resets."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pendulum
+from airflow.sdk import BaseOperator, Context
+
+from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDelivery
+from airflow_provider_kandinsky.segmind.errors import RateLimitedError
+from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
+from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
+from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
+from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME
+
+if TYPE_CHECKING:
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+#: How long after the trigger's own deadline Airflow's deferral timeout comes, should the triggerer be gone.
+_TIMEOUT_MARGIN: Final = timedelta(minutes=5)
+#: How many times in a row a submission is deferred to a reset. With a minute each that is half an hour or more.
+MAX_RESETS: Final = 30
+
+
+def deferral_timeout(deadline: float) -> timedelta:
+    """The ``timeout`` of a deferral, a backstop for the trigger's own deadline.
+
+    :param deadline: the trigger's, in seconds since the epoch.
+    """
+    return timedelta(seconds=max(0.0, deadline - time.time())) + _TIMEOUT_MARGIN
+
+
+def defer_until_done(
+    task: BaseOperator,
+    context: Context,
+    output_path: str | None,
+    deadline: float,
+    *,
+    kwargs: dict[str, Any] | None = None,
+    **trigger_kwargs: Any,
+) -> NoReturn:
+    """Defer until a job is finished. The triggerer ends the task if it can; else ``execute_complete`` resumes it.
+
+    :param output_path: the task's, which decides whether a worker is needed at the end.
+    :param deadline: when to stop waiting, seconds since the epoch.
+    :param kwargs: for ``execute_complete``.
+    :param trigger_kwargs: for :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
+    """
+    delivery = TriggererDelivery.plan(task, context, output_path)
+    trigger = KandinskyJobTrigger(
+        deadline=deadline, delivery=delivery.to_dict() if delivery else None, **trigger_kwargs
+    )
+    task.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=deferral_timeout(deadline))
+
+
+def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger | None:
+    """The trigger that fires when a rate limit has reset.
+
+    The service's ``Retry-After`` is capped at a minute, because its limits are per minute, and is at least
+    :data:`~airflow_provider_kandinsky.triggers.min_lifetime.MIN_TRIGGER_LIFETIME`.
+
+    :param resets: how many resets this submission has waited for before.
+    :return: ``None`` after :data:`MAX_RESETS`.
+    """
+    if resets >= MAX_RESETS:
+        return None
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
+
+    retry_after = MAX_RETRY_AFTER if error.retry_after is None else error.retry_after
+    wait = min(max(retry_after, MIN_TRIGGER_LIFETIME), MAX_RETRY_AFTER)
+    # All tasks that hit the limit resume at the same moment: spread them, and let those that poll go first.
+    delay = SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)
+    return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait + delay))

@@ -1,0 +1,38 @@
+"""The base of every task that ends in images."""
+
+from __future__ import annotations
+
+from airflow.sdk import Context
+
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
+from airflow_provider_kandinsky.results.delivery import deliver
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+
+
+class ImageTask(WakesSupervisor, OpenLineageMixin):
+    """A task with an image link, with lineage, and with an ``output_path``."""
+
+    operator_extra_links = (KandinskyImageLink(),)
+    output_path: str | None
+
+    def _deliver_result(
+        self,
+        result: GenerationResult,
+        context: Context,
+        hook: KandinskyHook,
+        *,
+        prompt: str | None = None,
+        already_delivered: bool = False,
+    ) -> list[str]:
+        """Deliver a generation, see :func:`~airflow_provider_kandinsky.results.delivery.deliver`, and note its lineage.
+
+        :param prompt: what was generated, if known.
+        """
+        # For a delivery that fails, in a sensor, which has noted no lineage before.
+        self.lineage = self.lineage or Lineage.of_request(str(result.request_id), prompt=prompt)
+        uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered)
+        self.lineage = Lineage.of(result, uris, prompt)
+        return uris
