@@ -18,9 +18,7 @@ def test_a_thousand_items(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     _, peaks_of_one = run_batch(airflow, items=1)
     sandbox.reset()
     sandbox.configure(latency=(2, 6), expiry=20, credits=1000)
-    started = time.monotonic()
     run_id, peaks = run_batch(airflow, items=1000)
-    lasted = time.monotonic() - started
 
     rows = airflow.xcom("one_batch", run_id, "paint")
     prompts = {job["request_id"]: job["payload"]["prompt"] for job in sandbox.submissions}
@@ -29,8 +27,6 @@ def test_a_thousand_items(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     assert sandbox.count_calls("history") == 0
     log = airflow.task_log("one_batch", run_id, "paint")
     assert log.count("200 jobs are in flight") == log.count("200 jobs are over") == 5
-    # Measured, it is about half of that; this is for what would make it grow with the number of items.
-    assert lasted < 90
     for component, peak in peaks.items():
         assert peak - peaks_of_one[component] < 50 * 2**20, component
 

@@ -88,7 +88,7 @@ def test_tests_pass(block: Block, airflow_home: Path, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{block.text.count('def test_')} passed" in done.stdout
