@@ -1,0 +1,79 @@
+"""What the operators have in common. DAG files import this: what only a running task needs is imported by that."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from airflow.sdk import Context
+
+from airflow_provider_kandinsky.compat.airflow import TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.observability.lineage import OpenLineageMixin
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.tasks.arguments import check_settings, is_literal
+
+#: The hook's; importing the hook would import the client.
+DEFAULT_CONN_ID: Final = "kandinsky_default"
+#: Seconds from its submission until a job is no longer waited for, where the task does not say.
+WAIT_TIMEOUT: Final = 900.0
+
+
+class GenerationOperator(OpenLineageMixin, WakesSupervisor):
+    """The base of the operators that submit."""
+
+    operator_extra_links = (KandinskyImageLink(),)
+    ui_color = "#f3e9fb"
+
+    kandinsky_conn_id: str
+    timeout: float
+    poll_interval: float | None
+    durable: bool
+    on_unknown_submit: OnUnknownSubmit
+    output_path: str | None
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; if that is because the deferral itself ended, wait here for what is in flight."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            if not self._engine(context).can_wait_here():
+                raise  # what was in flight went with the deferral
+            self.log.warning("Waiting in the triggerer ended: %s", error)
+            # The timeout comes after all deadlines; a trigger that could not start has not used its time.
+            is_over = isinstance(error, TaskDeferralTimeout)
+        return self._engine(context).wait_here(is_over=is_over)
+
+    def _engine(self, context: Context) -> Any:
+        """What runs the task."""
+        raise NotImplementedError
+
+    def _failures(self, context: Context) -> AbstractContextManager[None]:
+        from airflow_provider_kandinsky.operators._runtime import report_errors
+
+        return report_errors(context, durable=self.durable)
+
+    def _check_arguments(self) -> None:
+        """Check what is known before templates are rendered; the rest waits for the task to run."""
+        try:
+            self._check_literals()
+        except KandinskyError:
+            from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
+
+            with translate_operator_errors():
+                raise
+
+    def _check_literals(self) -> None:
+        raise NotImplementedError
+
+    def _check_shared(self, samples: int) -> None:
+        """
+        :param samples: how many images are wanted of a job, as far as known.
+        """
+        if self.output_path is not None and is_literal(self.output_path):
+            from airflow_provider_kandinsky.results.storage import OutputPath
+
+            OutputPath.check_template(self.output_path, samples)
+        check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)

@@ -1,0 +1,57 @@
+"""What a running task of either operator needs: the service, and Airflow's ways to wait and to fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
+from airflow_provider_kandinsky.durable.ledger import task_state_store_for
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.errors import RateLimitedError
+from airflow_provider_kandinsky.tasks.arguments import DEFERRAL_TIMEOUT_MARGIN, reset_trigger
+from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_kandinsky.operators._base import GenerationOperator
+
+
+@contextmanager
+def open_service(conn_id: str) -> Iterator[tuple[KandinskyHook, TimeoutAwareRunner]]:
+    """The service, and the event loop to talk to it in."""
+    with KandinskyHook(conn_id) as hook, TimeoutAwareRunner() as runner:
+        try:
+            yield hook, runner
+        finally:
+            runner.run(hook.__aexit__())
+
+
+def report_errors(context: Context, *, durable: bool) -> AbstractContextManager[None]:
+    """See :func:`~.tasks.error_translation.translate_operator_errors`."""
+    return translate_operator_errors(context, durable=task_state_store_for(context, durable=durable) is not None)
+
+
+def defer_until_reset(
+    task: GenerationOperator, error: RateLimitedError, resets: int, kwargs: Mapping[str, Any]
+) -> None:
+    """Let go of the worker until the rate limit resets, unless there were enough of them. Nothing was accepted.
+
+    :param resets: how often in a row the submission has waited for that.
+    :param kwargs: what the next process of this try has to be given.
+    """
+    if trigger := reset_trigger(error, resets):
+        task.log.info("Rate limited; submitting at %s", trigger.moment)
+        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs={**kwargs, "resets": resets + 1})
+
+
+def deferral_timeout(deadline: float) -> timedelta:
+    """When Airflow ends a deferral whose trigger has not, some minutes after its deadline.
+
+    :param deadline: seconds since the epoch.
+    """
+    return timedelta(seconds=max(0.0, deadline - time.time())) + DEFERRAL_TIMEOUT_MARGIN
