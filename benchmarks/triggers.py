@@ -48,7 +48,7 @@ Job = dict[str, Any]
 
 
 async def noticed_by_triggers(way: str, jobs: Sequence[Job]) -> list[float]:
-    """Run a trigger for each job, and tell when each has fired."""
+    """Run a trigger for each job, and note when each has fired."""
 
     def trigger(job: Job) -> Any:
         if way == "plain trigger":
@@ -64,7 +64,7 @@ async def noticed_by_triggers(way: str, jobs: Sequence[Job]) -> list[float]:
 
 
 def noticed_by_threads(sandbox: Sandbox, jobs: Sequence[Job]) -> list[float]:
-    """Wait for each job in a thread of its own, and tell when each was there."""
+    """Wait for each job in a thread of its own, and note when each was there."""
     client = segmind.SegmindClient(api_key=sandbox.api_key, base_url=f"{sandbox.url}/v1")
 
     def wait(job: Job) -> float:
@@ -97,7 +97,7 @@ async def loop_lags() -> AsyncIterator[list[float]]:
 
 
 async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
-    """Wait for all jobs of the sandbox, and tell what it took."""
+    """Wait for all jobs of the sandbox, and report what it took."""
     jobs, process = sandbox.submissions, psutil.Process()
     # The collector's walks through all that Airflow has imported, a tenth of a second each, are no way's own.
     gc.collect()

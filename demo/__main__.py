@@ -1,4 +1,4 @@
-"""``make demo``: a real Airflow paints a day's pictures, shows how, and leaves them in ``demo-output``."""
+"""``make demo``: a real Airflow generates a day's images, prints how, and saves them in ``demo-output``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from demo import pictures
 from demo.local_airflow import LocalAirflow
+from demo.output_files import save_images
 from demo.report import Run
 from demo.service import NoConsentError, Service, service_for_demo
 
 PROJECT = Path(__file__).resolve().parent.parent
 OUTPUT = PROJECT / "demo-output"
 DAG_ID = "kandinsky_content_pipeline"
-PAINTER = "paint"
-# Given to the run and not left to the DAG's default, so that what is said to be bought is what is bought.
+TASK_ID = "paint"
+# Passed to the run, so that the number of images that the user agrees to is the number submitted.
 SUBJECTS = [
     "a lighthouse",
     "a night train",
@@ -43,11 +43,11 @@ def main() -> int:
             print("Airflow: starting API server, scheduler, DAG processor and triggerer ...", flush=True)
             with LocalAirflow(home, dags_folder=PROJECT / "example_dags", env=service.env) as airflow:
                 print(f"Airflow: up after {time.monotonic() - started:.0f} s at {airflow.base_url}")
-                succeeded = _paint(airflow, service)
+                succeeded = _run_dag(airflow, service)
                 if os.environ.get("KEEP") == "1":
                     _keep(airflow)
-    except NoConsentError as refusal:
-        print(refusal)
+    except NoConsentError as error:
+        print(error)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted; everything that was started has been stopped.")
@@ -58,32 +58,33 @@ def main() -> int:
     return 0 if succeeded else 1
 
 
-def _paint(airflow: LocalAirflow, service: Service) -> bool:
+def _run_dag(airflow: LocalAirflow, service: Service) -> bool:
     conf = {"subjects": SUBJECTS, "output_folder": str(airflow.home / "output")}
-    run = Run(airflow, DAG_ID, airflow.trigger_dag(DAG_ID, conf), PAINTER)
+    run = Run(airflow, DAG_ID, airflow.trigger_dag(DAG_ID, conf), TASK_ID)
     print(f"DAG {DAG_ID}, run {run.run_id}:")
     try:
-        state = airflow.wait_for_run(DAG_ID, run.run_id, service.patience, on_progress=run.tell_progress)
+        state = airflow.wait_for_run(DAG_ID, run.run_id, service.run_timeout, on_progress=run.print_progress)
     except TimeoutError as error:
         state = str(error)
     if state != "success":
         print(f"\nThe run did not succeed: {state}")
-        run.tell_failure()
+        run.print_failure()
         return False
-    painted = run.painted()
-    run.tell_result(painted)
-    _tell_bill(service, [result.generation["cost"] for result in painted])
+    results = run.results()
+    run.print_result(results)
+    _print_cost(service, [result.generation["cost"] for result in results])
     sheet = Path(airflow.xcom(DAG_ID, run.run_id, "contact_sheet"))
-    print(f"\nPictures and contact sheet: {pictures.save([u for p in painted for u in p.urls], sheet, OUTPUT)}")
+    urls = [url for result in results for url in result.urls]
+    print(f"\nImages and contact sheet: {save_images(urls, sheet, OUTPUT)}")
     return True
 
 
-def _tell_bill(service: Service, costs: list[float | None]) -> None:
+def _print_cost(service: Service, costs: list[float | None]) -> None:
     cost = f"${sum(known for known in costs if known is not None):.2f}"
     if service.sandbox is None:
         print(f"\nThe service reports a cost of {cost}.")
     else:
-        print(f"\nThe sandbox accepted {len(service.sandbox.submissions)} jobs; the real service would ask {cost}.")
+        print(f"\nThe sandbox accepted {len(service.sandbox.submissions)} jobs; the real service would charge {cost}.")
 
 
 def _keep(airflow: LocalAirflow) -> None:
@@ -96,7 +97,7 @@ def _keep(airflow: LocalAirflow) -> None:
 
 
 def _exit_on_signal(number: int, frame: object) -> NoReturn:
-    """Leave through the context managers, which stop what was started."""
+    """Exit through the context managers, which stop what was started."""
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""The few REST calls it takes to drive an Airflow and to look into it."""
+"""The REST calls that drive and inspect an Airflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class AirflowRest:
     """A client of Airflow's public REST API.
 
     :param base_url: where the API server listens, without a path.
-    :param login: user name and password; without them, Airflow has to let everybody in as an admin.
+    :param login: user name and password; without them, Airflow must treat everybody as an admin.
     """
 
     def __init__(self, base_url: str, login: tuple[str, str] | None = None) -> None:
@@ -48,11 +48,11 @@ class AirflowRest:
 
     def _fetch_token(self) -> str:
         if self._login is None:
-            answer = self._http.get("/auth/token")
+            response = self._http.get("/auth/token")
         else:
             name, password = self._login
-            answer = self._http.post("/auth/token", json={"username": name, "password": password})
-        token: str = answer.raise_for_status().json()["access_token"]
+            response = self._http.post("/auth/token", json={"username": name, "password": password})
+        token: str = response.raise_for_status().json()["access_token"]
         return token
 
     def trigger_dag(self, dag_id: str, conf: Json | None = None, *, timeout: float = 60) -> str:
@@ -63,7 +63,7 @@ class AirflowRest:
         """
         self._wait_until_parsed(dag_id, timeout)
         self.api("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
-        # A logical date, and one that no other run has: without it ``{{ ds }}`` is undefined.
+        # A unique logical date: without one ``{{ ds }}`` is undefined.
         body = {"logical_date": datetime.now(UTC).isoformat(), "conf": conf or {}}
         run_id: str = self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
         return run_id
@@ -92,8 +92,8 @@ class AirflowRest:
         while True:
             state: str = self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
             is_late = time.monotonic() > deadline
-            # After the run's state, so that the last changes of a finished run are reported too; and only where
-            # somebody wants them, for a run of many tasks is slowed down by being asked about each of them.
+            # After the run's state, so that the last changes of a finished run are reported too; and only if they are
+            # used, as reading all tasks slows a large run down.
             for instance in self.task_instances(dag_id, run_id) if on_progress or is_late else ():
                 key = (instance["task_id"], instance["map_index"])
                 if on_progress and seen.get(key) != instance["state"]:
@@ -117,8 +117,8 @@ class AirflowRest:
     def task_log(self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1) -> str:
         """Return the log of one try as plain text."""
         path = f"{self._task(dag_id, run_id, task_id)}/logs/{try_number}"
-        answer = self.api("GET", path, params={"map_index": map_index, "full_content": True})
-        return "\n".join(_log_line(entry) for entry in answer["content"])
+        log = self.api("GET", path, params={"map_index": map_index, "full_content": True})
+        return "\n".join(_log_line(entry) for entry in log["content"])
 
     def clear(self, dag_id: str, run_id: str, task_ids: list[str | tuple[str, int]], **options: Any) -> list[Json]:
         """Clear task instances, as a user's click on Clear does, and return them.
@@ -156,7 +156,7 @@ class AirflowRest:
 
 
 def _log_line(entry: Json | str) -> str:
-    """The whole entry and not its message alone: a traceback, or a secret that leaked, may be in any field."""
+    """The whole entry: a traceback, or a leaked secret, can be in any field."""
     if isinstance(entry, str):
         return entry
     known = [str(entry.get(field, "")) for field in ("timestamp", "level", "event")]

@@ -1,4 +1,4 @@
-"""What tasks ask of Airflow's API server, counted in its own access log."""
+"""Counts the calls of tasks to Airflow's API server, from its access log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-# Airflow's own line of a request from 3.2 on, and uvicorn's before.
+# The access log of Airflow since 3.2, and of uvicorn before.
 _REQUEST = re.compile(r'\bmethod=(\S+) path=/execution/(\S+)|"(\S+) /execution/(\S+) HTTP/')
 
 

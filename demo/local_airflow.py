@@ -1,4 +1,4 @@
-"""A real Airflow on this machine: every component a process of its own, to be looked into, killed and restarted."""
+"""A real Airflow on this machine: each component in its own process, so that tests can kill and restart it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ JOB_TYPES = {"scheduler": "SchedulerJob", "dag-processor": "DagProcessorJob", "t
 
 
 class LocalAirflow(AirflowRest):
-    """Airflow, bound to loopback, for one AIRFLOW_HOME; on SQLite with the LocalExecutor unless told otherwise.
-
-    Not ``airflow standalone``, because a test has to kill the triggerer and leave the rest alone.
+    """Airflow, bound to loopback, for one AIRFLOW_HOME; on SQLite with the LocalExecutor by default.
 
     :param home: the AIRFLOW_HOME; the database, the logs and the keys stay there.
     :param components: what it is made of, by name; the second of a kind has a number, as in ``triggerer-2``.
@@ -85,7 +83,7 @@ class LocalAirflow(AirflowRest):
         self.stop()
 
     def start(self, *components: str, timeout: float = 90) -> None:
-        """Start components and wait until each has reported for duty.
+        """Start components and wait until each is ready.
 
         :param components: their names.
         :param timeout: seconds to wait for all of them.
@@ -104,7 +102,7 @@ class LocalAirflow(AirflowRest):
         self._sessions[component].kill()
 
     def stop(self, grace: float = 5.0) -> None:
-        """Stop all components: ask all at once, then kill what is left.
+        """Terminate all components together, then kill what is left.
 
         :param grace: seconds to wait, for all of them together.
         """
@@ -130,7 +128,6 @@ class LocalAirflow(AirflowRest):
         return done.stdout
 
     def _arguments(self, component: str) -> list[str]:
-        """The arguments of the ``airflow`` command that is this component."""
         kind = _kind(component)
         if kind == "api-server":
             return [kind, "--host", "127.0.0.1"]
@@ -162,15 +159,15 @@ class LocalAirflow(AirflowRest):
             jobs = self.api("GET", "/jobs", params={"job_type": JOB_TYPES[kind], "order_by": "-start_date"})
         except httpx.TransportError:
             return False
-        # By its own row: for half a minute after a crash the health page still counts the dead one's heartbeat. A row
-        # does not tell which of its kind wrote it, so there have to be as many as were started since.
+        # By its job row: for half a minute after a crash the health page still counts the dead one's heartbeat. A row
+        # does not name its component, so there must be as many new rows as components started since.
         started_at = self._started_at[component]
         starts = [datetime.fromisoformat(job["start_date"]) for job in jobs["jobs"]]
         siblings = [at for name, at in self._started_at.items() if _kind(name) == kind and at >= started_at]
         return sum(start > started_at for start in starts) >= len(siblings)
 
     def _environment(self, parallelism: int, executor: str) -> dict[str, str]:
-        """Make the whole environment: nothing of the user's own Airflow, and no key that could be spent, gets in."""
+        """The whole environment, without the user's own Airflow settings and Segmind key."""
         config = self.home / "airflow.cfg"
         if not config.exists():
             config.write_text("# All settings come from the environment.\n")
@@ -193,7 +190,7 @@ class LocalAirflow(AirflowRest):
                 "base_url": self.base_url,
                 "workers": "1",
                 "secret_key": self._kept_secret("secret_key", secrets.token_urlsafe(32)),
-                # Airflow 3.0 tells XComs as what they are only if it is set up to; later ones always do.
+                # Airflow 3.0 deserializes XComs only with this; later releases always do.
                 "enable_xcom_deserialize_support": "True",
             },
             "api_auth": {"jwt_secret": self._kept_secret("jwt_secret", secrets.token_urlsafe(64))},
@@ -202,12 +199,12 @@ class LocalAirflow(AirflowRest):
             "scheduler": {
                 "scheduler_idle_sleep_time": "0.2",
                 "scheduler_heartbeat_sec": "1",
-                # Runs start when asked for. By the clock, to unpause a daily DAG would buy its pictures a second time.
+                # No scheduled runs: unpausing a daily DAG would submit its images a second time.
                 "use_job_schedule": "False",
             },
-            # A new or changed file is seen at once; unchanged ones are left alone, as parsing costs a process.
+            # New and changed files are parsed within a second; parsing unchanged ones again would cost a process.
             "dag_processor": {"refresh_interval": "1", "bundle_refresh_check_interval": "1"},
-            # Tasks that resume in a worker are held back for this long and 3 s more, 8 s if Airflow had its way.
+            # The minimum lifetime of triggers that resume in a worker is 3 s more than this; Airflow's default is 5 s.
             "workers": {"min_heartbeat_interval": "1"},
             "triggerer": {"job_heartbeat_sec": "1", "triggerer_health_check_threshold": "15"},
         }
@@ -230,7 +227,7 @@ class LocalAirflow(AirflowRest):
         }
 
     def _kept_secret(self, name: str, fresh: str) -> str:
-        """Return this home's secret, made on first use: connections in an old database must stay readable."""
+        """Return this home's secret, created on first use, so that connections in an old database stay readable."""
         file = self.home / f"{name}.secret"
         if not file.exists():
             file.touch(mode=0o600)
@@ -239,18 +236,15 @@ class LocalAirflow(AirflowRest):
 
 
 def _airflow(*arguments: str) -> list[str]:
-    """By module and not by name: the ``airflow`` of this Python, whatever is on the PATH."""
     return [sys.executable, "-m", "airflow", *arguments]
 
 
 def _kind(component: str) -> str:
-    """What a component is, without the number that tells it from others of its kind."""
     return re.sub(r"-\d+$", "", component)
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
+    """Return a free loopback port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        return int(listener.getsockname()[1])

@@ -19,7 +19,7 @@ def members(session_id: int) -> list[psutil.Process]:
     """Return the living processes of a session and all their descendants.
 
     The session and not the process group, because Airflow gives every task a group of its own; the descendants
-    too, because some tasks (bash) even begin a session. Asked anew each time: orphans keep their session.
+    too, because some tasks (bash) even begin a session. Read again each time: orphans keep their session.
 
     :param session_id: the pid of the process that began the session.
     """
@@ -32,7 +32,7 @@ def members(session_id: int) -> list[psutil.Process]:
 
 
 def kill(session_id: int, others: Sequence[psutil.Process] = ()) -> None:
-    """Kill a session; looked over again until it is empty, as a process may fork while it is being killed.
+    """Kill a session, repeatedly until it is empty, as a process may fork while it is being killed.
 
     :param others: processes known to have belonged to it, which may since have lost their parent.
     """
@@ -44,7 +44,7 @@ def kill(session_id: int, others: Sequence[psutil.Process] = ()) -> None:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """A zombie is dead; in a container without an init process nobody may ever come to collect it."""
+    """Zombies do not count: in a container without an init process they may never be reaped."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -66,7 +66,7 @@ class ProcessSession:
             self._leader = subprocess.Popen(
                 command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        _Reaper.told(f"+{self._leader.pid}")
+        _Reaper.send(f"+{self._leader.pid}")
 
     def pids(self) -> list[int]:
         """Return the pids of all living processes, the leader's first."""
@@ -87,7 +87,7 @@ class ProcessSession:
     def terminate(self) -> None:
         """Ask the leader to end, once. Airflow's own components then end their children."""
         if self.exit_code is None and not self._members_when_asked:
-            # Noted now: when the leader is gone, nothing tells that a child with a session of its own was his.
+            # Listed now: once the leader is gone, a child with its own session can no longer be found.
             self._members_when_asked = members(self._leader.pid)
             self._leader.terminate()
 
@@ -102,10 +102,10 @@ class ProcessSession:
         self.kill()
 
     def kill(self) -> None:
-        """End everything at once, without a chance to clean up."""
+        """Kill all processes, without a chance to clean up."""
         kill(self._leader.pid, self._members_when_asked)
         self._leader.wait()
-        _Reaper.told(f"-{self._leader.pid}")
+        _Reaper.send(f"-{self._leader.pid}")
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the end of the log, for an error message."""
@@ -121,7 +121,7 @@ class _Reaper:
     _pipe: IO[str] | None = None
 
     @classmethod
-    def told(cls, message: str) -> None:
+    def send(cls, message: str) -> None:
         if cls._pipe is None:
             reaper = subprocess.Popen(
                 [sys.executable, __file__], stdin=subprocess.PIPE, text=True, bufsize=1, start_new_session=True

@@ -1,4 +1,4 @@
-"""What the demo tells about a run: as it goes, and in the end."""
+"""Prints the progress and the result of a run."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from demo.airflow_rest import AirflowRest, Json
 
 
 @dataclass(frozen=True)
-class Painted:
-    """What one task instance left in XCom."""
+class Result:
+    """The XComs of one task instance."""
 
     urls: list[str]
     generation: Json
@@ -21,35 +21,35 @@ class Painted:
 class Run:
     """A run of a DAG in an Airflow.
 
-    :param painter: the mapped task whose XComs are pictures.
+    :param task_id: the mapped task that generates the images.
     """
 
     airflow: AirflowRest
     dag_id: str
     run_id: str
-    painter: str
+    task_id: str
     started: float = field(default_factory=time.monotonic)
 
-    def tell_progress(self, instance: Json) -> None:
+    def print_progress(self, instance: Json) -> None:
         """Print one line for a task instance that has changed its state."""
         state = instance["state"] or "waiting"
         print(f"  {time.monotonic() - self.started:5.1f} s  {_name(instance):<18} {state}", flush=True)
 
-    def painted(self) -> list[Painted]:
-        """Return what each mapped task instance has painted, in order."""
-        indexes = [i["map_index"] for i in self._instances() if i["task_id"] == self.painter]
-        where = (self.dag_id, self.run_id, self.painter)
+    def results(self) -> list[Result]:
+        """Return the XComs of each mapped task instance, in order."""
+        indexes = [i["map_index"] for i in self._instances() if i["task_id"] == self.task_id]
+        where = (self.dag_id, self.run_id, self.task_id)
         return [
-            Painted(
+            Result(
                 urls=self.airflow.xcom(*where, "return_value", index),
                 generation=self.airflow.xcom(*where, "generation", index),
             )
             for index in indexes
         ]
 
-    def tell_result(self, painted: Sequence[Painted]) -> None:
+    def print_result(self, results: Sequence[Result]) -> None:
         """Print a table of the task instances, with the URLs from XCom."""
-        urls = {f"{self.painter}[{index}]": result.urls for index, result in enumerate(painted)}
+        urls = {f"{self.task_id}[{index}]": result.urls for index, result in enumerate(results)}
         print(f"\n{'TASK':<18} {'STATE':<10} {'SECONDS':>7}  URLS IN XCOM")
         for instance in self._instances():
             first, *more = urls.get(_name(instance), []) or [""]
@@ -58,8 +58,8 @@ class Run:
             for url in more:
                 print(f"{'':<39}{url}")
 
-    def tell_failure(self) -> None:
-        """Print where each task instance stands, and the log of every one that began and did not succeed."""
+    def print_failure(self) -> None:
+        """Print the state of each task instance, and the logs of those that started and did not succeed."""
         instances = self._instances()
         for instance in instances:
             print(f"{_name(instance):<18} {instance['state']}")

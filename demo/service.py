@@ -1,4 +1,4 @@
-"""Where the demo's pictures come from: the sandbox, or with a key and with consent the real service."""
+"""The demo's image service: the sandbox, or with a key and the user's consent the real one."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ SANDBOX_LATENCY = 3
 
 
 class NoConsentError(Exception):
-    """Pictures would have been bought, and nobody said they may."""
+    """The run would have cost money, and the user has not agreed."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service to ask for pictures.
+    """An image service.
 
-    :param env: what Airflow's components need in their environment to use it.
-    :param patience: seconds after which its pictures should be there.
-    :param sandbox: the sandbox, where it is one.
+    :param env: the environment variables of Airflow's components.
+    :param run_timeout: seconds within which the run should end.
+    :param sandbox: ``None`` for the real service.
     """
 
     env: dict[str, str]
-    patience: float
+    run_timeout: float
     sandbox: Sandbox | None = None
 
 
 @contextmanager
-def service_for_demo(pictures: int, folder: Path) -> Iterator[Service]:
-    """Provide the service that the environment asks for: the real one if there is a ``SEGMIND_API_KEY``.
+def service_for_demo(image_count: int, folder: Path) -> Iterator[Service]:
+    """Provide the real service if there is a ``SEGMIND_API_KEY``, else the sandbox.
 
-    :param pictures: how many will be asked for.
+    :param image_count: how many images will be submitted.
     :param folder: where the sandbox writes its log.
-    :raises NoConsentError: before anything was started or bought.
+    :raises NoConsentError: before anything was started or submitted.
     """
     if key := os.environ.get("SEGMIND_API_KEY", "").strip():
-        _ask_for_consent(pictures)
-        # The connection is empty on purpose: the key stays in the environment and is looked up there.
+        _ask_for_consent(image_count)
+        # The connection is empty on purpose: the hook reads the key from the environment.
         connection = json.dumps({"conn_type": "kandinsky"})
-        yield Service({"SEGMIND_API_KEY": key, "AIRFLOW_CONN_KANDINSKY_DEFAULT": connection}, patience=900)
+        yield Service({"SEGMIND_API_KEY": key, "AIRFLOW_CONN_KANDINSKY_DEFAULT": connection}, run_timeout=900)
     else:
         with _sandbox_process(folder / "sandbox.log") as sandbox:
-            print(f"Sandbox: {sandbox.url} stands in for Segmind; {SANDBOX_LATENCY} s a picture, no key, no bill.")
-            yield Service({"AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection()}, patience=120, sandbox=sandbox)
+            print(f"Sandbox: {sandbox.url} stands in for Segmind; {SANDBOX_LATENCY} s per image, no key, no bill.")
+            yield Service({"AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection()}, run_timeout=120, sandbox=sandbox)
 
 
-def _ask_for_consent(pictures: int) -> None:
+def _ask_for_consent(image_count: int) -> None:
     print(f"SEGMIND_API_KEY is set, so this run uses the real service at {DEFAULT_BASE_URL}.")
-    print(f"It will BUY {pictures} pictures of the model {DEFAULT_MODEL} with that key.")
+    print(f"It will BUY {image_count} images of the model {DEFAULT_MODEL} with that key.")
     if os.environ.get("CONFIRM") == "1":
         print("CONFIRM=1: going on.")
     elif not sys.stdin.isatty():

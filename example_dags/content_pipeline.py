@@ -1,10 +1,10 @@
-"""A daily content pipeline: prompts are written, painted all at once, and collected on a contact sheet.
+"""A daily content pipeline: write prompts, generate an image of each, and put them on a contact sheet.
 
-The number of pictures is only known when the DAG runs: dynamic task mapping makes one task for each prompt, and while
-they are painted none of them holds a worker. The sheet is written to the ``output_folder`` of the run's parameters,
-which is taken from the environment variable ``KANDINSKY_OUTPUT_FOLDER`` unless told otherwise.
+The number of images is known only when the DAG runs: dynamic task mapping creates one task per prompt, and none of them
+holds a worker while it waits. The sheet is written to the run's parameter ``output_folder``; its default is the
+environment variable ``KANDINSKY_OUTPUT_FOLDER``.
 
-As with every daily DAG, Airflow starts the run of the latest day as soon as the DAG is unpaused.
+As with every daily DAG, Airflow starts a run of the latest day when you unpause it.
 """
 
 import os
@@ -70,11 +70,11 @@ def content_pipeline():
     paint = KandinskyTextToImageOperator.partial(task_id="paint", deferrable=True).expand(prompt=prompts)
 
     @task
-    def contact_sheet(prompts: list[str], pictures: list[list[str]], params: dict[str, Any], run_id: str) -> str:
+    def contact_sheet(prompts: list[str], images: list[list[str]], params: dict[str, Any], run_id: str) -> str:
         title = f"Kandinsky, {run_id}"
         figures = [
             FIGURE.format(url=escape(url), prompt=escape(prompt))
-            for prompt, urls in zip(prompts, pictures, strict=True)
+            for prompt, urls in zip(prompts, images, strict=True)
             for url in urls
         ]
         sheet = Path(params["output_folder"], "contact-sheet.html")

@@ -1,7 +1,6 @@
-"""A step in an ETL: rows come in, each gets a picture, rows with picture URLs go out, in the same order.
+"""An ETL step: generate an image for each row, and add its URL to the row, in the same order.
 
-Every row is a mapped task of its own, so that one that fails is retried or cleared by itself, and the others are
-neither painted nor paid again.
+Each row is a mapped task, so a failed one is retried or cleared alone, and the others are not submitted again.
 """
 
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToIm
 
 
 def to_arguments(product: dict[str, Any]) -> dict[str, Any]:
-    """What to paint for a row. The seed is the row's own, so that a product looks the same in every run."""
+    """The arguments for a row. Each row has a fixed seed, so that a product gets the same image in every run."""
     return {
         "prompt": f"product photo of {product['name']}, {product['colour']}, on white",
         "negative_prompt": "people, text, watermark",
@@ -43,9 +42,9 @@ def etl_enrichment():
     )
 
     @task
-    def load(products: list[dict[str, Any]], pictures: list[list[str]]) -> list[dict[str, Any]]:
-        # The results of mapped tasks come in the order of the rows, whichever was finished first.
-        return [product | {"picture": urls[0]} for product, urls in zip(products, pictures, strict=True)]
+    def load(products: list[dict[str, Any]], images: list[list[str]]) -> list[dict[str, Any]]:
+        # The results of mapped tasks are in the order of the rows, whichever finished first.
+        return [product | {"image": urls[0]} for product, urls in zip(products, images, strict=True)]
 
     load(products, paint.output)
 

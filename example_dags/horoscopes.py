@@ -1,4 +1,4 @@
-"""Prompts that take code to write: a function makes them, one for each row, once there are credits to pay with."""
+"""Prompts from code: a function returns the arguments for each row, once there are enough credits."""
 
 from datetime import datetime, timedelta
 from typing import Any

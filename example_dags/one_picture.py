@@ -1,4 +1,4 @@
-"""One picture: the smallest use there is. One task paints it, the next one gets its URL from XCom."""
+"""One image: one task generates it, the next one reads its URL from XCom."""
 
 import logging
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToIm
     dag_id="kandinsky_one_picture",
     schedule=None,
     start_date=datetime(2026, 1, 1),
-    # A retry takes up the job that was already paid for, so retries cost nothing.
+    # A retry re-attaches to the submitted job, so it costs nothing.
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
     tags=["kandinsky"],
 )
@@ -23,7 +23,7 @@ def one_picture():
         negative_prompt="people, text",
         img_width=512,
         img_height=512,
-        # No worker waits for the picture; the triggerer does, for all pictures at once.
+        # No worker waits for the image: the triggerer does.
         deferrable=True,
     )
 

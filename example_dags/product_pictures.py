@@ -1,10 +1,10 @@
-"""A picture for each row of a table: one task paints them all, and the URIs are written back into the table.
+"""An image for each row of a table: one batch task generates them all, and the URIs are written into the table.
 
 The table is in the database of the connection ``products_db``, of any kind that Airflow's common SQL knows, such as
-``AIRFLOW_CONN_PRODUCTS_DB='{"conn_type": "sqlite", "host": "/tmp/products.db"}'``. Its pictures go to the
-``output_folder`` of the run's parameters: a URI of Airflow's object storage.
+``AIRFLOW_CONN_PRODUCTS_DB='{"conn_type": "sqlite", "host": "/tmp/products.db"}'``. The images are stored
+in the run's parameter ``output_folder``, a URI of Airflow's object storage.
 
-A product whose picture could not be painted keeps none, and is asked for again by the next run.
+A product whose image failed has none, and is submitted again by the next run.
 """
 
 import os
@@ -31,14 +31,14 @@ def database() -> DbApiHook:
     schedule=None,
     start_date=datetime(2026, 1, 1),
     params={"output_folder": Param(f"file://{OUTPUT_FOLDER}/products", type="string")},
-    # A retry goes on with what is not painted, and pays for nothing twice.
+    # A retry submits only what is missing.
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
     tags=["kandinsky"],
 )
 def product_pictures():
     @task
     def have_products() -> None:
-        """A table to try this with; yours is there already."""
+        """Create a table for this example; you have one already."""
         database().run(
             "CREATE TABLE IF NOT EXISTS products (sku INTEGER PRIMARY KEY, name TEXT, colour TEXT, picture TEXT)"
         )
@@ -52,17 +52,17 @@ def product_pictures():
 
     @task
     def to_requests(products: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What to paint for each row. The seed is the row's own, so that a product looks the same in every run."""
+        """The arguments for each row. Each row has a fixed seed, so that a product gets the same image in every run."""
         return [
             {"prompt": f"product photo of {product['name']}, {product['colour']}, on white", "seed": product["sku"]}
             for product in products
         ]
 
     @task
-    def load(products: list[dict[str, Any]], pictures: list[dict[str, Any]]) -> None:
-        # The results come in the order of the requests; one that failed has an error, and no URLs.
-        for product, picture in zip(products, pictures, strict=True):
-            for uri in picture["urls"]:
+    def load(products: list[dict[str, Any]], images: list[dict[str, Any]]) -> None:
+        # The results are in the order of the requests; a failed one has an error and no URLs.
+        for product, image in zip(products, images, strict=True):
+            for uri in image["urls"]:
                 database().run("UPDATE products SET picture = ? WHERE sku = ?", parameters=(uri, product["sku"]))
 
     products = extract()

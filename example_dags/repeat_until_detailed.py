@@ -1,8 +1,7 @@
-"""Paint until a check is content, at most so many times: a task loop of Airflow 3.4. Before 3.4 this file has no DAG.
+"""Generate images until a check passes, at most four: a task loop of Airflow 3.4. Older releases find no DAG here.
 
-Each iteration is a generation of its own, with a seed and a bill of its own; its retries pay for nothing again. What is
-rich in detail cannot be compressed far, so the check asks for the size of the image's file. If no iteration satisfies
-it, the loop fails, and the images are still there.
+Each iteration is a generation with its own seed and its own cost; its retries cost nothing. A detailed image compresses
+badly, so the check is for the size of the image's file. If no iteration passes, the loop fails; the images are kept.
 """
 
 from datetime import datetime, timedelta
@@ -18,8 +17,8 @@ try:
 except ImportError:  # before Airflow 3.4
     LoopDecision = None
 
-#: At most so many images are paid for in a run.
-MOST_IMAGES = 4
+#: The maximum number of images of a run, and so its maximum cost.
+MAX_IMAGES = 4
 
 
 def detailed_enough(*, loop: Any, params: dict[str, Any]) -> Any:
@@ -51,11 +50,11 @@ def repeat_until_detailed():
 
     @task
     def best(ti: Any) -> str:
-        # Outside of the loop there is a result of each iteration.
+        # Outside of the loop, xcom_pull returns the results of all iterations.
         measured = ti.xcom_pull(task_ids="attempt.measure")
         return max(measured, key=lambda image: image["size"])["url"]
 
-    attempt.loop(max_iterations=MOST_IMAGES, until=detailed_enough) >> best()
+    attempt.loop(max_iterations=MAX_IMAGES, until=detailed_enough) >> best()
 
 
 if LoopDecision is not None:

@@ -1,7 +1,7 @@
-"""Submit first, wait later: what lies between does not wait for the picture.
+"""Submit first, wait later: other tasks run while the image is generated.
 
-With ``wait_for_completion=False`` the operator ends as soon as the job is accepted, and its XCom is the job's id. The
-sensor waits for that job, wherever it was submitted, and leaves the URLs.
+With ``wait_for_completion=False`` the operator ends when the job is accepted, and returns its request id. The sensor
+waits for that job, and returns the URLs.
 """
 
 import logging
@@ -35,7 +35,7 @@ def submit_then_wait():
     @task
     def publish(caption: str, urls: list[str]) -> dict[str, str]:
         logging.getLogger(__name__).info("%s: %s", caption, urls[0])
-        return {"caption": caption, "picture": urls[0]}
+        return {"caption": caption, "image": urls[0]}
 
     publish(write_caption(submit.output), wait.output)
 

@@ -42,14 +42,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         assert not forgotten, f"this pytest-xdist does not keep groups together: {forgotten[:3]}"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_learned() -> None:
-    """What one test has taught this process of the service is not known to the next."""
-    from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
-
-    completion_times.cache_clear()
-
-
 @pytest.fixture(scope="session")
 def _s3() -> Iterator[S3FileSystem]:
     from moto.server import ThreadedMotoServer

@@ -102,7 +102,7 @@ class OutcomeCollector:
         if step is Step.SUBMIT and is_of_earlier_try:
             # This try is the retry that the error asks for.
             log.warning(
-                "Request %s of an earlier try gave nothing (%s). It is submitted again",
+                "Request %s of an earlier try gave nothing: %s. Submitting again",
                 record.request_id,
                 error.message,
             )

@@ -1,8 +1,8 @@
-"""Airflow's REST API, called inside the API server that the gallery is mounted in, as whoever asks for a page.
+"""In-process client of Airflow's REST API, with the rights of the user who asks for a page.
 
-A call goes from one app to the other in memory: no socket is opened, so what authenticates the reader (a cookie, a
-token) stays in this process. Airflow checks the reader's rights in each call, as for any other client. Where it keeps
-what it answers, which differs from release to release, is left to it.
+The gallery is mounted in the API server and calls it in memory. No socket is opened, so the user's cookie or token
+stays in this process. Airflow checks the user's rights in each call, as for any other client. The gallery reads no
+tables of Airflow's: those differ from release to release, and the API does not.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, pars
 
 log = logging.getLogger(__name__)
 
-#: Where :class:`MountedApp` leaves the app that it is mounted in.
+#: ASGI scope key under which :class:`MountedApp` keeps the app that it is mounted in.
 _PARENT: Final = "kandinsky_gallery.parent"
-#: Answers that are longer than this are not kept, in bytes.
-_LONGEST_ANSWER: Final = 4 * 2**20
-#: Headers of the page's request that are about its own answer.
+#: Longer responses are discarded.
+_MAX_RESPONSE_BYTES: Final = 4 * 2**20
+#: Request headers that negotiate the page's own response.
 _NOT_FORWARDED: Final = (b"accept", b"accept-encoding", b"if-none-match", b"if-modified-since", b"range")
 
 
 class ApiError(Exception):
-    """Airflow's API has not answered with what was asked for.
+    """Airflow's API did not respond with 200.
 
-    :param status: HTTP status code.
+    :param status_code: HTTP status code.
     """
 
-    def __init__(self, status: int, path: str) -> None:
-        super().__init__(f"Airflow's API answered {status} to GET {path}")
-        self.status = status
+    def __init__(self, status_code: int, path: str) -> None:
+        super().__init__(f"Airflow's API responded {status_code} to GET {path}")
+        self.status_code = status_code
 
 
-class UnreadableAnswerError(Exception):
-    """The answer is too long, or nested too deeply."""
+class UnreadableResponseError(Exception):
+    """The response is too long, or its JSON is nested too deeply."""
 
 
 class MountedApp(FastAPI):
-    """An app that knows which one it is mounted in."""
+    """An app that keeps a reference to the app it is mounted in."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """Serve a request."""
-        # The parent's entry is replaced by our own on the way to a route.
+        # FastAPI replaces the parent's entry by this app's before it calls a route.
         scope[_PARENT] = scope.get("app")
         await super().__call__(scope, receive, send)
 
 
 class AirflowApi:
-    """Airflow's public REST API, with the rights of one reader.
+    """Airflow's REST API, with the rights of one user.
 
     :param request: the request for a page of an app that is mounted in Airflow's.
     """
@@ -63,26 +63,26 @@ class AirflowApi:
         self._scope = request.scope
 
     async def get(self, *path: object, **parameters: Any) -> Any:
-        """Ask for a resource.
+        """Send a GET request.
 
-        :param path: the segments of its path, as they are.
-        :param parameters: of the query; a list is one parameter several times.
-        :return: its JSON.
-        :raises ApiError: Airflow refuses, or has no such thing.
-        :raises UnreadableAnswerError: the answer is longer than 4 MiB, or nested too deeply.
+        :param path: the unquoted segments of the path.
+        :param parameters: of the query; a list repeats the parameter.
+        :return: the response's JSON.
+        :raises ApiError: the status is not 200.
+        :raises UnreadableResponseError: the response is longer than 4 MiB, or its JSON is nested too deeply.
         """
         url = f"{self._app.root_path}/" + "/".join(map(str, path))
-        answer = _Answer()
+        response = _ResponseBuffer()
         try:
-            await self._app(self._scope_of(url, urlencode(parameters, doseq=True)), _receive, answer.take)
+            await self._app(self._scope_of(url, urlencode(parameters, doseq=True)), _receive, response.receive)
         except RecursionError:
-            raise UnreadableAnswerError from None
+            raise UnreadableResponseError from None
         except Exception as error:
             log.warning("GET %s failed within Airflow's API", url, exc_info=True)
             raise ApiError(500, url) from error
-        if answer.status != 200:
-            raise ApiError(answer.status, url)
-        return answer.json()
+        if response.status_code != 200:
+            raise ApiError(response.status_code, url)
+        return response.json()
 
     def _scope_of(self, path: str, query: str) -> dict[str, Any]:
         headers: Iterable[tuple[bytes, bytes]] = self._scope["headers"]
@@ -98,28 +98,28 @@ class AirflowApi:
         }
 
 
-class _Answer:
-    """What an app sends."""
+class _ResponseBuffer:
+    """Collects the ASGI messages of one response."""
 
     def __init__(self) -> None:
-        self.status = 500
+        self.status_code = 500
         self._body = bytearray()
         self._is_too_long = False
 
-    async def take(self, message: MutableMapping[str, Any]) -> None:
+    async def receive(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status_code = message["status"]
         elif message["type"] == "http.response.body" and not self._is_too_long:
             self._body += message.get("body", b"")
-            self._is_too_long = len(self._body) > _LONGEST_ANSWER
+            self._is_too_long = len(self._body) > _MAX_RESPONSE_BYTES
 
     def json(self) -> Any:
         if self._is_too_long:
-            raise UnreadableAnswerError
+            raise UnreadableResponseError
         try:
             return parse(bytes(self._body))
         except NestedTooDeeplyError as error:
-            raise UnreadableAnswerError from error
+            raise UnreadableResponseError from error
 
 
 async def _receive() -> dict[str, Any]:
@@ -128,8 +128,10 @@ async def _receive() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _without_middlewares(parent: FastAPI) -> FastAPI:
-    """The same routes, which check the reader's rights themselves. The page's own request has passed the middlewares,
-    and one access log entry for it is enough."""
+    """Airflow's routes without its middlewares: the page's own request has passed them and is in the access log.
+
+    The routes check the user's rights themselves.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, root_path=parent.root_path)
     app.router = parent.router
     app.state = parent.state

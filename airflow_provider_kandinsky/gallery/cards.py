@@ -1,6 +1,6 @@
-"""From items to cards, of one page only. Does no I/O but to ask for the hosts.
+"""Build the cards of one page from its items. Does no I/O but to read the allowed image hosts.
 
-A card is one generation: what was asked for, and the images or the error that came of it.
+A card shows one generation: its arguments, and its images or its error.
 """
 
 from __future__ import annotations
@@ -13,20 +13,28 @@ from typing import Final, TypeAlias
 
 import httpx
 
-from airflow_provider_kandinsky.gallery.coerce import mapping, number, shown, text, whole, whole_number
-from airflow_provider_kandinsky.gallery.items import Item, State, has_ended
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.coerce import (
+    as_text,
+    integer,
+    integer_argument,
+    is_http_url,
+    mapping,
+    number,
+    text,
+)
+from airflow_provider_kandinsky.gallery.items import Item, State, is_finished
+from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 from airflow_provider_kandinsky.segmind.http.downloads import browser_url
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME
 
 log = logging.getLogger(__name__)
 
-#: Gives the hosts that pictures may come from, by connection id.
-FindHosts: TypeAlias = Callable[[str | None], Collection[str]]
+#: Returns the hosts that images may come from, by connection id.
+FindImageHosts: TypeAlias = Callable[[str | None], Collection[str]]
 
 _EXPIRED: Final = (
-    f"No longer there: the service keeps pictures for {IMAGE_LIFETIME / 86400:.0f} days. "
+    f"No longer there: the service keeps images for {IMAGE_LIFETIME / 86400:.0f} days. "
     "With an output_path they are kept as long as you like."
 )
 _REFUSED: Final = (
@@ -37,7 +45,7 @@ _NOT_SERVED: Final = (
     "Stored, and not shown here: [kandinsky] gallery_serves_files is off, or Airflow no longer has the output_path of "
     "this task."
 )
-#: What is said of task instances that were not run.
+#: Notes for task instances that did not run, by state.
 _NOT_RUN: Final = {
     "skipped": "Skipped; nothing was submitted.",
     "upstream_failed": "Not run, for a task before it failed; nothing was submitted.",
@@ -46,24 +54,24 @@ _NOT_RUN: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture.
+class Image:
+    """One image.
 
-    :param address: its URL, or the URI of the stored file.
+    :param uri: its URL, or the URI of the stored file.
     :param is_stored: whether it is in the user's own storage.
-    :param problem: why it is not shown, in a sentence.
+    :param problem: why it is not shown; ``None`` if it is.
     """
 
-    address: str
+    uri: str
     is_stored: bool
     problem: str | None = None
 
     @property
     def origin(self) -> str | None:
-        """Scheme, host and port that it is loaded from, if from elsewhere."""
+        """Scheme, host and port that the browser loads it from; ``None`` for stored and hidden images."""
         if self.is_stored or self.problem:
             return None
-        url = httpx.URL(self.address)
+        url = httpx.URL(self.uri)
         return f"{url.scheme}://{url.netloc.decode()}"
 
 
@@ -71,13 +79,13 @@ class Picture:
 class Card:
     """One generation.
 
-    :param position: the item of a batch, 0 otherwise.
-    :param row: which of a batch's requests it is, from 1; ``None`` if it is of no batch.
-    :param arguments: what else was asked for, besides prompt and seed, as text.
+    :param position: index in its batch; 0 otherwise.
+    :param row: number in its batch, from 1; ``None`` if it is not of a batch.
+    :param arguments: those besides prompt and seed, as text.
     :param cost: in US dollars.
-    :param inference_time: seconds of painting.
-    :param queue_time: seconds before painting.
-    :param note: a sentence in place of the picture: what failed, or why there is none.
+    :param inference_time: seconds of inference.
+    :param queue_time: seconds in the service's queue.
+    :param note: shown in place of the image: the error, or why there is no image.
     """
 
     record: TaskRecord
@@ -91,49 +99,54 @@ class Card:
     cost: float | None = None
     inference_time: float | None = None
     queue_time: float | None = None
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[Image, ...] = ()
     note: str | None = None
     error_type: str | None = None
 
 
-def make_cards(selected: Sequence[Item], items: Sequence[Item], now: datetime, find_hosts: FindHosts) -> list[Card]:
-    """Make the cards of some items. One that cannot be made says so, and breaks no other.
+def build_cards(
+    selected: Sequence[Item], items: Sequence[Item], now: datetime, find_image_hosts: FindImageHosts
+) -> list[Card]:
+    """Build the cards of some items. An item that raises gets a card that says so, and the others are still shown.
 
-    :param selected: the items to make cards of.
-    :param items: all items: a sensor knows the request but not what was asked for; the task that submitted it does.
-    :param now: pictures that are older than the service keeps them are not asked for.
+    :param selected: the items to build cards of.
+    :param items: all items: a sensor's item has no arguments, and takes those of the task that submitted the request.
+    :param now: images older than the service keeps them are not loaded.
+    :param find_image_hosts: called with connection ids; may block.
     """
-    asked: dict[str, Mapping[str, object]] = {}
+    submitted: dict[str, Mapping[str, object]] = {}
     if not all(item.prompt for item in selected):
-        asked = {item.request_id: item.arguments for item in items if item.request_id and item.prompt}
+        submitted = {item.request_id: item.arguments for item in items if item.request_id and item.prompt}
     cards = []
     for item in selected:
         try:
-            arguments = item.arguments if item.prompt else asked.get(item.request_id or "", item.arguments)
-            cards.append(_card(item, arguments, now, find_hosts))
+            arguments = item.arguments if item.prompt else submitted.get(item.request_id or "", item.arguments)
+            cards.append(_card(item, arguments, now, find_image_hosts))
         except Exception:
-            log.exception("A card of %s [%s] cannot be made", item.record.task_id, item.record.map_index)
+            log.exception("Cannot build a card of %s [%s]", item.record.task_id, item.record.map_index)
             note = "This cannot be shown. The API server's log says why."
-            cards.append(Card(item.record, State.WITHOUT_PICTURE, item.position, _row_number(item), note=note))
+            cards.append(Card(item.record, State.WITHOUT_IMAGE, item.position, _row_number(item), note=note))
     return cards
 
 
-def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_hosts: FindHosts) -> Card:
+def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_image_hosts: FindImageHosts) -> Card:
     row, error = item.row, mapping(item.row.get("error"))
-    seeds = (whole(row.get("seed")), whole_number(item.arguments.get("seed")))
+    seeds = (integer(row.get("seed")), integer_argument(item.arguments.get("seed")))
     return Card(
         record=item.record,
         state=item.state,
         position=item.position,
         row=_row_number(item),
         prompt=text(arguments.get("prompt")),
-        arguments={shown(name): shown(value) for name, value in arguments.items() if name not in ("prompt", "seed")},
+        arguments={
+            as_text(name): as_text(value) for name, value in arguments.items() if name not in ("prompt", "seed")
+        },
         request_id=item.request_id,
         seed=next((seed for seed in seeds if seed is not None), None),
         cost=item.cost,
         inference_time=number(row.get("inference_time")),
         queue_time=number(row.get("queue_time")),
-        pictures=tuple(_picture(address, item.record, now, find_hosts) for address in item.addresses),
+        images=tuple(_image(uri, item.record, now, find_image_hosts) for uri in item.uris),
         note=item.note or _note(item),
         error_type=text(error.get("type")),
     )
@@ -146,13 +159,13 @@ def _row_number(item: Item) -> int | None:
 def _note(item: Item) -> str | None:
     if error := mapping(item.row.get("error")):
         return text(error.get("message")) or "It failed."
-    if item.addresses:
+    if item.uris:
         return None
     if item.state is State.FAILED:
         return _why_it_failed(item.record)
     if note := _NOT_RUN.get(item.record.state or ""):
         return note
-    if not has_ended(item.record):
+    if not is_finished(item.record):
         return "Submitted; the picture is not there yet." if item.request_id else "No picture yet."
     if "generation" in item.record.xcoms:
         return "The picture's URL is not in XCom (do_xcom_push=False)."
@@ -167,13 +180,13 @@ def _why_it_failed(record: TaskRecord) -> str:
     return "The task failed; its log says why."
 
 
-def _picture(address: str, record: TaskRecord, now: datetime, find_hosts: FindHosts) -> Picture:
-    """Tell a picture that may be shown from one that may not."""
-    if not address.lower().startswith(("http:", "https:")):
-        return Picture(address, is_stored=True, problem=_NOT_SERVED if record.place is None else None)
+def _image(uri: str, record: TaskRecord, now: datetime, find_image_hosts: FindImageHosts) -> Image:
+    """Decide whether an image may be shown."""
+    if not is_http_url(uri):
+        return Image(uri, is_stored=True, problem=_NOT_SERVED if record.output_folder is None else None)
     try:
-        understood = browser_url(address, find_hosts(record.conn_id))
+        url = browser_url(uri, find_image_hosts(record.conn_id))
     except ImageRefusedError:
-        return Picture(address, is_stored=False, problem=_REFUSED)
+        return Image(uri, is_stored=False, problem=_REFUSED)
     is_expired = record.written_at is not None and (now - record.written_at).total_seconds() > IMAGE_LIFETIME
-    return Picture(understood, is_stored=False, problem=_EXPIRED if is_expired else None)
+    return Image(url, is_stored=False, problem=_EXPIRED if is_expired else None)

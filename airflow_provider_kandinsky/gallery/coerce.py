@@ -1,6 +1,7 @@
-"""Values of unknown shape, read as what they should be or not at all.
+"""Read untrusted JSON values as the type they should have.
 
-Anybody who writes a DAG can write any XCom under any key, so nothing here raises, but :func:`parse`.
+DAG authors can write any XCom under any key. So only :func:`parse` raises; a wrong type gives ``None`` or an
+empty value.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: So many items of batches are listed one by one; the others are counted.
-MOST_ITEMS: Final = 10_000
-#: Of the images of one generation so many are shown: the service makes 8 at most.
-_MOST_IMAGES: Final = 16
-#: Of a text so many characters are shown; an address has fewer.
-_LONGEST_TEXT: Final = 10_000
+#: Batch items listed one by one; further ones are only counted.
+MAX_LISTED_ITEMS: Final = 10_000
+#: Images shown per generation; the service makes 8 at most.
+_MAX_IMAGES: Final = 16
+#: Characters shown of a text; URLs are shorter.
+_MAX_TEXT: Final = 10_000
 
 
 class NestedTooDeeplyError(ValueError):
-    """This JSON is made to be expensive."""
+    """JSON that is nested beyond Python's recursion limit."""
 
 
 def parse(text: str | bytes) -> Any:
     """Parse JSON.
 
-    :raises ValueError: it is none.
+    :raises ValueError: it is not JSON.
     :raises NestedTooDeeplyError: it is nested too deeply.
     """
     try:
@@ -35,19 +36,19 @@ def parse(text: str | bytes) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """A string that can be sent: half of a surrogate pair, which JSON can hold, becomes a question mark."""
-    return value[:_LONGEST_TEXT].encode(errors="replace").decode() if isinstance(value, str) and value else None
+    """A string that can be encoded: half a surrogate pair, which JSON allows, becomes a question mark."""
+    return value[:_MAX_TEXT].encode(errors="replace").decode() if isinstance(value, str) and value else None
 
 
 def texts(value: Any) -> list[str]:
     """The first strings of a list."""
     if not isinstance(value, list):
         return []
-    return [each for each in map(text, value[:_MOST_IMAGES]) if each is not None]
+    return [each for each in map(text, value[:_MAX_IMAGES]) if each is not None]
 
 
-def shown(value: Any) -> str:
-    """Anything as text."""
+def as_text(value: Any) -> str:
+    """The text of any value."""
     try:
         return text(str(value)) or ""
     except RecursionError:
@@ -64,27 +65,30 @@ def number(value: Any) -> float | None:
         return None
 
 
-def whole(value: Any) -> int | None:
+def integer(value: Any) -> int | None:
     """An integer, 0 or more, of the size that seeds and counts have."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64 else None
 
 
-def whole_number(value: Any) -> int | None:
-    """The same of a rendered argument, which can be text."""
-    return (
-        whole(int(value))
-        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 21
-        else whole(value)
-    )
+def integer_argument(value: Any) -> int | None:
+    """The same for a rendered argument, which can be a string of digits."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 21:
+        return integer(int(value))
+    return integer(value)
+
+
+def is_http_url(uri: str) -> bool:
+    """Whether an image is at a URL, and not in the user's own storage."""
+    return uri.lower().startswith(("http:", "https:"))
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping, empty if it is none."""
+    """A mapping; empty if it is anything else."""
     return value if isinstance(value, Mapping) else {}
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]] | None:
-    """A list of mappings, or ``None`` if it is anything else; an empty one could be anything."""
+    """A list of mappings; ``None`` if it is anything else, or empty."""
     if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
         return value
     return None

@@ -1,4 +1,4 @@
-"""The gallery as a whole, and one page of it. Does no I/O."""
+"""What a page shows: its sections, totals and page number. Does no I/O."""
 
 from __future__ import annotations
 
@@ -6,37 +6,36 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, TypeVar
 
-from airflow_provider_kandinsky.gallery.instances import DagTask
 from airflow_provider_kandinsky.gallery.items import Item, State
-from airflow_provider_kandinsky.gallery.records import Scope, TaskRecord
+from airflow_provider_kandinsky.gallery.run_instances import DagTask
+from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
 
 _T = TypeVar("_T")
-#: Of an image: task, map index, position and index.
-Place: TypeAlias = tuple[str, int, int, int]
+#: An image's task id, map index, position and index.
+ImageKey: TypeAlias = tuple[str, int, int, int]
 
-#: So many cards of a batch are on a page: what they show is in one or two XComs.
-ROWS_OF_A_PAGE: Final = 60
-#: So many cards of a mapped task are on a page: each has XComs of its own.
-INSTANCES_OF_A_PAGE: Final = 24
-#: Of a batch, or a mapped task, so many cards are shown among other tasks.
-PREVIEW: Final = 8
-#: So many cards are on a page of several tasks.
-_CARDS_OF_A_PAGE: Final = 40
+#: Cards per page of a batch, whose results are in one or two XComs.
+BATCH_PAGE_SIZE: Final = 60
+#: Cards per page of a mapped task, each of which has its own XComs.
+MAPPED_PAGE_SIZE: Final = 24
+#: Cards of a batch or a mapped task on the page of its run.
+PREVIEW_SIZE: Final = 8
+#: Cards per page of a run.
+_RUN_PAGE_SIZE: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What items come to, shown or not.
+    """Sums over items, whether or not they are on the page.
 
-    :param generations: how many there are.
-    :param cost: in US dollars; of each request once, however many items have it.
-    :param unknown_costs: of so many requests the service has not told the cost.
-    :param unlisted: so many generations are not listed one by one; their images are not counted.
-    :param unread: so many generations are counted, but neither their images nor their cost.
+    :param cost: in US dollars; each request is counted once, even if several items share it.
+    :param unknown_costs: requests without a known cost.
+    :param unlisted: generations that are not listed one by one; their images are not counted.
+    :param unread: generations whose images and cost are not counted, as their XComs were not read.
     """
 
     generations: int = 0
-    pictures: int = 0
+    images: int = 0
     cost: float = 0.0
     unknown_costs: int = 0
     failures: int = 0
@@ -45,24 +44,24 @@ class Totals:
     unread: int = 0
 
     @classmethod
-    def of(cls, items: Sequence[Item]) -> Totals:
+    def from_items(cls, items: Sequence[Item]) -> Totals:
         """Sum up."""
-        generations = pictures = failures = under_way = unlisted = 0
+        generations = images = failures = under_way = unlisted = 0
         costs: dict[str | int, float | None] = {}
         for index, item in enumerate(items):
-            count, cost, state = len(item.addresses), item.cost, item.state
+            count, cost, state = len(item.uris), item.cost, item.state
             generations += item.unlisted or 1
-            pictures += count
+            images += count
             unlisted += item.unlisted
             failures += item.failures if item.unlisted else state is State.FAILED
             under_way += state is State.UNDER_WAY
             if count or cost:
                 costs[item.request_id or index] = cost
         known = [cost for cost in costs.values() if cost is not None]
-        return cls(generations, pictures, sum(known), len(costs) - len(known), failures, under_way, unlisted)
+        return cls(generations, images, sum(known), len(costs) - len(known), failures, under_way, unlisted)
 
     def with_unread(self, generations: int, failures: int, under_way: int) -> Totals:
-        """Count others, too, of which nothing else is known."""
+        """Add generations whose XComs were not read."""
         return replace(
             self,
             generations=self.generations + generations,
@@ -74,10 +73,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class PageNumber:
-    """Which page of how many.
+    """A page number.
 
     :param number: from 1.
-    :param count: how many pages there are; at least 1.
+    :param count: the number of pages; at least 1.
     """
 
     number: int = 1
@@ -85,9 +84,9 @@ class PageNumber:
 
     @classmethod
     def nearest(cls, number: int, items: int, size: int) -> PageNumber:
-        """The nearest page there is, for what was on the last page may have been cleared.
+        """The nearest existing page, as the last one may have disappeared by a clear.
 
-        :param items: how many there are.
+        :param items: the number of items.
         :param size: so many are on a page.
         """
         count = max(1, -(-items // size))
@@ -120,11 +119,11 @@ class Section:
 class Page:
     """What is on a page.
 
-    :param totals: of all that this page is about; see :attr:`Totals.unread`.
-    :param title: the task that it is of, if it is of one.
-    :param record: the task instance that it is of, if it is of one.
-    :param is_ours: whether there is any task of ours.
-    :param auto_refresh: whether there may be more to come, so that the page is loaded again.
+    :param totals: of the run, task or task instance; see :attr:`Totals.unread`.
+    :param title: the task or task instance; ``None`` for a run.
+    :param record: the task instance; ``None`` for a run, or all instances of a task.
+    :param is_ours: whether there is any Kandinsky task.
+    :param auto_refresh: whether results may follow, so that the browser reloads the page.
     """
 
     sections: Sequence[Section]
@@ -137,26 +136,26 @@ class Page:
 
     @property
     def items(self) -> list[Item]:
-        """All that are shown."""
+        """The items on this page."""
         return [item for section in self.sections for item in section.shown]
 
 
 def failed_first(items: Sequence[Item], *, only_failed: bool = False) -> list[Item]:
-    """Items in the order in which they are shown."""
+    """Sort items as they are shown."""
     if only_failed:
         return [item for item in items if item.has_failed]
     return sorted(items, key=lambda item: not item.has_failed)
 
 
-def split(tasks: Iterable[DagTask]) -> list[list[DagTask]]:
-    """Split the tasks of a run into pages, by what is known without asking for their instances."""
+def split_into_pages(tasks: Iterable[DagTask]) -> list[list[DagTask]]:
+    """Split the tasks of a run into pages, without reading their instances."""
     pages: list[list[DagTask]] = []
     room = 0
     for task in tasks:
-        cards = PREVIEW if task.is_mapped or task.kind == "batch" else 1
+        cards = PREVIEW_SIZE if task.is_mapped or task.kind == "batch" else 1
         if cards > room:
             pages.append([])
-            room = _CARDS_OF_A_PAGE
+            room = _RUN_PAGE_SIZE
         pages[-1].append(task)
         room -= cards
     return pages or [[]]
@@ -164,34 +163,34 @@ def split(tasks: Iterable[DagTask]) -> list[list[DagTask]]:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Where an image is among those of its task.
+    """The previous and next image of a task.
 
-    :param number: which of its task instance's images it is, from 1.
-    :param count: how many those are.
+    :param number: of this image in its task instance, from 1.
+    :param count: the number of images of the task instance.
     """
 
     number: int
     count: int
-    previous: Place | None = None
-    next: Place | None = None
+    previous: ImageKey | None = None
+    next: ImageKey | None = None
 
     @classmethod
-    def of(cls, item: Item, index: int, items: Sequence[Item], siblings: int) -> Neighbours:
-        """Find them.
+    def find(cls, item: Item, index: int, items: Sequence[Item], siblings: int) -> Neighbours:
+        """Find the neighbours of an image.
 
-        :param items: of the task instance.
-        :param siblings: how many instances the task has.
+        :param items: all items of the task instance.
+        :param siblings: the number of instances of the task.
         """
         task_id, map_index = item.record.task_id, item.record.map_index
-        places = [
+        keys = [
             (task_id, map_index, each.position, number)
             for each in items
-            for number in range(max(len(each.addresses), each is item))
+            for number in range(max(len(each.uris), each is item))
         ]
-        at = places.index((task_id, map_index, item.position, index))
-        before, after = places[at - 1] if at else None, places[at + 1] if at + 1 < len(places) else None
+        at = keys.index((task_id, map_index, item.position, index))
+        before, after = keys[at - 1] if at else None, keys[at + 1] if at + 1 < len(keys) else None
         if before is None and map_index > 0:
             before = (task_id, map_index - 1, 0, 0)
         if after is None and 0 <= map_index < siblings - 1:
             after = (task_id, map_index + 1, 0, 0)
-        return cls(at + 1, len(places), before, after)
+        return cls(at + 1, len(keys), before, after)

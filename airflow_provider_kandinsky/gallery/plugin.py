@@ -1,7 +1,7 @@
-"""What Airflow's UI is told: two tabs, and the app that fills them.
+"""Airflow plugin: two tabs, and the app that serves them.
 
-Every component of Airflow imports this module, workers included, and only the API server has a use for the app. So
-nothing of it is imported before the API server asks for it.
+Every component of Airflow imports this module, but only the API server uses the app. So the app is imported when the
+API server asks for it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from airflow.plugins_manager import AirflowPlugin
 from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
 
-#: From Airflow 3.4 on the tab is only on tasks that have this templated field; an older Airflow ignores it.
+#: Since Airflow 3.4 the tab is limited to tasks with this templated field; older releases ignore this.
 _APPLIES_TO: Final = {"task.template_fields": ["kandinsky_conn_id"]}
 _RUN: Final = f"{GALLERY_ROUTE}/open/dags/{{DAG_ID}}/runs/{{RUN_ID}}"
 
 
 def _tab(destination: str, url_route: str, href: str) -> dict[str, Any]:
-    # Relative, because Airflow may live below a path: the UI resolves it against its own base URL.
+    # Relative, as Airflow may be mounted below a path: the UI resolves it against its base URL.
     return {"name": "Pictures", "destination": destination, "url_route": url_route, "href": href}
 
 
@@ -35,7 +35,7 @@ class KandinskyGalleryPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]  # Airflow's is a plain attribute
-        """The app, made when Airflow asks for it; none for Airflow 3.0, whose UI has no tabs to show it in."""
+        """The app; none in Airflow 3.0, whose UI has no plugin tabs."""
         if not supports_plugin_tabs():
             return []
         from airflow_provider_kandinsky.gallery.app import create_app

@@ -1,4 +1,4 @@
-"""From cards to HTML. Everything is escaped, and the pages may load nothing but what is named here."""
+"""Render cards as HTML. Everything is escaped, and the pages' Content-Security-Policy allows nothing but the images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Final
 import jinja2
 from fastapi.responses import HTMLResponse
 
-from airflow_provider_kandinsky.gallery.addresses import Addresses
-from airflow_provider_kandinsky.gallery.cards import Card, Picture
+from airflow_provider_kandinsky.gallery.cards import Card, Image
 from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, Section
+from airflow_provider_kandinsky.gallery.urls import GalleryUrls
 
 _TEMPLATES: Final = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
@@ -23,7 +23,7 @@ _TEMPLATES: Final = jinja2.Environment(
 
 
 def _money(dollars: float) -> str:
-    """Cents, and of what is less whatever there is."""
+    """Dollars with two decimals, or up to five below a cent."""
     whole, _, fraction = f"{dollars:,.5f}".rstrip("0").partition(".")
     return f"${whole}.{fraction:0<2}"
 
@@ -39,48 +39,46 @@ def _count(number: int) -> str:
 _TEMPLATES.filters |= {"money": _money, "seconds": _seconds, "count": _count}
 
 
-def render_gallery(
-    addresses: Addresses, page: Page, sections: Sequence[tuple[Section, Sequence[Card]]]
-) -> HTMLResponse:
+def render_gallery(urls: GalleryUrls, page: Page, sections: Sequence[tuple[Section, Sequence[Card]]]) -> HTMLResponse:
     """A page of cards.
 
-    :param sections: what is on it, with the cards of each section.
+    :param sections: its sections, each with its cards.
     """
-    pictures = [picture for _, cards in sections for card in cards for picture in card.pictures]
-    return _render("gallery.html", addresses, pictures, page=page, sections=sections, totals=page.totals)
+    images = [image for _, cards in sections for card in cards for image in card.images]
+    return _render("gallery.html", urls, images, page=page, sections=sections, totals=page.totals)
 
 
-def render_picture(addresses: Addresses, card: Card, index: int, neighbours: Neighbours) -> HTMLResponse:
-    """One generation, with one of its images large.
+def render_image(urls: GalleryUrls, card: Card, index: int, neighbours: Neighbours) -> HTMLResponse:
+    """Render one generation with one of its images large.
 
-    :param index: of that image, in its card.
+    :param index: of that image in the card.
     """
     return _render(
-        "picture.html",
-        addresses,
-        card.pictures,
+        "image.html",
+        urls,
+        card.images,
         card=card,
         index=index,
         neighbours=neighbours,
-        previous=addresses.picture_of(*neighbours.previous) if neighbours.previous else None,
-        next=addresses.picture_of(*neighbours.next) if neighbours.next else None,
+        previous=urls.image_at(*neighbours.previous) if neighbours.previous else None,
+        next=urls.image_at(*neighbours.next) if neighbours.next else None,
     )
 
 
-def render_opening(addresses: Addresses) -> HTMLResponse:
-    """What is seen until the page is there."""
-    return _render("opening.html", addresses, [])
+def render_loading(urls: GalleryUrls) -> HTMLResponse:
+    """Render the page that is shown until the page itself is loaded."""
+    return _render("loading.html", urls, [])
 
 
-def render_message(addresses: Addresses, text: str, status: int) -> HTMLResponse:
-    """A sentence."""
-    return _render("message.html", addresses, [], status=status, text=text)
+def render_message(urls: GalleryUrls, text: str, status: int) -> HTMLResponse:
+    """Render an error page."""
+    return _render("message.html", urls, [], status=status, text=text)
 
 
 def _render(
-    template: str, addresses: Addresses, pictures: Sequence[Picture], *, status: int = 200, **context: Any
+    template: str, urls: GalleryUrls, images: Sequence[Image], *, status: int = 200, **context: Any
 ) -> HTMLResponse:
-    origins = sorted({picture.origin for picture in pictures if picture.origin})
+    origins = sorted({image.origin for image in images if image.origin})
     policy = [
         "default-src 'none'",
         " ".join(["img-src 'self'", *origins]),
@@ -92,10 +90,10 @@ def _render(
     ]
     headers = {
         "Content-Security-Policy": "; ".join(policy),
-        # Not even the names of DAGs are told to where the pictures are.
+        # The image hosts must not learn the names of DAGs.
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
-    html = _TEMPLATES.get_template(template).render(addresses=addresses, **context)
+    html = _TEMPLATES.get_template(template).render(urls=urls, **context)
     return HTMLResponse(html, status_code=status, headers=headers)

@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, PollPolicy
 
 Request = TextToImageRequest | Mapping[str, Any]
 
@@ -46,6 +47,7 @@ class KandinskyHook(BaseHook):
 
     :param kandinsky_conn_id: the connection, of type ``kandinsky``: password = API key, else ``SEGMIND_API_KEY`` from
         the environment, which is for the vendor's own host only; host = base URL.
+    :param poll_policy: how often jobs are polled, and for how long a 404 may pass.
     """
 
     conn_name_attr = "kandinsky_conn_id"
@@ -53,9 +55,16 @@ class KandinskyHook(BaseHook):
     conn_type = "kandinsky"
     hook_name = "Kandinsky (Segmind)"
 
-    def __init__(self, kandinsky_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        kandinsky_conn_id: str = default_conn_name,
+        *,
+        poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.kandinsky_conn_id = kandinsky_conn_id
+        self._poll_policy = poll_policy
         self._settings: ConnectionSettings | None = None
         self._client: SegmindClient | None = None
         self._async_client: AsyncSegmindClient | None = None
@@ -110,7 +119,7 @@ class KandinskyHook(BaseHook):
         with _making_client:
             if self._client is None:
                 again = partial(read_key, self.kandinsky_conn_id, self.settings)
-                self._client = SegmindClient(**_client_options(self.settings), read_key=again)
+                self._client = SegmindClient(**self._client_options(self.settings), read_key=again)
             return self._client
 
     async def aget_conn(self) -> AsyncSegmindClient:
@@ -119,8 +128,12 @@ class KandinskyHook(BaseHook):
             if self._async_client is None:
                 settings = await self.aget_settings()
                 again = partial(aread_key, self.kandinsky_conn_id, settings)
-                self._async_client = await AsyncSegmindClient.create(**_client_options(settings), read_key=again)
+                self._async_client = await AsyncSegmindClient.create(**self._client_options(settings), read_key=again)
             return self._async_client
+
+    def _client_options(self, settings: ConnectionSettings) -> dict[str, Any]:
+        options = {"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
+        return settings.model_dump(include=options) | {"poll_policy": self._poll_policy}
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """Submit a generation; see :meth:`~.http.client.SegmindClient.submit` for the errors.
@@ -207,12 +220,6 @@ class KandinskyHook(BaseHook):
 
 def _checked(request: Request) -> TextToImageRequest:
     return request if isinstance(request, TextToImageRequest) else TextToImageRequest(**request)
-
-
-def _client_options(settings: ConnectionSettings) -> dict[str, Any]:
-    return settings.model_dump(
-        include={"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
-    )
 
 
 def _success_message(credits_left: Credits) -> str:

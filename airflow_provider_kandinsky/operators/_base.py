@@ -13,6 +13,7 @@ from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.observability.lineage import OpenLineageMixin
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import check_settings, is_literal
 
 #: The hook's; importing the hook would import the client.
@@ -26,6 +27,8 @@ class GenerationOperator(OpenLineageMixin, WakesSupervisor):
 
     operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
+    #: How jobs are polled in the worker.
+    poll_policy = DEFAULT_POLL_POLICY
 
     kandinsky_conn_id: str
     timeout: float
@@ -50,7 +53,11 @@ class GenerationOperator(OpenLineageMixin, WakesSupervisor):
         """What runs the task."""
         raise NotImplementedError
 
-    def _failures(self, context: Context) -> AbstractContextManager[None]:
+    def _failures(self, context: Context | None) -> AbstractContextManager[None]:
+        """Have Airflow retry what a retry may cure.
+
+        :param context: the running task's; ``None`` while the DAG is parsed.
+        """
         from airflow_provider_kandinsky.operators._runtime import report_errors
 
         return report_errors(context, durable=self.durable)
@@ -60,9 +67,7 @@ class GenerationOperator(OpenLineageMixin, WakesSupervisor):
         try:
             self._check_literals()
         except KandinskyError:
-            from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
-
-            with translate_operator_errors():
+            with self._failures(None):
                 raise
 
     def _check_literals(self) -> None:

@@ -92,7 +92,7 @@ class BatchTask:
                 f"durable=False no record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it "
                 "again"
             )
-        with task._failures(context), open_service(task.kandinsky_conn_id) as (hook, runner):
+        with task._failures(context), open_service(task) as (hook, runner):
             before = (Pin.from_dict(pinned) if pinned else ledger.read_pin()) if is_resumed else None
             output_path, items, changed = self._items_of_try(hook, ledger, before)
             if not is_resumed:

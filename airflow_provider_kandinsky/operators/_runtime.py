@@ -22,18 +22,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_service(conn_id: str) -> Iterator[tuple[KandinskyHook, TimeoutAwareRunner]]:
+def open_service(task: GenerationOperator) -> Iterator[tuple[KandinskyHook, TimeoutAwareRunner]]:
     """The service, and the event loop to talk to it in."""
-    with KandinskyHook(conn_id) as hook, TimeoutAwareRunner() as runner:
+    hook = KandinskyHook(task.kandinsky_conn_id, poll_policy=task.poll_policy)
+    with hook, TimeoutAwareRunner() as runner:
         try:
             yield hook, runner
         finally:
             runner.run(hook.__aexit__())
 
 
-def report_errors(context: Context, *, durable: bool) -> AbstractContextManager[None]:
+def report_errors(context: Context | None, *, durable: bool) -> AbstractContextManager[None]:
     """See :func:`~.tasks.error_translation.translate_operator_errors`."""
-    return translate_operator_errors(context, durable=task_state_store_for(context, durable=durable) is not None)
+    is_kept = context is not None and task_state_store_for(context, durable=durable) is not None
+    return translate_operator_errors(context, durable=is_kept)
 
 
 def defer_until_reset(

@@ -50,7 +50,7 @@ class SingleTask:
         :param resets: how often the submission has waited for the rate limit to reset.
         """
         task = self._task
-        with task._failures(self._context), open_service(task.kandinsky_conn_id) as (hook, runner):
+        with task._failures(self._context), open_service(task) as (hook, runner):
             request = self._request()
             generation = self._generation(hook, runner, request)
             job = self._submit_or_reattach(generation, request, resets)
@@ -63,7 +63,7 @@ class SingleTask:
     def complete(self, event: dict[str, Any]) -> list[str]:
         """Deliver what the trigger found."""
         self._note_request(event["request_id"])
-        with self._task._failures(self._context), open_service(self._task.kandinsky_conn_id) as (hook, runner):
+        with self._task._failures(self._context), open_service(self._task) as (hook, runner):
             if "result" in event:
                 return self._deliver(GenerationResult.from_dict(event["result"]), hook)
             request = self._request()
@@ -82,7 +82,7 @@ class SingleTask:
         """
         task, request_id = self._task, self.xcom("request_id")
         self._note_request(request_id)
-        with task._failures(self._context), open_service(task.kandinsky_conn_id) as (hook, runner):
+        with task._failures(self._context), open_service(task) as (hook, runner):
             ledger = self._ledger_of_job("", request_id)
             if ledger.record is None:
                 raise LookupError(request_id)

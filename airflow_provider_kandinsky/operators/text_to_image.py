@@ -45,8 +45,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param wait_for_completion: whether the task lasts until the images are there.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between polls at the job; adaptive if ``None``: when jobs like it were finished, where
-        that is known, else about 1 s at first, growing with the job's age; at most 15 s.
+    :param poll_interval: seconds between polls; adaptive if ``None``: about 1 s at first, growing with the job's age
+        to at most 15 s.
     :param timeout: seconds from submission until the task gives up waiting; at most 3600, for the service forgets
         a job after an hour.
     :param output_path: store the images there, and return their URIs; the service's URLs are then in XCom

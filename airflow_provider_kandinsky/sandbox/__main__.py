@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
 
-# Only what comes with the provider itself: what the extra brings is imported where its absence can be explained.
+# The extra's dependencies are imported below, where a missing one can be reported.
 from pydantic import ValidationError
 
-from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings, in_words
+from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings, format_validation_error
 
 
 def _span(text: str) -> float | tuple[float, ...]:
@@ -24,28 +24,28 @@ def _span(text: str) -> float | tuple[float, ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_kandinsky.sandbox",
-        description="A local Segmind: the same wire, no bill.",
+        description="A local Segmind: the same API, no bill.",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8765, help="0 for any that is free (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8765, help="0 for any free port (default: %(default)s)")
     parser.add_argument(
         "--key",
         action="append",
         dest="api_keys",
-        help=f"API key to accept; can be given several times (default: {DEFAULT_KEY})",
+        help=f"API key to accept; can be repeated (default: {DEFAULT_KEY})",
     )
-    parser.add_argument("--latency", type=_span, default=3.0, help="seconds of painting, as 3 or 2-5 (default: 3)")
-    parser.add_argument("--queue-time", type=_span, help="seconds before painting, as 1 or 0-4 (default: 0)")
+    parser.add_argument("--latency", type=_span, default=3.0, help="seconds in processing, as 3 or 2-5 (default: 3)")
+    parser.add_argument("--queue-time", type=_span, help="seconds in the queue, as 1 or 0-4 (default: 0)")
     parser.add_argument("--cold-start", type=float, help="seconds added for the first job of a model (default: 0)")
     parser.add_argument("--requests-per-minute", type=int, help="calls per key before 429 (default: no limit)")
     parser.add_argument("--credits", type=float, help="dollars on the account (default: 100)")
-    parser.add_argument("--price", type=float, help="dollars per picture (default: 0.01)")
+    parser.add_argument("--price", type=float, help="dollars per image (default: 0.01)")
     parser.add_argument("--expiry", type=float, help="seconds that records are kept (default: 3600)")
-    parser.add_argument("--fault-rate", type=float, help="share of answers that go wrong, 0 to 1 (default: 0)")
-    parser.add_argument("--seed", type=int, help="of everything that is drawn (default: 0)")
-    parser.add_argument("--output-shape", help="how results hold their pictures (default: images)")
-    parser.add_argument("--public-url", help="scheme and host of picture URLs (default: those of the call)")
+    parser.add_argument("--fault-rate", type=float, help="share of responses with a random fault, 0 to 1 (default: 0)")
+    parser.add_argument("--seed", type=int, help="of all random values (default: 0)")
+    parser.add_argument("--output-shape", help="how results hold their images (default: images)")
+    parser.add_argument("--public-url", help="scheme and host of image URLs (default: those of the call)")
     return parser
 
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        parser.error(in_words(error))
+        parser.error(format_validation_error(error))
     try:
         from airflow_provider_kandinsky.sandbox.server import Sandbox, SandboxServer, listen
     except ModuleNotFoundError as error:
@@ -67,23 +67,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"Cannot listen on {host}:{port}: {error.strerror}")
 
-    # uvicorn raises the signal again once it has shut down; what is left to do then is to leave without a fuss.
+    # uvicorn raises the signal again after its shutdown; then only the exit code is left to set.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     address, port = listener.getsockname()[:2]
-    # "All addresses" is a place to listen, not one to call.
+    # Clients cannot connect to the wildcard address.
     reachable = "127.0.0.1" if ip_address(address).is_unspecified else host
     with Sandbox(f"http://{reachable}:{port}", settings.api_keys[0]) as sandbox:
-        greeting = (
+        message = (
             f"Segmind sandbox on {sandbox.url} with key {sandbox.api_key}: "
             f"export AIRFLOW_CONN_KANDINSKY_DEFAULT='{sandbox.connection()}'\n"
         )
 
-        def greet() -> None:
-            sys.stdout.write(greeting)
+        def announce() -> None:
+            sys.stdout.write(message)
             sys.stdout.flush()
 
-        SandboxServer(settings, greet).run(sockets=[listener])
+        SandboxServer(settings, announce).run(sockets=[listener])
 
 
 if __name__ == "__main__":

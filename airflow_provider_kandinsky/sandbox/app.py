@@ -1,4 +1,4 @@
-"""The wire: paths, headers and bodies as Segmind has them."""
+"""The HTTP API: Segmind's paths, headers and bodies."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_kandinsky.sandbox.backend import StateHolder
 from airflow_provider_kandinsky.sandbox.control import control_routes
-from airflow_provider_kandinsky.sandbox.exchange import Exchange, endpoint
+from airflow_provider_kandinsky.sandbox.endpoint import CallContext, endpoint
 from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_query
+from airflow_provider_kandinsky.sandbox.image_painter import paint
 from airflow_provider_kandinsky.sandbox.jobs import Job
-from airflow_provider_kandinsky.sandbox.output_shapes import CONTENT_TYPE, needs_pictures, put_pictures, put_urls
-from airflow_provider_kandinsky.sandbox.painter import paint
-from airflow_provider_kandinsky.sandbox.service import Refusal
+from airflow_provider_kandinsky.sandbox.output_shapes import CONTENT_TYPE, embed_images, link_images, needs_image_bytes
+from airflow_provider_kandinsky.sandbox.service import ApiError
 from airflow_provider_kandinsky.sandbox.settings import Settings
+from airflow_provider_kandinsky.sandbox.state import StateHolder
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 HISTORY_PATH = "/inference-request/request-history"
@@ -46,16 +46,16 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> St
             Route("/generations/{name}", endpoint("image", _image, keyed=False)),
             *control_routes(),
         ],
-        exception_handlers={404: _no_such_path, 405: _wrong_method},
+        exception_handlers={404: _not_found, 405: _method_not_allowed},
     )
-    app.router.redirect_slashes = False  # the service is not known to redirect, and clients must not follow
-    app.state.stage = StateHolder(settings, clock)
+    app.router.redirect_slashes = False  # the service is not known to redirect
+    app.state.holder = StateHolder(settings, clock)
     return app
 
 
-async def _submit(exchange: Exchange) -> Response:
-    job = await _accepted(exchange)
-    host = exchange.backend.settings.status_url_host or _own_url(exchange)
+async def _submit(context: CallContext) -> Response:
+    job = await _accept(context)
+    host = context.state.settings.status_url_host or _own_url(context)
     url = f"{host}/v2/requests/{job.request_id}"
     return JSONResponse(
         {
@@ -68,86 +68,86 @@ async def _submit(exchange: Exchange) -> Response:
     )
 
 
-async def _generate(exchange: Exchange) -> Response:
-    job = await _accepted(exchange)
-    service = exchange.backend.service
-    await exchange.hold(max(0.0, job.finished_at - service.clock()))
+async def _generate(context: CallContext) -> Response:
+    job = await _accept(context)
+    service = context.state.service
+    await context.hold(max(0.0, job.finished_at - service.clock()))
     if job.error is not None:
         return JSONResponse({"error": job.error}, 500)
     if len(job.image_names) > 1 or job.base64:
-        return JSONResponse(await _finished(exchange, job))
-    return Response(await _picture(job, 0), media_type=CONTENT_TYPE)
+        return JSONResponse(await _result_body(context, job))
+    return Response(await _image_bytes(job, 0), media_type=CONTENT_TYPE)
 
 
-async def _accepted(exchange: Exchange) -> Job:
-    request, service = exchange.request, exchange.backend.service
+async def _accept(context: CallContext) -> Job:
+    request, service = context.request, context.state.service
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(406, "Not acceptable: the body must be application/json")
+        raise ApiError(406, "Not acceptable: the body must be application/json")
     try:
         payload = json.loads(await request.body())
     except ValueError:
         payload = None
     if not isinstance(payload, dict):
-        raise Refusal(400, "Invalid JSON: the body must be an object")
-    job = service.submit(exchange.call, exchange.key or "", request.path_params["model"], payload)
-    exchange.request_id = job.request_id
+        raise ApiError(400, "Invalid JSON: the body must be an object")
+    job = service.submit(context.call, context.key or "", request.path_params["model"], payload)
+    context.request_id = job.request_id
     return job
 
 
-async def _status(exchange: Exchange) -> Response:
-    service = exchange.backend.service
-    job = service.find(exchange.request.path_params["request_id"])
+async def _status(context: CallContext) -> Response:
+    service = context.state.service
+    job = service.find(context.request.path_params["request_id"])
     status = job.status(service.clock())
     if status is JobStatus.FAILED:
-        return _failed(job)
+        return _failed_response(job)
     metrics = {"inference_time": _inference_time(job)} if status.is_terminal else {}
     return JSONResponse({"status": status, "request_id": job.request_id, "metrics": metrics})
 
 
-async def _result(exchange: Exchange) -> Response:
-    service = exchange.backend.service
-    job = service.find(exchange.request.path_params["request_id"])
+async def _result(context: CallContext) -> Response:
+    service = context.state.service
+    job = service.find(context.request.path_params["request_id"])
     status = job.status(service.clock())
     if status is JobStatus.FAILED:
-        return _failed(job)
+        return _failed_response(job)
     if status is not JobStatus.COMPLETED:
         return JSONResponse({"status": status, "request_id": job.request_id})
-    return JSONResponse(await _finished(exchange, job))
+    return JSONResponse(await _result_body(context, job))
 
 
-async def _credits(exchange: Exchange) -> Response:
-    paid, free = exchange.backend.service.balance()
+async def _credits(context: CallContext) -> Response:
+    paid, free = context.state.service.balance()
     return JSONResponse({"credits": paid, "free-credits": free})
 
 
-async def _history(exchange: Exchange) -> Response:
-    query = read_query(exchange.request.query_params)
-    return JSONResponse(list_rows(exchange.backend.service, query, _images_url(exchange)))
+async def _history(context: CallContext) -> Response:
+    query = read_query(context.request.query_params)
+    return JSONResponse(list_rows(context.state.service, query, _images_url(context)))
 
 
-async def _history_row(exchange: Exchange) -> Response:
-    request_id = exchange.request.path_params["request_id"]
-    return JSONResponse(one_row(exchange.backend.service, request_id, _images_url(exchange)))
+async def _history_row(context: CallContext) -> Response:
+    request_id = context.request.path_params["request_id"]
+    return JSONResponse(one_row(context.state.service, request_id, _images_url(context)))
 
 
-async def _image(exchange: Exchange) -> Response:
-    job, index = exchange.backend.service.find_image(exchange.request.path_params["name"])
-    exchange.request_id = job.request_id
-    return Response(await _picture(job, index), media_type=CONTENT_TYPE)
+async def _image(context: CallContext) -> Response:
+    job, index = context.state.service.find_image(context.request.path_params["name"])
+    context.request_id = job.request_id
+    return Response(await _image_bytes(job, index), media_type=CONTENT_TYPE)
 
 
-def _failed(job: Job) -> Response:
+def _failed_response(job: Job) -> Response:
     return JSONResponse({"status": JobStatus.FAILED, "error": job.error}, 422)
 
 
-async def _finished(exchange: Exchange, job: Job) -> dict[str, Any]:
-    settings, service = exchange.backend.settings, exchange.backend.service
+async def _result_body(context: CallContext, job: Job) -> dict[str, Any]:
+    settings, service = context.state.settings, context.state.service
     body: dict[str, Any] = {"status": JobStatus.COMPLETED, "error": None, "prompt": job.payload["prompt"]}
-    if needs_pictures(settings.output_shape, as_base64=job.base64):
-        pictures = [await _picture(job, index) for index in range(len(job.image_names))]
-        body |= put_pictures(pictures, settings.output_shape)
+    if needs_image_bytes(settings.output_shape, as_base64=job.base64):
+        images = [await _image_bytes(job, index) for index in range(len(job.image_names))]
+        body |= embed_images(images, settings.output_shape)
     else:
-        body |= put_urls([f"{_images_url(exchange)}/{name}" for name in job.image_names], settings.output_shape)
+        body |= link_images([f"{_images_url(context)}/{name}" for name in job.image_names], settings.output_shape)
     if settings.with_seed:
         body["seed"] = str(job.seed)
     if settings.with_metrics:
@@ -168,25 +168,25 @@ def _inference_time(job: Job) -> float:
     return round(job.finished_at - job.started_at, 3)
 
 
-async def _picture(job: Job, index: int) -> bytes:
-    # Painting takes a while, and polls must not wait for it.
+async def _image_bytes(job: Job, index: int) -> bytes:
+    # In a thread: drawing is slow, and polls must not wait for it.
     return await run_in_threadpool(paint, str(job.payload["prompt"]), job.seed, index, job.size)
 
 
-def _own_url(exchange: Exchange) -> str:
-    parts = urlsplit(str(exchange.request.base_url))
+def _own_url(context: CallContext) -> str:
+    parts = urlsplit(str(context.request.base_url))
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _images_url(exchange: Exchange) -> str:
-    return f"{exchange.backend.settings.public_url or _own_url(exchange)}/generations"
+def _images_url(context: CallContext) -> str:
+    return f"{context.state.settings.public_url or _own_url(context)}/generations"
 
 
-async def _no_such_path(_request: Request, _error: Exception) -> Response:
+async def _not_found(_request: Request, _error: Exception) -> Response:
     return JSONResponse({"error": "Not Found"}, 404)
 
 
-async def _wrong_method(_request: Request, error: Exception) -> Response:
+async def _method_not_allowed(_request: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
     page = "<!doctype html><html lang=en><title>405 Method Not Allowed</title><h1>Method Not Allowed</h1></html>"
     return HTMLResponse(page, 405, headers)

@@ -1,4 +1,4 @@
-"""What a test holds in its hand."""
+"""Client to control and inspect a running sandbox."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY
 
 
 class Sandbox:
-    """A running sandbox. It speaks to it over HTTP, so it does not matter whether that is a thread or a process.
+    """Controls and inspects a running sandbox over HTTP, in this process or another one.
 
     :param url: scheme, host and port, as in ``http://127.0.0.1:8765``.
     :param api_key: a key that it accepts.
@@ -22,7 +22,7 @@ class Sandbox:
     def __init__(self, url: str, api_key: str = DEFAULT_KEY) -> None:
         self.url = url.rstrip("/")
         self.api_key = api_key
-        # The environment's proxies have no business between a test and its own machine.
+        # Without the environment's proxies: the sandbox is local.
         self._http = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -34,46 +34,46 @@ class Sandbox:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connection; the sandbox runs on."""
+        """Close the connection; the sandbox keeps running."""
         self._http.close()
 
     @property
     def history_url(self) -> str:
-        """The whole URL of the request history."""
+        """The full URL of the request history."""
         return f"{self.url}/inference-request/request-history"
 
     @property
     def submissions(self) -> list[dict[str, Any]]:
-        """Every job that was accepted, and so billed, in order: ``request_id``, ``model``, ``payload``, ``at`` (seconds
-        since the epoch) and ``call`` (``submit`` or ``generate``)."""
+        """The accepted, and so billed, jobs in order: ``request_id``, ``model``, ``payload``, ``at`` (seconds since
+        the epoch) and ``call`` (``submit`` or ``generate``)."""
         submissions: list[dict[str, Any]] = self._control("GET", "submissions")["submissions"]
         return submissions
 
     def calls(self, call: str | None = None, request_id: str | None = None) -> list[dict[str, Any]]:
-        """Every call that came in, in the order of the answers: ``call``, ``request_id``, ``at`` (seconds since the
-        epoch), ``status`` (``None`` if nothing was answered) and ``key_present``.
+        """The finished calls in the order of their responses: ``call``, ``request_id``, ``at`` (seconds since the
+        epoch), ``status`` (``None`` if the connection was dropped) and ``key_present``.
 
-        :param call: only ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history`` or ``image``.
-        :param request_id: only those about this job.
+        :param call: filter: ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history`` or ``image``.
+        :param request_id: filter: this job.
         """
         calls: list[dict[str, Any]] = self._control("GET", "calls", params=_given(call, request_id))["calls"]
         return calls
 
     def count_calls(self, call: str | None = None, request_id: str | None = None) -> int:
-        """How many :meth:`calls` there are, without fetching them."""
+        """The number of :meth:`calls`, without fetching them."""
         count: int = self._control("GET", "calls", params=_given(call, request_id) | {"count": "1"})["count"]
         return count
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings in force."""
+        """The current settings."""
         settings: dict[str, Any] = self._control("GET", "settings")
         return settings
 
     def configure(self, **settings: Any) -> None:
-        """Change settings from now on; see :class:`~airflow_provider_kandinsky.sandbox.settings.Settings`.
+        """Change settings; see :class:`~airflow_provider_kandinsky.sandbox.settings.Settings`.
 
-        :raises ValueError: for a name or value that is not allowed.
+        :raises ValueError: a name or value is not allowed.
         """
         self._control("PATCH", "settings", json=settings)
 
@@ -89,25 +89,25 @@ class Sandbox:
         stall: float = 0.0,
         after: bool = False,
     ) -> None:
-        """Let the next answers of a call go wrong; see :class:`~airflow_provider_kandinsky.sandbox.faults.Fault`.
+        """Inject a fault into the next responses; see :class:`~airflow_provider_kandinsky.sandbox.faults.Fault`.
 
-        :raises ValueError: for a call or value that is not allowed.
+        :raises ValueError: a call or value is not allowed.
         """
         fault = {"call": call, "times": times, "status": status, "body": body, "headers": dict(headers or {})}
         self._control("POST", "faults", json=fault | {"drop": drop, "stall": stall, "after": after})
 
     @property
     def pending_faults(self) -> list[dict[str, Any]]:
-        """The faults that were asked for and have not happened, each with how many times are left."""
+        """The injected faults that have not happened yet, with their remaining ``times``."""
         faults: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
         return faults
 
     def clear_faults(self) -> None:
-        """Forget the faults that have not happened."""
+        """Remove the pending faults."""
         self._control("DELETE", "faults")
 
     def reset(self) -> None:
-        """Forget everything, and go back to the settings of the start."""
+        """Delete all jobs, calls and faults, and restore the initial settings."""
         self._control("POST", "reset")
 
     def connection(self, **extra: Any) -> str:

@@ -1,4 +1,4 @@
-"""The sandbox's own routes, under ``/_sandbox/``: read the records, order faults, change settings."""
+"""The sandbox's own routes, under ``/_sandbox/``: read the records, inject faults, change settings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_kandinsky.sandbox.backend import State, StateHolder
 from airflow_provider_kandinsky.sandbox.faults import Fault
-from airflow_provider_kandinsky.sandbox.settings import in_words
+from airflow_provider_kandinsky.sandbox.settings import format_validation_error
+from airflow_provider_kandinsky.sandbox.state import State, StateHolder
 
 _CHANGES = TypeAdapter(dict[str, Any])
 
@@ -19,7 +19,7 @@ PREFIX = "/_sandbox"
 
 
 def control_routes() -> list[Route]:
-    """None of them needs a key, and none of them counts as a call."""
+    """The routes. They need no key and are not logged as calls."""
     return [
         Route(f"{PREFIX}/submissions", _submissions),
         Route(f"{PREFIX}/calls", _calls),
@@ -29,13 +29,13 @@ def control_routes() -> list[Route]:
     ]
 
 
-def _stage(request: Request) -> StateHolder:
-    stage: StateHolder = request.app.state.stage
-    return stage
+def _holder(request: Request) -> StateHolder:
+    holder: StateHolder = request.app.state.holder
+    return holder
 
 
-def _backend(request: Request) -> State:
-    return _stage(request).backend
+def _state(request: Request) -> State:
+    return _holder(request).state
 
 
 def _listed(request: Request, name: str, rows: list[dict[str, Any]]) -> Response:
@@ -43,41 +43,41 @@ def _listed(request: Request, name: str, rows: list[dict[str, Any]]) -> Response
     return JSONResponse({"count": len(rows)} if counted else {name: rows})
 
 
-def _refused(error: ValidationError) -> Response:
-    return JSONResponse({"error": in_words(error)}, 422)
+def _invalid(error: ValidationError) -> Response:
+    return JSONResponse({"error": format_validation_error(error)}, 422)
 
 
 async def _submissions(request: Request) -> Response:
-    return _listed(request, "submissions", _backend(request).submissions())
+    return _listed(request, "submissions", _state(request).submissions())
 
 
 async def _calls(request: Request) -> Response:
     query = request.query_params
-    return _listed(request, "calls", _backend(request).calls.find(query.get("call"), query.get("request_id")))
+    return _listed(request, "calls", _state(request).calls.find(query.get("call"), query.get("request_id")))
 
 
 async def _faults(request: Request) -> Response:
-    faults = _backend(request).faults
+    faults = _state(request).faults
     if request.method == "POST":
         try:
             faults.add(Fault.model_validate_json(await request.body()))
         except ValidationError as error:
-            return _refused(error)
+            return _invalid(error)
     elif request.method == "DELETE":
         faults.clear()
     return JSONResponse({"faults": faults.pending()})
 
 
 async def _settings(request: Request) -> Response:
-    backend = _backend(request)
+    state = _state(request)
     if request.method == "PATCH":
         try:
-            backend.configure(_CHANGES.validate_json(await request.body()))
+            state.configure(_CHANGES.validate_json(await request.body()))
         except ValidationError as error:
-            return _refused(error)
-    return JSONResponse(backend.settings.model_dump(mode="json"))
+            return _invalid(error)
+    return JSONResponse(state.settings.model_dump(mode="json"))
 
 
 async def _reset(request: Request) -> Response:
-    _stage(request).reset()
+    _holder(request).reset()
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""What goes wrong, on demand or by chance."""
+"""Injected faults, on demand or at random."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 
 
 
 class Fault(BaseModel):
-    """The next answers of a call are this.
+    """What happens to the next responses of a call.
 
-    :param call: which call, ``"*"`` for any of them.
-    :param times: how many answers, 1 or more.
+    :param call: the call, or ``"*"`` for any.
+    :param times: number of responses, 1 or more.
     :param status: the HTTP status; without it, 200 if there is a ``body``, else the call's own.
-    :param body: JSON, or text as it is: HTML, or JSON that is broken.
-    :param headers: put on the answer.
-    :param drop: close the connection without an answer.
-    :param stall: seconds to hold the answer back.
-    :param after: False: the call has no effect, nothing is accepted. True: it takes effect, a POST is accepted and
-        billed, and only then its answer is lost.
+    :param body: JSON, or a string that is sent unchanged, such as HTML or broken JSON.
+    :param headers: added to the response.
+    :param drop: close the connection without a response.
+    :param stall: seconds to delay the response.
+    :param after: ``False``: the call has no effect. ``True``: the call takes effect first, so a POST is accepted and
+        billed, and only its response is lost.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,37 +42,37 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> Fault:
-        if not (self.replaces_answer or self.headers or self.stall):
+        if not (self.replaces_response or self.headers or self.stall):
             raise ValueError("a fault needs at least one of status, body, headers, drop, stall")
         return self
 
     @property
-    def replaces_answer(self) -> bool:
-        """Whether the call's own answer is never seen."""
+    def replaces_response(self) -> bool:
+        """Whether the call's own response is not sent."""
         return self.drop or self.status is not None or self.body is not None
 
 
 class FaultPlan:
-    """Decides which answer goes wrong: the faults that were asked for first, in their order, else the storm."""
+    """Decides which responses get a fault: the injected ones in order, else a random one by ``fault_rate``."""
 
     def __init__(self) -> None:
         self._ordered: list[tuple[Fault, int]] = []
         self._draws = 0
 
     def add(self, fault: Fault) -> None:
-        """Let the next ``fault.times`` answers of its call go wrong."""
+        """Inject a fault."""
         self._ordered.append((fault, fault.times))
 
     def clear(self) -> None:
-        """Forget the faults that were asked for and have not happened."""
+        """Remove the pending faults."""
         self._ordered.clear()
 
     def pending(self) -> list[dict[str, Any]]:
-        """The faults that have not happened, with how many times are left."""
+        """The pending faults, with their remaining ``times``."""
         return [fault.model_dump() | {"times": left} for fault, left in self._ordered]
 
     def take(self, call: str, settings: Settings) -> Fault | None:
-        """What goes wrong with this answer, if anything does."""
+        """The fault of this response, if any."""
         for position, (fault, left) in enumerate(self._ordered):
             if fault.call in (call, "*"):
                 self._ordered[position : position + 1] = [(fault, left - 1)] if left > 1 else []
@@ -80,7 +80,7 @@ class FaultPlan:
         if settings.fault_rate == 0:
             return None
         self._draws += 1
-        # A generator per answer: the n-th answer meets the same weather, whatever the ones before it drew.
+        # One generator per response: the n-th response gets the same fault, whatever was drawn before.
         return _random_fault(call, settings, Random(f"{settings.seed}:storm:{self._draws}"))
 
 
@@ -94,6 +94,6 @@ def _random_fault(call: str, settings: Settings, rng: Random) -> Fault | None:
         {"status": 200, "body": '{"status": "COMPL'},
         {"drop": True},
     ]
-    if not after:  # a 429 promises that nothing was accepted
+    if not after:  # a 429 says that nothing was accepted
         kinds.append({"status": 429, "body": {"error": "Rate limit exceeded"}})
     return Fault(call=call, after=after, **rng.choice(kinds))

@@ -1,4 +1,4 @@
-"""The request history: what was asked and what it cost, of any age."""
+"""The request history: requests of any age, and their cost."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from airflow_provider_kandinsky.sandbox.jobs import Job
-from airflow_provider_kandinsky.sandbox.service import Refusal, Service
-from airflow_provider_kandinsky.sandbox.settings import Settings, in_words
+from airflow_provider_kandinsky.sandbox.service import ApiError, Service
+from airflow_provider_kandinsky.sandbox.settings import Settings, format_validation_error
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 
 class HistoryQuery(BaseModel):
-    """The filters that the vendor's SDK documents; others that it sends (users, teams) change nothing here."""
+    """The filters that the vendor's SDK documents; others (users, teams) are ignored."""
 
     page: Annotated[int, Field(ge=1)] = 1
     per_page: Annotated[int, Field(ge=1, le=100)] = 20
@@ -27,14 +27,14 @@ class HistoryQuery(BaseModel):
     sort_order: Literal["asc", "desc"] = "desc"
 
     def window(self, now: float) -> tuple[float, float]:
-        """The time it covers, as seconds since the epoch: without dates, the last seven days.
+        """Start and end in seconds since the epoch; without dates, the last seven days.
 
-        :raises Refusal: 400, if it is longer than the service allows.
+        :raises ApiError: 400: longer than 31 days.
         """
         last = self.to_date or datetime.fromtimestamp(now, UTC).date()
         first = self.from_date or last - timedelta(days=7)
         if (last - first).days > 31:
-            raise Refusal(400, "the window may span at most 31 days")
+            raise ApiError(400, "the window may span at most 31 days")
         return _midnight(first), _midnight(last + timedelta(days=1))
 
 
@@ -45,37 +45,37 @@ def _midnight(day: date) -> float:
 def read_query(parameters: Mapping[str, str]) -> HistoryQuery:
     """Read a query string.
 
-    :raises Refusal: 400, naming what is wrong.
+    :raises ApiError: 400: a filter is invalid.
     """
     try:
         return HistoryQuery.model_validate(dict(parameters))
     except ValidationError as error:
-        wrong = in_words(error)
-    raise Refusal(400, wrong)
+        message = format_validation_error(error)
+    raise ApiError(400, message)
 
 
 def one_row(service: Service, request_id: str, images_url: str) -> dict[str, Any]:
-    """The row of one request; the first, if it has several pictures.
+    """The row of one request; the first one if it has several images.
 
-    :raises Refusal: 404, if it is unknown or has not landed yet.
+    :raises ApiError: 404: it is unknown, or not visible before ``history_lag``.
     """
     job = service.jobs.get(request_id)
     now = service.clock()
     if job is None or now < job.submitted_at + service.settings.history_lag:
-        raise Refusal(404, f"Request {request_id} not found")
+        raise ApiError(404, f"Request {request_id} not found")
     return next(_rows(job, now, images_url, service.settings))
 
 
 def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
-    """One page of the history, in the container that the settings name."""
+    """One page of the history, under the key ``history_container``."""
     now = service.clock()
     start, end = query.window(now)
-    landed_by = now - service.settings.history_lag
-    # Newest first as a start, and stable sorts from there: the pictures of one job stay in their order.
+    visible_before = now - service.settings.history_lag
+    # Newest first, then stable sorts, so that the images of one job keep their order.
     rows = [
         row
         for job in reversed(service.jobs.values())
-        if job.submitted_at <= landed_by and start <= job.submitted_at < end and query.model_name in job.model
+        if job.submitted_at <= visible_before and start <= job.submitted_at < end and query.model_name in job.model
         for row in _rows(job, now, images_url, service.settings)
         if query.status in (None, row["model_status"])
     ]
@@ -104,19 +104,19 @@ def _time(moment: float, settings: Settings) -> str | float | None:
 
 def _rows(job: Job, now: float, images_url: str, settings: Settings) -> Iterator[dict[str, Any]]:
     status = job.status(now)
-    over = status.is_terminal
-    cost = (0.0 if job.error else job.cost) if over else None
+    finished = status.is_terminal
+    cost = (0.0 if job.error else job.cost) if finished else None
     names: list[str] = job.image_names if status is JobStatus.COMPLETED else []
     urls: list[str | None] = [f"{images_url}/{name}" for name in names]
     for url in urls or [None]:
         yield {
             "request_id": job.request_id,
             "model_name": job.model,
-            "model_status": status.value if over else "PENDING",
+            "model_status": status.value if finished else "PENDING",
             "model_created": _time(job.submitted_at, settings),
             "credits_deduction": cost,
             "request_body": dict(job.payload),
             "generation_url": url,
-            "latency_ms": round((job.finished_at - job.submitted_at) * 1000) if over else None,
-            "error": job.error if over else None,
+            "latency_ms": round((job.finished_at - job.submitted_at) * 1000) if finished else None,
+            "error": job.error if finished else None,
         }

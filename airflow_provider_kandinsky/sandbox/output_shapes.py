@@ -1,7 +1,7 @@
-"""How a finished job's pictures are put into a body.
+"""How a result holds its images.
 
-The vendor documents one shape for one picture; for several, and for ``base64``, nobody outside knows. So there is a
-choice, and a client that reads them all is ready for the service.
+The vendor documents the shape for one image only, not for several nor for ``base64``. So the shape is a setting, and a
+client should read all of them.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from airflow_provider_kandinsky.sandbox.settings import OutputShape
 CONTENT_TYPE = "image/png"
 
 
-def needs_pictures(shape: OutputShape, *, as_base64: bool) -> bool:
-    """Whether the body holds the pictures themselves, so that they have to be painted first."""
+def needs_image_bytes(shape: OutputShape, *, as_base64: bool) -> bool:
+    """Whether the body holds the images themselves."""
     return as_base64 or shape in ("data-uri", "bare-base64")
 
 
-def put_pictures(pictures: Sequence[bytes], shape: OutputShape) -> dict[str, Any]:
-    """The part of a body that holds the pictures themselves.
+def embed_images(images: Sequence[bytes], shape: OutputShape) -> dict[str, Any]:
+    """The part of a body that holds the images themselves.
 
-    :param pictures: at least one PNG.
+    :param images: at least one PNG.
     """
-    texts = [base64.b64encode(picture).decode() for picture in pictures]
+    texts = [base64.b64encode(image).decode() for image in images]
     if shape == "data-uri":
         texts = [f"data:{CONTENT_TYPE};base64,{text}" for text in texts]
-    return {"output": _arranged(texts, shape, key="base64")}
+    return {"output": _in_shape(texts, shape, key="base64")}
 
 
-def put_urls(urls: Sequence[str], shape: OutputShape) -> dict[str, Any]:
-    """The part of a body that names the pictures.
+def link_images(urls: Sequence[str], shape: OutputShape) -> dict[str, Any]:
+    """The part of a body that has the images' URLs.
 
     :param urls: at least one.
     """
     if shape != "images":
-        return {"output": _arranged(urls, shape, key="url")}
+        return {"output": _in_shape(urls, shape, key="url")}
     images = [{"url": url, "content_type": CONTENT_TYPE, "file_name": url.rpartition("/")[2]} for url in urls]
     return {"output": urls[0], "images": images}
 
 
-def _arranged(items: Sequence[str], shape: OutputShape, *, key: str) -> Any:
+def _in_shape(items: Sequence[str], shape: OutputShape, *, key: str) -> Any:
     if shape == "list":
         return list(items)
     if shape == "objects":

@@ -1,7 +1,6 @@
 """The fixture ``kandinsky_sandbox`` for tests of your own DAGs.
 
-Installed with the provider and loaded by every pytest run in its environment, so nothing heavy is imported before
-the fixture is asked for.
+Every pytest run in the environment loads it, so it imports nothing heavy before the fixture is used.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def _kandinsky_sandbox_server() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def kandinsky_sandbox(_kandinsky_sandbox_server: Sandbox) -> Sandbox:
-    """A local Segmind, as new for each test: jobs take 0.05 seconds, and nothing is billed.
+    """A local Segmind, reset for each test: jobs take 0.05 seconds, and nothing is billed.
 
     Point Airflow at it with ``monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", kandinsky_sandbox.connection())``.
     """

@@ -15,15 +15,14 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from airflow_provider_kandinsky.sandbox.app import create_app
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.sandbox.exchange import ABORT
+from airflow_provider_kandinsky.sandbox.endpoint import ABORT
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
 __all__ = ["Sandbox", "SandboxServer", "listen", "running_sandbox"]
 
 
 class _DroppableConnection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # uvicorn picks the class when imported
-    """Hands the application a way to close its connection. ASGI has none: an application that raises is answered with
-    a 500, which is not what a lost connection looks like to a client."""
+    """Lets the application close its connection, which ASGI does not support: raising would send a 500."""
 
     app: ASGIApp
 
@@ -39,10 +38,10 @@ class _DroppableConnection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  
 
 
 class SandboxServer(uvicorn.Server):
-    """A uvicorn server that says when it is ready, and that takes its clients along when it stops: an answer that is
-    held back for a minute must not keep a test run waiting for it.
+    """A uvicorn server that reports when it is ready, and drops its clients when it stops: a stalled response must not
+    delay the end of a test run.
 
-    :param on_ready: called once, when calls are answered.
+    :param on_ready: called once the server accepts calls.
     """
 
     def __init__(self, settings: Settings, on_ready: Callable[[], object]) -> None:
@@ -53,7 +52,7 @@ class SandboxServer(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                log_level="warning",  # its comings and goings do not belong into the log of somebody's tests
+                log_level="warning",  # its lifecycle does not belong in the logs of users' tests
                 access_log=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=5,
@@ -72,31 +71,31 @@ class SandboxServer(uvicorn.Server):
 
 
 def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """A listening socket.
+    """Open a listening socket.
 
-    :param port: 0 for any that is free.
+    :param port: 0 for any free port.
     """
     return socket.create_server((host, port), backlog=2048)
 
 
 @contextmanager
 def running_sandbox(*, host: str = "127.0.0.1", port: int = 0, **settings: Any) -> Generator[Sandbox]:
-    """A sandbox in a thread of this process, for as long as the block lasts.
+    """Run a sandbox in a thread of this process while the block runs.
 
-    :param port: 0 for any that is free.
+    :param port: 0 for any free port.
     :param settings: see :class:`~airflow_provider_kandinsky.sandbox.settings.Settings`.
     """
-    opening_settings = Settings(**settings)
+    initial_settings = Settings(**settings)
     ready = threading.Event()
     listener = listen(host, port)
     url = f"http://{host}:{listener.getsockname()[1]}"
-    server = SandboxServer(opening_settings, ready.set)
+    server = SandboxServer(initial_settings, ready.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="kandinsky-sandbox", daemon=True)
     thread.start()
     try:
         if not ready.wait(timeout=30):
             raise RuntimeError("The sandbox did not start within 30 seconds.")
-        with Sandbox(url, opening_settings.api_keys[0]) as sandbox:
+        with Sandbox(url, initial_settings.api_keys[0]) as sandbox:
             yield sandbox
     finally:
         server.should_exit = True

@@ -1,7 +1,4 @@
-"""The service without its wire: who may call, what is accepted, what becomes of it.
-
-Sans-IO. The clock comes in, so that an hour passes in a test as fast as it is written down.
-"""
+"""The service without HTTP: authentication, limits, jobs. Sans-IO; the clock is injected."""
 
 from __future__ import annotations
 
@@ -9,18 +6,19 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airflow_provider_kandinsky.sandbox.account import Balance, RateLimit, rate_limit_headers
-from airflow_provider_kandinsky.sandbox.jobs import Job, accept
+from airflow_provider_kandinsky.sandbox.balance import Balance
+from airflow_provider_kandinsky.sandbox.jobs import Job, create_job
+from airflow_provider_kandinsky.sandbox.rate_limit import RateLimit, rate_limit_headers
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
 _POLLS = frozenset({"status", "result"})
 
 
-class Refusal(Exception):
-    """The service says no.
+class ApiError(Exception):
+    """An error response.
 
-    :param status: the HTTP status it says so with.
-    :param error: the text in the body's ``error``.
+    :param status: HTTP status.
+    :param error: the body's ``error``.
     """
 
     def __init__(self, status: int, error: str, headers: Mapping[str, str] | None = None) -> None:
@@ -31,7 +29,7 @@ class Refusal(Exception):
 
 
 class Service:
-    """All jobs of one life of the sandbox.
+    """The jobs and the account since the start or the last reset.
 
     :param clock: seconds since the epoch.
     """
@@ -39,49 +37,52 @@ class Service:
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.settings = settings
         self.clock = clock
-        #: In the order of submission. Kept beyond their expiry: pictures and history live longer.
+        #: In order of submission. Kept after they expire, as images and history live longer.
         self.jobs: dict[str, Job] = {}
         self._warm_models: set[str] = set()
-        self._purse = Balance()
-        self._gate = RateLimit()
+        self._balance = Balance()
+        self._rate_limit = RateLimit()
 
     def configure(self, settings: Settings, changed: frozenset[str]) -> None:
-        """Behave differently from now on. Jobs keep the life they were accepted with.
+        """Change the settings. Accepted jobs keep theirs.
 
-        :param changed: the names that were given; naming ``credits`` or ``free_credits`` fills the purse anew.
+        :param changed: the names that were given; ``credits`` or ``free_credits`` reset the balance.
         """
         self.settings = settings
         if changed & {"credits", "free_credits"}:
-            self._purse = Balance()
+            self._balance = Balance()
 
     def admit(self, call: str, key: str | None) -> None:
-        """Let a keyed call in, or refuse it with 401 or 429."""
+        """Check the key and the rate limit of a call.
+
+        :raises ApiError: 401 or 429.
+        """
         if key is None or key not in self.settings.api_keys + self.settings.forbidden_keys:
-            raise Refusal(401, "Unauthorized: invalid or missing API key")
+            raise ApiError(401, "Unauthorized: invalid or missing API key")
         if call in _POLLS and not self.settings.count_polls:
             return
         now = self.clock()
-        reset_at = self._gate.reset_at(key, self.settings, now)
+        reset_at = self._rate_limit.reset_at(key, self.settings, now)
         if reset_at is not None:
             headers = rate_limit_headers(self.settings, now=now, reset_at=reset_at)
-            raise Refusal(429, "Rate limit exceeded", headers)
+            raise ApiError(429, "Rate limit exceeded", headers)
 
     def submit(self, call: str, key: str, model: str, payload: Mapping[str, Any]) -> Job:
         """Accept a job, and bill it.
 
-        :raises Refusal: for what the service checks before it accepts; other bad parameters fail later.
+        :raises ApiError: the request is rejected. Invalid parameters are accepted, and the job then fails.
         """
         settings, now = self.settings, self.clock()
         if key in settings.forbidden_keys:
-            raise Refusal(403, f"You do not have permission to use {model}")
+            raise ApiError(403, f"You do not have permission to use {model}")
         if model in settings.retired_models:
-            raise Refusal(410, f"Model {model} has been retired")
+            raise ApiError(410, f"Model {model} has been retired")
         if model not in settings.models:
-            raise Refusal(404, f"Model {model} not found")
+            raise ApiError(404, f"Model {model} not found")
         prompt = payload.get("prompt")
         if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
-            raise Refusal(400, "Prompt is Mandatory")
-        job = accept(
+            raise ApiError(400, "Prompt is Mandatory")
+        job = create_job(
             str(uuid.uuid4()),
             call=call,
             model=model,
@@ -91,46 +92,46 @@ class Service:
             cold=model not in self._warm_models,
             settings=settings,
         )
-        if not self._purse.affords(job.cost, settings, now):
-            raise Refusal(406, "insufficient credits")
-        self._purse.pay(job)
+        if not self._balance.affords(job.cost, settings, now):
+            raise ApiError(406, "insufficient credits")
+        self._balance.bill(job)
         self._warm_models.add(model)
         self.jobs[job.request_id] = job
         return job
 
     def find(self, request_id: str) -> Job:
-        """A job whose record is still kept.
+        """Find a job whose record has not expired.
 
-        :raises Refusal: 404, if it is unknown or expired.
+        :raises ApiError: 404: it is unknown or expired.
         """
         job = self.jobs.get(request_id)
         if job is None or job.call != "submit" or self.clock() >= job.submitted_at + self.settings.expiry:
-            raise Refusal(404, f"Request {request_id} not found")
+            raise ApiError(404, f"Request {request_id} not found")
         return job
 
     def find_image(self, name: str) -> tuple[Job, int]:
-        """The job that a picture belongs to, and which of its pictures it is.
+        """Find the job of an image, and the image's index.
 
-        :raises Refusal: 404, if there is no such file, not yet or no longer.
+        :raises ApiError: 404: it does not exist, not yet or no longer.
         """
         job = self.jobs.get(name.rpartition("-")[0])
         now = self.clock()
         if job is None or name not in job.image_names or now < job.finished_at:
-            raise Refusal(404, "File not found")
+            raise ApiError(404, "File not found")
         if now >= job.submitted_at + self.settings.image_expiry:
-            raise Refusal(404, "File not found")
+            raise ApiError(404, "File not found")
         return job, job.image_names.index(name)
 
     def balance(self) -> tuple[float, float]:
-        """Paid and free credits that are left, in dollars.
+        """The remaining paid and free credits, in dollars.
 
-        :raises Refusal: 404, if the account has no record.
+        :raises ApiError: 404: the account has no record.
         """
         if self.settings.credits is None:
-            raise Refusal(404, "No credits found for the user")
-        return self._purse.balance(self.settings, self.clock())
+            raise ApiError(404, "No credits found for the user")
+        return self._balance.remaining(self.settings, self.clock())
 
     @property
     def remaining(self) -> float:
-        """All that is left, in dollars, whether or not the account has a record."""
-        return sum(self._purse.balance(self.settings, self.clock()))
+        """All remaining credits, in dollars, even if the account has no record."""
+        return sum(self._balance.remaining(self.settings, self.clock()))

@@ -1,4 +1,4 @@
-"""What can be set, at the start or while the sandbox runs."""
+"""The sandbox's settings."""
 
 from __future__ import annotations
 
@@ -25,48 +25,48 @@ Span = float | tuple[float, float]
 _Span = Annotated[_Seconds | tuple[_Seconds, _Seconds], AfterValidator(_ascending)]
 
 
-def in_words(error: ValidationError) -> str:
-    """What is wrong with which value, in a line."""
+def format_validation_error(error: ValidationError) -> str:
+    """All errors of a validation in one line."""
     return "; ".join(
         f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors(include_url=False)
     )
 
 
 class Settings(BaseModel):
-    """How the sandbox behaves. A name that is not here is refused, so that a typo cannot pass for a setting.
+    """The sandbox's settings, at the start or changed while it runs. Unknown names are errors.
 
-    :param api_keys: keys that are accepted; any other is answered 401.
-    :param forbidden_keys: good keys that may not use any model (403 on submit and generate).
-    :param models: slugs that can be called; any other is answered 404.
-    :param retired_models: slugs that are answered 410.
+    :param api_keys: accepted keys; any other gets a 401.
+    :param forbidden_keys: valid keys without permission for any model (403 on submit and generate).
+    :param models: available models; any other gets a 404.
+    :param retired_models: models that get a 410.
     :param queue_time: seconds a job is QUEUED, fixed or ``[low, high]``.
     :param latency: seconds a job is PROCESSING, fixed or ``[low, high]``.
     :param cold_start: seconds added to the queue time of a model's first job.
-    :param jobs_fail: whether jobs that are accepted from now on fail, as those whose prompt holds ``[fail]``.
-    :param expiry: seconds from submission until status and result are answered 404.
-    :param image_expiry: seconds from submission until the pictures are answered 404.
-    :param credits: dollars on the account; ``None``: the account has no record (404). Setting it fills it up anew.
-    :param free_credits: dollars given away; spent before ``credits``.
-    :param price: dollars per picture.
+    :param jobs_fail: whether jobs accepted from now on fail, as those with ``[fail]`` in their prompt.
+    :param expiry: seconds from submission until status and result get a 404.
+    :param image_expiry: seconds from submission until the images get a 404.
+    :param credits: dollars on the account; ``None``: the account has no record (404). Setting it resets the balance.
+    :param free_credits: free dollars; spent before ``credits``.
+    :param price: dollars per image.
     :param requests_per_minute: keyed calls per key and window before 429; ``None`` for no limit.
-    :param rate_window: seconds until the count starts again; the service's minute, shorter for impatient tests.
-    :param count_polls: whether status and result count towards the limit.
-    :param rate_reset: how ``x-rate-limit-reset-at-utc`` is written: ``"epoch"`` seconds or ``"iso"``.
-    :param retry_after: whether a 429 carries ``Retry-After``, too.
-    :param output_shape: how a result holds its pictures.
-    :param with_metrics: whether results carry ``metrics`` and ``timings``.
-    :param with_seed: whether results carry ``seed``.
-    :param status_url_host: scheme and host put in ``status_url``, ``response_url`` and ``poll_url`` instead of the
+    :param rate_window: seconds until the count restarts; a minute at the service, shorter for fast tests.
+    :param count_polls: whether status and result calls count.
+    :param rate_reset: format of ``x-rate-limit-reset-at-utc``: ``"epoch"`` seconds or ``"iso"``.
+    :param retry_after: whether a 429 also has ``Retry-After``.
+    :param output_shape: how a result holds its images.
+    :param with_metrics: whether results have ``metrics`` and ``timings``.
+    :param with_seed: whether results have ``seed``.
+    :param status_url_host: scheme and host in ``status_url``, ``response_url`` and ``poll_url`` instead of the
         sandbox's own, to prove that a client does not follow them.
-    :param public_url: scheme and host put in picture URLs instead of those of the call, for browsers that reach the
-        sandbox under another name than Airflow does.
+    :param public_url: scheme and host in image URLs instead of those of the call, for browsers that reach the sandbox
+        under another name than Airflow does.
     :param history_container: the key of the request history's list; ``None``: the body is the list itself.
     :param history_times: how the history writes times: ``"zoned"`` (ISO 8601), ``"naive"`` (the same without a zone),
         ``"date"`` (the day alone), ``"epoch"`` (seconds), or ``"none"``.
-    :param history_utc_offset: hours that the history's clock is ahead of UTC.
-    :param history_lag: seconds until a submission shows up in the request history.
-    :param fault_rate: share of all answers that go wrong, 0 to 1.
-    :param seed: of everything that is drawn: latencies, pictures' seeds, the storm of ``fault_rate``.
+    :param history_utc_offset: offset of the history's times from UTC, in hours.
+    :param history_lag: seconds until a submission is in the request history.
+    :param fault_rate: share of responses that get a random fault, 0 to 1.
+    :param seed: of all random values: latencies, image seeds, random faults.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -19,7 +19,7 @@ from airflow_provider_kandinsky.results.delivery import TriggererDelivery, deliv
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobTimeoutError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
-from airflow_provider_kandinsky.segmind.waiting.poller import NOT_FOUND_GRACE_PERIOD, JobPoller
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller
 from airflow_provider_kandinsky.tasks.arguments import DEFERRAL_TIMEOUT_MARGIN, invalid_argument, is_literal
 from airflow_provider_kandinsky.tasks.error_translation import (
     apply_soft_fail,
@@ -54,6 +54,8 @@ class KandinskyJobSensor(OpenLineageMixin, WakesSupervisor, BaseSensorOperator):
     template_fields = ("request_id", "kandinsky_conn_id", "output_path")
     operator_extra_links = (KandinskyImageLink(),)
     ui_color = "#f3e9fb"
+    #: How the job is polled in the modes poke and reschedule.
+    poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
         self,
@@ -104,7 +106,10 @@ class KandinskyJobSensor(OpenLineageMixin, WakesSupervisor, BaseSensorOperator):
         """Look once."""
         poller = self._poller = self._poller or self._new_poller(context)
         JobMetrics.of_task(context["ti"]).polled()
-        with translate_sensor_errors(context), KandinskyHook(self.kandinsky_conn_id) as hook:
+        with (
+            translate_sensor_errors(context),
+            KandinskyHook(self.kandinsky_conn_id, poll_policy=self.poll_policy) as hook,
+        ):
             try:
                 poller.on_status(hook.get_status(self.request_id), time.time())
                 if not poller.completed:
@@ -150,11 +155,11 @@ class KandinskyJobSensor(OpenLineageMixin, WakesSupervisor, BaseSensorOperator):
         """Poll on in this process, as the next one will not know of this 404.
 
         :return: ``None`` if the job is known, and not finished.
-        :raises JobExpiredError: for :data:`~.waiting.poller.NOT_FOUND_GRACE_PERIOD` nothing else came.
+        :raises JobExpiredError: nothing else came for the grace period of the :class:`~.waiting.poller.PollPolicy`.
         """
         self.log.info("Looking again here: %s", error)
         try:
-            return hook.wait(self.request_id, 2 * NOT_FOUND_GRACE_PERIOD)
+            return hook.wait(self.request_id, 2 * self.poll_policy.not_found_grace_period)
         except JobTimeoutError:
             return None
 
@@ -163,4 +168,4 @@ class KandinskyJobSensor(OpenLineageMixin, WakesSupervisor, BaseSensorOperator):
         ti = context["ti"]
         first_reschedule: datetime | None = ti.get_first_reschedule_date(context)
         since = (first_reschedule or ti.start_date).timestamp()
-        return JobPoller(self.request_id, submitted_at=since, deadline=math.inf)
+        return JobPoller(self.request_id, submitted_at=since, deadline=math.inf, policy=self.poll_policy)

@@ -85,7 +85,7 @@ class KandinskyJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire once: end the task, or resume it."""
         started = asyncio.get_running_loop().time()
-        stalls = stall_guard_of_this_loop()
+        stall_guard = stall_guard_of_this_loop()
         # A trigger that starts late, or again, may find its deadline past.
         time_left = max(0.0, self.deadline - time.time())
         self.log.info("Waiting for request %s, for %.0f s at most", self.request_id, time_left)
@@ -106,7 +106,7 @@ class KandinskyJobTrigger(BaseTrigger):
         else:
             found = found.with_seed(self.seed)
             # Another triggerer may have delivered it, and the user cleared the task since.
-            await stalls.wait_for_reassignment()
+            await stall_guard.wait_for_reassignment()
             if await self._deliver(found):
                 yield TaskSuccessEvent()
                 return

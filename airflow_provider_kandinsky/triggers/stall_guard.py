@@ -1,8 +1,9 @@
-"""Whether this triggerer has been away.
+"""Detects that this triggerer has stalled, and may have lost its triggers to another one.
 
-A process that was stopped, or whose machine slept, wakes and goes on as if nothing had been, while another triggerer
-has taken its triggers over. Airflow tells it so within seconds, by cancelling them. Until then it is not known whether
-what they wait for is still theirs to deliver.
+A process that was stopped, or whose machine slept, goes on after it as if nothing had happened, while another
+triggerer has taken over its triggers. Airflow cancels those within seconds. Until then this triggerer cannot know
+which results are still its own to deliver: the other one may have delivered them already, and a user may have cleared
+the task since.
 """
 
 from __future__ import annotations
@@ -16,64 +17,69 @@ from weakref import WeakKeyDictionary
 
 from airflow.configuration import conf
 
-#: After how many seconds of silence the other triggerers take one for dead.
+#: Other triggerers take over the triggers of one that has not been heard of for so many seconds.
 _HEALTH_CHECK_THRESHOLD: Final = conf.getfloat("triggerer", "triggerer_health_check_threshold", fallback=30.0)
-#: How long Airflow is given to tell a triggerer that wakes what is no longer its own, in seconds.
+#: For so many seconds after a stall, Airflow may not have cancelled what was taken over.
 _REASSIGNMENT_GRACE: Final = 10.0
 
 
 class StallGuard:
-    """What an event loop has slept through, as told by a heartbeat of its own.
+    """Detects event-loop stalls from the gaps between one-second heartbeats.
 
-    :param given_up_after: seconds of silence after which the others take a triggerer for dead.
-    :param news_within: seconds from waking until it has certainly been told.
-    :param clock: the wall clock, which goes on while a machine sleeps.
+    :param health_check_threshold: after so many seconds of silence, other triggerers take over.
+    :param reassignment_grace: for so many seconds after a stall, reassigned triggers may not be cancelled yet.
+    :param clock: wall clock, which goes on while a machine sleeps.
     :param sleep: how to wait.
     """
 
     def __init__(
         self,
         *,
-        given_up_after: float = _HEALTH_CHECK_THRESHOLD,
-        news_within: float = _REASSIGNMENT_GRACE,
+        health_check_threshold: float = _HEALTH_CHECK_THRESHOLD,
+        reassignment_grace: float = _REASSIGNMENT_GRACE,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        # Heartbeats are some seconds apart: the last one may have been a while ago when the stall began.
-        self._too_long = given_up_after / 2
-        self._news_within = news_within
+        # Airflow's own heartbeats are seconds apart, so the last one may have come some time before the stall.
+        self._longest_gap = health_check_threshold / 2
+        self._reassignment_grace = reassignment_grace
         self._clock = clock
         self._sleep = sleep
-        self._beat_at = clock()
-        self._woke_at = 0.0
+        self._last_heartbeat = clock()
+        self._stall_ended_at = 0.0
+
+    def start(self) -> None:
+        """Send the running event loop a heartbeat each second, for as long as it runs.
+
+        After a stall the heartbeat comes before anything that was awaited can go on.
+        """
+        self.heartbeat()
+        # In an empty context: it outlives the trigger that started it.
+        asyncio.get_running_loop().call_later(1.0, self.start, context=Context())
 
     def heartbeat(self) -> None:
-        """Note that the loop runs; after a stall this comes before anything that was waited for can go on."""
+        """Note that the event loop runs."""
         now = self._clock()
-        if now - self._beat_at > self._too_long:
-            self._woke_at = now
-        self._beat_at = now
+        if now - self._last_heartbeat > self._longest_gap:
+            self._stall_ended_at = now
+        self._last_heartbeat = now
 
     async def wait_for_reassignment(self) -> None:
-        """Wait until a trigger that is no longer this triggerer's would have been cancelled; without a stall, not at
-        all."""
-        while (wait := self._woke_at + self._news_within - self._clock()) > 0:
+        """After a stall, wait long enough for Airflow to cancel reassigned triggers. Returns at once otherwise."""
+        while (wait := self._stall_ended_at + self._reassignment_grace - self._clock()) > 0:
             await self._sleep(wait)
 
 
-_stalls: MutableMapping[asyncio.AbstractEventLoop, StallGuard] = WeakKeyDictionary()
+_guards: MutableMapping[asyncio.AbstractEventLoop, StallGuard] = WeakKeyDictionary()
 
 
-def stall_guard_of_this_loop() -> StallGuard:
-    """The stalls of the running event loop since this was first asked in it."""
+def stall_guard_of_this_loop(new: Callable[[], StallGuard] = StallGuard) -> StallGuard:
+    """The guard of the running event loop; started by the first call in that loop.
+
+    :param new: makes the guard, if there is none yet.
+    """
     loop = asyncio.get_running_loop()
-    if (stalls := _stalls.get(loop)) is None:
-        stalls = _stalls[loop] = StallGuard()
-        _go_on_beating(stalls)
-    return stalls
-
-
-def _go_on_beating(stalls: StallGuard) -> None:
-    stalls.heartbeat()
-    # In a context of its own: it outlives the trigger that happened to ask first.
-    asyncio.get_running_loop().call_later(1.0, _go_on_beating, stalls, context=Context())
+    if (guard := _guards.get(loop)) is None:
+        guard = _guards[loop] = new()
+        guard.start()
+    return guard

@@ -77,7 +77,7 @@ def test_submit_then_wait(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     assert_picture(url)
     assert airflow.xcom(dag_id, run_id, "publish") == {
         "caption": f"The morning fox (job {submission['request_id']})",
-        "picture": url,
+        "image": url,
     }
 
 
@@ -87,12 +87,12 @@ def test_etl_enrichment_keeps_the_order_of_the_rows(airflow: LocalAirflow, sandb
 
     products = airflow.xcom(dag_id, run_id, "extract")
     enriched = airflow.xcom(dag_id, run_id, "load")
-    assert [{k: v for k, v in row.items() if k != "picture"} for row in enriched] == products
+    assert [{k: v for k, v in row.items() if k != "image"} for row in enriched] == products
     assert len(sandbox.submissions) == len(products)
     job_of_product = {s["payload"]["seed"]: s["request_id"] for s in sandbox.submissions}
     for row in enriched:
-        assert job_of_product[row["sku"]] in row["picture"]
-        assert_picture(row["picture"])
+        assert job_of_product[row["sku"]] in row["image"]
+        assert_picture(row["image"])
 
 
 def test_product_pictures(airflow: LocalAirflow, sandbox: Sandbox, output_folder: Path) -> None:

@@ -55,9 +55,11 @@ def public_names() -> set[str]:
     """Every public class and function of the modules that users name."""
     package = Path(airflow_provider_kandinsky.__file__).parent
     folders = ("operators", "sensors", "decorators", "triggers")
-    files = [file for folder in folders for file in (package / folder).glob("*.py")]
-    files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "sandbox/handle.py"]
-    files += [package / f"segmind/{name}.py" for name in ("client", "async_client", "schemas", "errors")]
+    # The rest of the room serves these modules, and no user.
+    internal = {"min_lifetime", "stall_guard"}
+    files = [file for folder in folders for file in (package / folder).glob("*.py") if file.stem not in internal]
+    files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "sandbox/client.py"]
+    files += [package / f"segmind/{name}.py" for name in ("http/client", "http/async_client", "schemas", "errors")]
     names = {"airflow_provider_kandinsky.sandbox.pytest_plugin.kandinsky_sandbox"}
     for file in files:
         module = ".".join(file.relative_to(package.parent).with_suffix("").parts)

@@ -26,12 +26,6 @@ from ..support.task_instance import FakeTaskInstance, cats, fire, paint_all
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
 
-@pytest.fixture(autouse=True)
-def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.0)
-
-
 def records(ti: FakeTaskInstance) -> list[dict[str, Any]]:
     chunks = [value for _, value in sorted(ti.store.values.items()) if isinstance(value, list)]
     return [record for chunk in chunks for record in chunk]
@@ -186,10 +180,11 @@ def test_a_job_of_an_earlier_try_that_failed_is_bought_anew_at_once(
 
 @both_ways
 def test_expired_jobs_are_found_in_the_history(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+    sandbox.configure(latency=0)
     with pytest.raises(TaskDeferred):
         paint_all(cats(3), deferrable=True, samples=2).execute(ti.context)
     sandbox.configure(expiry=0)
-    ti.retry()
+    ti.retry(after=3600)
     rows = ti.run(paint_all(cats(3), samples=2, deferrable=deferrable))
     assert [len(row["urls"]) for row in rows] == [2, 2, 2]
     assert len(sandbox.submissions) == 3
@@ -201,11 +196,9 @@ def test_expired_jobs_without_a_history_are_bought_again(
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
     with pytest.raises(TaskDeferred):
         paint_all(cats(3), deferrable=True).execute(ti.context)
-    sandbox.configure(expiry=0)
-    ti.retry()
-    ti.age(3600)
-    with pytest.raises(BatchItemsFailedError, match="JobExpiredError"):
-        ti.run(paint_all(cats(3)))
+    sandbox.fault("status", status=404, times=3)
+    ti.retry(after=3600)
+    assert len(ti.run(paint_all(cats(3)))) == 3
     assert len(sandbox.submissions) == 6
 
 
@@ -238,7 +231,7 @@ def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: F
     sandbox.fault("submit", drop=True, after=True, stall=0.2, times=1_000)
     items = [Item(f"k{seed}", TextToImageRequest(prompt="a cat", seed=seed), (seed,)) for seed in range(100)]
     state = BatchState(items, BatchLedger.read(ti.context, durable=True), JobMetrics.of_task(ti))
-    with open_service("kandinsky_default") as (hook, runner):
+    with open_service(paint_all([])) as (hook, runner):
         history = HistoryReconciler(hook, DEFAULT_MODEL)
         submission = BatchSubmission(state, hook, runner, history, DEFAULT_MODEL, longest_submission=0.3)
         assert submission.submit_wave(100) == []

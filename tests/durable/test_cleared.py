@@ -22,11 +22,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
-
-
 def urls(result: Any) -> list[str]:
     return [url for each in result for url in (each["urls"] if isinstance(each, dict) else [each])]
 

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.errors import JobExpiredError
+from airflow_provider_kandinsky.segmind.waiting.poller import PollPolicy
 
 from ..support.airflow_names import TaskDeferred
 from ..support.task_instance import FakeTaskInstance, fire, paint, paint_all
@@ -21,13 +23,11 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "single": paint,
     "batch": lambda **arguments: paint_all([arguments.pop("prompt", "a cat")], **arguments),
 }
+#: The first 404 ends a wait, as in use the first one after a minute does.
+NO_GRACE = PollPolicy(not_found_grace_period=0)
+
 both = pytest.mark.parametrize("paints", OPERATORS)
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
-
-
-@pytest.fixture(autouse=True)
-def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
 
 
 def urls(result: Any) -> list[str]:
@@ -170,12 +170,13 @@ def test_a_job_that_is_known_again_has_not_been_waited_for(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, history: bool
 ) -> None:
     """The first try meets a minute of 404, the second one a running job, the third one a single 404."""
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.0)
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
     sandbox.configure(latency=60, history_lag=60)
+    gone = paint(timeout=10)
+    gone.poll_policy = NO_GRACE
     sandbox.fault("status", status=404)
-    assert "JobExpiredError" in failure(ti, paint(timeout=0.2))
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 60.0)
+    assert "JobExpiredError" in failure(ti, gone)
+    assert ti.store.values["kandinsky_job"]["not_found"]
     ti.retry()
     assert "JobTimeoutError" in failure(ti, paint(timeout=0.2))
     ti.retry()
@@ -210,12 +211,13 @@ def test_a_history_that_tells_the_inputs_in_its_own_way_does_not_say_not_there(
 def test_a_404_of_a_wrong_history_url_does_not_say_not_there(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.0)
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=f"{sandbox.url}/elsewhere"))
     sandbox.configure(latency=60)
     for _ in range(2):
+        operator = OPERATORS[paints](timeout=0.2)
+        operator.poll_policy = NO_GRACE
         sandbox.fault("status", status=404)
-        failure(ti, OPERATORS[paints](timeout=0.2))
+        failure(ti, operator)
         ti.retry()
     assert len(sandbox.submissions) == 1
 
@@ -237,19 +239,54 @@ def test_a_job_that_the_history_has_in_its_list_alone_is_there(
 
 
 @both
-@both_ways
-def test_a_wait_that_begins_anew_ends_with_the_timeout_of_its_try(
-    sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, paints: str, deferrable: bool
+def test_a_wait_that_begins_again_in_the_worker_ends_with_the_timeout_of_its_try(
+    sandbox: Sandbox, ti: FakeTaskInstance, paints: str
 ) -> None:
-    """The service knows nothing of it, and the history says each time that it is not finished."""
+    """The service does not know the job, and each time the history says that it is not finished."""
     give_up_waiting(sandbox, ti, paints)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.2)
     sandbox.fault("status", status=404, times=1_000)
     before = sandbox.count_calls("history")
     began = time.monotonic()
+    operator = OPERATORS[paints](timeout=1.5)
+    operator.poll_policy = PollPolicy(not_found_grace_period=0.2)
 
-    assert "JobTimeoutError" in failure(ti, OPERATORS[paints](timeout=1.5, deferrable=deferrable))
+    assert "JobTimeoutError" in failure(ti, operator)
 
     assert time.monotonic() - began < 3
     assert sandbox.count_calls("history") - before > 1
     assert len(sandbox.submissions) == 1
+
+
+@both
+def test_a_wait_that_begins_again_in_the_triggerer_keeps_the_deadline_of_its_try(
+    sandbox: Sandbox, ti: FakeTaskInstance, paints: str
+) -> None:
+    """As above, with the events of triggers that met nothing but 404 for a minute."""
+    give_up_waiting(sandbox, ti, paints)
+    (job,) = sandbox.submissions
+    error = {"error": JobExpiredError("HTTP 404", request_id=job["request_id"]).to_dict()}
+    event = {
+        "single": {"request_id": job["request_id"], "seed": None} | error,
+        "batch": {"outcomes": {job["request_id"]: error}},
+    }[paints]
+    operator = OPERATORS[paints](deferrable=True)
+    with pytest.raises(TaskDeferred) as deferral:
+        operator.execute(ti.context_of(operator))
+    deferred = deferral.value
+    deadlines = [deadline(deferred.trigger)]
+    for _ in range(2):
+        before = sandbox.count_calls("history")
+        kwargs = (deferred.kwargs or {}) | {"event": event}
+        with pytest.raises(TaskDeferred) as deferral:
+            operator.resume_execution(deferred.method_name, kwargs, ti.context_of(operator))
+        deferred = deferral.value
+        deadlines.append(deadline(deferred.trigger))
+        assert sandbox.count_calls("history") > before
+    assert deadlines == pytest.approx([deadlines[0]] * 3, abs=0.01)
+    assert len(sandbox.submissions) == 1
+
+
+def deadline(trigger: Any) -> float:
+    """Of one image's trigger, or of a batch's of one."""
+    kwargs = trigger.serialize()[1]
+    return float(kwargs["deadline"] if "deadline" in kwargs else kwargs["jobs"][0]["deadline"])

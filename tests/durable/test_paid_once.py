@@ -21,11 +21,6 @@ from ..support.task_instance import FakeTaskInstance, MemoryStore, paint
 pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
 
-@pytest.fixture(autouse=True)
-def history_settles_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.durable.reconciliation.HISTORY_SETTLES", 0.0)
-
-
 def give_up_waiting(sandbox: Sandbox, ti: FakeTaskInstance, **arguments: Any) -> str:
     """A first try that buys and then fails, leaving a running job and its id in the ledger."""
     sandbox.configure(latency=60)
@@ -183,6 +178,7 @@ def test_an_intent_not_in_the_history_is_submitted(sandbox: Sandbox, ti: FakeTas
         ti.run(paint(deferrable=deferrable))
     assert sandbox.submissions == []
 
+    ti.retry()
     assert ti.run(paint(deferrable=deferrable))
     assert len(sandbox.submissions) == 1
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 
 from airflow_provider_kandinsky.gallery import api as api_module
-from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, MountedApp, UnreadableAnswerError
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, MountedApp, UnreadableResponseError
 
 GALLERY = Path(api_module.__file__).parent
 
@@ -49,8 +49,8 @@ def ask(*path: object, headers: dict[str, str] | None = None, **parameters: Any)
         try:
             return {"answer": await AirflowApi(request).get(*path, **parameters)}
         except ApiError as error:
-            return {"status": error.status}
-        except UnreadableAnswerError:
+            return {"status": error.status_code}
+        except UnreadableResponseError:
             return {"status": "unreadable"}
 
     async def get() -> Any:

@@ -11,13 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_kandinsky.gallery.cards import Card, make_cards
-from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, parse
-from airflow_provider_kandinsky.gallery.instances import DagTask
+from airflow_provider_kandinsky.gallery.cards import Card, build_cards
+from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, parse
+from airflow_provider_kandinsky.gallery.file_access import OutputFolder
 from airflow_provider_kandinsky.gallery.items import Item, State, list_items
-from airflow_provider_kandinsky.gallery.pages import ROWS_OF_A_PAGE, Neighbours, PageNumber, Totals, failed_first, split
-from airflow_provider_kandinsky.gallery.places import OutputPlace
-from airflow_provider_kandinsky.gallery.records import TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.pages import (
+    BATCH_PAGE_SIZE,
+    Neighbours,
+    PageNumber,
+    Totals,
+    failed_first,
+    split_into_pages,
+)
+from airflow_provider_kandinsky.gallery.run_instances import DagTask
+from airflow_provider_kandinsky.gallery.task_records import TaskKind, TaskRecord
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
@@ -45,7 +52,7 @@ def hung(
     manifest: Sequence[Mapping[str, Any] | None] | None = None,
 ) -> list[Card]:
     items = listed(*records, manifest=manifest)
-    return make_cards(items, items, NOW, lambda _: hosts)
+    return build_cards(items, items, NOW, lambda _: hosts)
 
 
 def row(number: int, **others: Any) -> dict[str, Any]:
@@ -59,15 +66,15 @@ def test_one_picture() -> None:
     assert (card.state, card.prompt, card.seed, card.cost) == (State.DONE, "a cat", 7, 0.01)
     assert (card.request_id, card.inference_time, card.queue_time) == ("r-1", 2.5, 0.5)
     assert card.arguments == {"samples": "2"}
-    (picture,) = card.pictures
-    assert (picture.address, picture.is_stored, picture.problem) == (URL, False, None)
-    assert picture.origin == "https://images.segmind.com"
+    (image,) = card.images
+    assert (image.uri, image.is_stored, image.problem) == (URL, False, None)
+    assert image.origin == "https://images.segmind.com"
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "queued", None])
 def test_what_is_under_way_says_so(state: str | None) -> None:
     (card,) = hung(record(state, arguments={"prompt": "a cat", "seed": 7}, request_id="r-1"))
-    assert (card.state, card.request_id, card.seed, card.pictures) == (State.UNDER_WAY, "r-1", 7, ())
+    assert (card.state, card.request_id, card.seed, card.images) == (State.UNDER_WAY, "r-1", 7, ())
     assert card.note == "Submitted; the picture is not there yet."
 
 
@@ -87,7 +94,7 @@ def test_a_failure_without_an_error_of_ours_refers_to_the_log(state: str) -> Non
 def test_pictures_that_were_not_stored_are_shown_from_the_service() -> None:
     (card,) = hung(record("failed", generation=GENERATION, source_urls=[URL], error=ERROR))
     assert card.state is State.FAILED
-    assert [picture.address for picture in card.pictures] == [URL]
+    assert [image.uri for image in card.images] == [URL]
 
 
 def test_a_sensor_takes_the_prompt_of_the_task_that_has_submitted() -> None:
@@ -95,12 +102,12 @@ def test_a_sensor_takes_the_prompt_of_the_task_that_has_submitted() -> None:
     wait = record(task_id="wait", generation=GENERATION, return_value=[URL])
     submitted, waited = hung(submit, wait)
     assert (submitted.state, submitted.note) == (
-        State.WITHOUT_PICTURE,
+        State.WITHOUT_IMAGE,
         "Submitted; another task waits for the picture.",
     )
     assert (waited.prompt, waited.state) == ("a cat", State.DONE)
-    totals = Totals.of(listed(submit, wait))
-    assert (totals.pictures, totals.cost, totals.unknown_costs) == (1, 0.01, 0)
+    totals = Totals.from_items(listed(submit, wait))
+    assert (totals.images, totals.cost, totals.unknown_costs) == (1, 0.01, 0)
 
 
 def test_a_batch_has_a_card_for_each_item() -> None:
@@ -116,8 +123,8 @@ def test_a_batch_has_a_card_for_each_item() -> None:
 
 
 def test_rows_that_are_one_purchase_cost_once() -> None:
-    totals = Totals.of(listed(record(counts=COUNTS, return_value=[row(1), row(1), row(2, cost=None)])))
-    assert (totals.pictures, totals.cost, totals.unknown_costs) == (3, 0.01, 1)
+    totals = Totals.from_items(listed(record(counts=COUNTS, return_value=[row(1), row(1), row(2, cost=None)])))
+    assert (totals.images, totals.cost, totals.unknown_costs) == (3, 0.01, 1)
 
 
 def test_a_batch_under_way_has_its_items() -> None:
@@ -135,9 +142,9 @@ def test_a_large_batch_is_in_its_manifest() -> None:
     assert [(card.request_id, card.prompt) for card in cards] == [("r-1", "cat 1"), ("r-2", "cat 2")]
     assert cards[0].arguments == {"samples": "2"}
     (card,) = hung(large, manifest=None)
-    assert (card.state, card.cost) == (State.WITHOUT_PICTURE, 0.01)
+    assert (card.state, card.cost) == (State.WITHOUT_IMAGE, 0.01)
     assert card.note == "A batch of 2 items. Each of them is in the manifest s3://bucket/manifest.jsonl."
-    totals = Totals.of(listed(large, manifest=None))
+    totals = Totals.from_items(listed(large, manifest=None))
     assert (totals.cost, totals.failures, totals.unlisted) == (0.01, 1, 2)
 
 
@@ -150,10 +157,10 @@ def test_a_failed_batch_without_rows_is_one_card() -> None:
 
 def test_pictures_that_the_service_no_longer_has_are_not_asked_for() -> None:
     stored = "s3://bucket/1.png"
-    place = OutputPlace.of("s3://bucket")
+    place = OutputFolder.from_output_path("s3://bucket")
     for age, problems in ((timedelta(days=6.9), [None, None]), (timedelta(days=7.1), [True, None])):
-        (card,) = hung(replace(record(age=age, generation=GENERATION, return_value=[URL, stored]), place=place))
-        assert [picture.problem and "7 days" in picture.problem for picture in card.pictures] == problems
+        (card,) = hung(replace(record(age=age, generation=GENERATION, return_value=[URL, stored]), output_folder=place))
+        assert [image.problem and "7 days" in image.problem for image in card.images] == problems
 
 
 @pytest.mark.parametrize(
@@ -171,10 +178,10 @@ def test_pictures_that_the_service_no_longer_has_are_not_asked_for() -> None:
 )
 def test_other_hosts_are_not_shown(url: str) -> None:
     (card,) = hung(record(generation=GENERATION, return_value=[url]))
-    (picture,) = card.pictures
-    assert picture.problem
-    assert picture.origin is None
-    assert "127.0.0.1" not in picture.problem, "the connection's hosts are nobody's business"
+    (image,) = card.images
+    assert image.problem
+    assert image.origin is None
+    assert "127.0.0.1" not in image.problem, "the connection's hosts are nobody's business"
 
 
 @pytest.mark.parametrize(
@@ -189,9 +196,9 @@ def test_other_hosts_are_not_shown(url: str) -> None:
 )
 def test_a_url_is_shown_as_it_was_understood(url: str, shown: str, origin: str | None) -> None:
     (card,) = hung(record(generation=GENERATION, return_value=[url]))
-    (picture,) = card.pictures
-    assert (picture.address, picture.problem) == (shown, None)
-    assert picture.origin == (origin or "https://images.segmind.com")
+    (image,) = card.images
+    assert (image.uri, image.problem) == (shown, None)
+    assert image.origin == (origin or "https://images.segmind.com")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +215,7 @@ def test_a_url_is_shown_as_it_was_understood(url: str, shown: str, origin: str |
     ],
 )
 def test_a_task_of_ours_is_known_by_its_templated_fields(fields: Sequence[str], kind: TaskKind | None) -> None:
-    assert TaskKind.of(fields) is kind
+    assert TaskKind.from_fields(fields) is kind
 
 
 def rendered(fields: Mapping[str, Any], state: str | None = "success", **xcoms: Any) -> TaskRecord:
@@ -258,7 +265,7 @@ def test_what_failed_before_anything_was_known_of_it_has_a_card() -> None:
 @pytest.mark.parametrize("state", ["skipped", "upstream_failed"])
 def test_what_was_not_run_has_not_failed(state: str) -> None:
     (card,) = hung(record(state))
-    assert card.state is State.WITHOUT_PICTURE
+    assert card.state is State.WITHOUT_IMAGE
     assert "nothing was submitted" in (card.note or "")
 
 
@@ -281,7 +288,7 @@ def test_whatever_others_write_makes_no_error(data: st.DataObject, state: str | 
             xcoms[key] = [whole | changed] if data.draw(st.booleans()) else whole | changed
         else:
             xcoms[key] = data.draw(json_values)
-    Totals.of(listed(record(state, **xcoms)))
+    Totals.from_items(listed(record(state, **xcoms)))
     for card in hung(record(state, **xcoms)):
         assert card.note != BROKEN, "what has another shape is left out, and only that"
         assert str(card).encode() is not None
@@ -308,19 +315,19 @@ def test_half_a_surrogate_pair_is_shown_wherever_it_is() -> None:
         record(arguments=arguments, generation=GENERATION | {"request_id": half}, return_value=["s3://" + half])
     )
     assert (card.prompt, card.arguments, card.request_id) == ("?", {"?": "?"}, "?")
-    assert card.pictures[0].address == "s3://?"
+    assert card.images[0].uri == "s3://?"
 
 
 def test_a_card_that_cannot_be_made_breaks_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    def find_hosts(conn_id: str | None) -> Sequence[str]:
+    def find_image_hosts(conn_id: str | None) -> Sequence[str]:
         if conn_id == "bad":
             raise RuntimeError("nobody has thought of this")
         return ["images.segmind.com"]
 
     good = record(generation=GENERATION, return_value=[URL])
     items = listed(replace(good, conn_id="bad"), good)
-    broken, whole = make_cards(items, items, NOW, find_hosts)
-    assert (broken.state, broken.note) == (State.WITHOUT_PICTURE, BROKEN)
+    broken, whole = build_cards(items, items, NOW, find_image_hosts)
+    assert (broken.state, broken.note) == (State.WITHOUT_IMAGE, BROKEN)
     assert whole.state is State.DONE
     assert "nobody has thought of this" in caplog.text
 
@@ -328,7 +335,7 @@ def test_a_card_that_cannot_be_made_breaks_no_other(caplog: pytest.LogCaptureFix
 def test_xcoms_that_cannot_be_read_are_one_card() -> None:
     unreadable = replace(record(counts=COUNTS), unreadable=("arguments", "return_value"))
     (card,) = hung(unreadable)
-    assert card.state is State.WITHOUT_PICTURE
+    assert card.state is State.WITHOUT_IMAGE
     assert card.note == "This cannot be shown: XCom arguments, return_value is too long, or nested too deeply."
 
 
@@ -346,25 +353,25 @@ def test_json_that_is_nested_too_deeply_is_a_value_error(depth: int) -> None:
 def test_rows_of_a_manifest_that_cannot_be_read_keep_their_place() -> None:
     large = record(counts=COUNTS, manifest="s3://bucket/manifest.jsonl")
     broken, whole = hung(large, manifest=[None, row(2)])
-    assert (broken.state, broken.note) == (State.WITHOUT_PICTURE, "This row of the manifest cannot be read.")
+    assert (broken.state, broken.note) == (State.WITHOUT_IMAGE, "This row of the manifest cannot be read.")
     assert (whole.position, whole.request_id) == (1, "r-2")
 
 
 def test_of_a_very_large_batch_the_first_items_are_listed_and_all_are_counted() -> None:
-    items, cost = MOST_ITEMS + 500, 0.01 * (MOST_ITEMS + 500)
+    items, cost = MAX_LISTED_ITEMS + 500, 0.01 * (MAX_LISTED_ITEMS + 500)
     counts = {"items": items, "succeeded": items - 7, "failed": 7, "cost": cost}
     failed = [row(each, urls=[], cost=None, error=ERROR) for each in range(3)]
-    rows = failed + [row(each) for each in range(3, MOST_ITEMS)]
+    rows = failed + [row(each) for each in range(3, MAX_LISTED_ITEMS)]
     large = record(counts=counts, manifest="s3://bucket/manifest.jsonl")
     all_items = listed(large, manifest=rows)
     # One for the rest.
-    assert len(all_items) == MOST_ITEMS + 1
-    totals = Totals.of(all_items)
+    assert len(all_items) == MAX_LISTED_ITEMS + 1
+    totals = Totals.from_items(all_items)
     assert (totals.generations, totals.unlisted) == (items, 500)
-    assert totals.pictures == MOST_ITEMS - 3
+    assert totals.images == MAX_LISTED_ITEMS - 3
     assert totals.failures == 7
     assert totals.cost == pytest.approx(cost)
-    (rest,) = make_cards(all_items[-1:], all_items, NOW, lambda _: ())
+    (rest,) = build_cards(all_items[-1:], all_items, NOW, lambda _: ())
     assert rest.note == (
         "And 500 more items of this batch, which are not listed. Each of them is in the manifest "
         "s3://bucket/manifest.jsonl."
@@ -379,41 +386,41 @@ def test_what_has_failed_comes_first_and_can_be_had_alone() -> None:
 
 
 def test_pages() -> None:
-    items = listed(record(counts=COUNTS, return_value=[row(number) for number in range(ROWS_OF_A_PAGE + 2)]))
+    items = listed(record(counts=COUNTS, return_value=[row(number) for number in range(BATCH_PAGE_SIZE + 2)]))
 
     def on_page(number: int) -> list[int]:
-        page = PageNumber.nearest(number, len(items), ROWS_OF_A_PAGE)
-        return [item.position for item in page.cut(items, ROWS_OF_A_PAGE)]
+        page = PageNumber.nearest(number, len(items), BATCH_PAGE_SIZE)
+        return [item.position for item in page.cut(items, BATCH_PAGE_SIZE)]
 
-    assert on_page(1) == on_page(-1) == list(range(ROWS_OF_A_PAGE))
-    assert on_page(2) == on_page(99) == [ROWS_OF_A_PAGE, ROWS_OF_A_PAGE + 1]
-    assert PageNumber.nearest(99, len(items), ROWS_OF_A_PAGE) == PageNumber(2, 2)
-    assert PageNumber.nearest(1, 0, ROWS_OF_A_PAGE) == PageNumber(1, 1)
+    assert on_page(1) == on_page(-1) == list(range(BATCH_PAGE_SIZE))
+    assert on_page(2) == on_page(99) == [BATCH_PAGE_SIZE, BATCH_PAGE_SIZE + 1]
+    assert PageNumber.nearest(99, len(items), BATCH_PAGE_SIZE) == PageNumber(2, 2)
+    assert PageNumber.nearest(1, 0, BATCH_PAGE_SIZE) == PageNumber(1, 1)
 
 
 def test_the_tasks_of_a_run_are_on_as_many_pages_as_their_cards_need() -> None:
     single = [DagTask(f"single-{number}", TaskKind.GENERATION) for number in range(45)]
     mapped = [DagTask(f"mapped-{number}", TaskKind.GENERATION, is_mapped=True) for number in range(3)]
-    assert [len(page) for page in split(single)] == [40, 5]
-    assert [len(page) for page in split([*single[:20], *mapped])] == [22, 1]
-    assert split([]) == [[]]
+    assert [len(page) for page in split_into_pages(single)] == [40, 5]
+    assert [len(page) for page in split_into_pages([*single[:20], *mapped])] == [22, 1]
+    assert split_into_pages([]) == [[]]
 
 
 def test_the_neighbours_of_a_picture() -> None:
     items = listed(record(counts=COUNTS, return_value=[row(1, urls=[URL, URL]), row(2, urls=[], error=ERROR), row(3)]))
-    first = Neighbours.of(items[0], 0, items, 1)
+    first = Neighbours.find(items[0], 0, items, 1)
     assert (first.number, first.count, first.previous, first.next) == (1, 3, None, ("paint", -1, 0, 1))
     # What has no image is passed over, but when it is what is looked at.
-    assert Neighbours.of(items[2], 0, items, 1).previous == ("paint", -1, 0, 1)
-    assert Neighbours.of(items[1], 0, items, 1).next == ("paint", -1, 2, 0)
+    assert Neighbours.find(items[2], 0, items, 1).previous == ("paint", -1, 0, 1)
+    assert Neighbours.find(items[1], 0, items, 1).next == ("paint", -1, 2, 0)
     (mapped,) = listed(replace(record(generation=GENERATION, return_value=[URL]), map_index=1))
-    assert Neighbours.of(mapped, 0, [mapped], 3) == Neighbours(1, 1, ("paint", 0, 0, 0), ("paint", 2, 0, 0))
-    assert Neighbours.of(mapped, 0, [mapped], 2).next is None
+    assert Neighbours.find(mapped, 0, [mapped], 3) == Neighbours(1, 1, ("paint", 0, 0, 0), ("paint", 2, 0, 0))
+    assert Neighbours.find(mapped, 0, [mapped], 2).next is None
 
 
 def test_only_the_cards_of_a_page_are_made() -> None:
     items = listed(record(counts=COUNTS, return_value=[row(number) for number in range(1000)]))
     asked: list[str | None] = []
-    page = PageNumber.nearest(3, 1000, ROWS_OF_A_PAGE).cut(items, ROWS_OF_A_PAGE)
-    make_cards(page, items, NOW, lambda conn_id: asked.append(conn_id) or ())
-    assert len(asked) == ROWS_OF_A_PAGE
+    page = PageNumber.nearest(3, 1000, BATCH_PAGE_SIZE).cut(items, BATCH_PAGE_SIZE)
+    build_cards(page, items, NOW, lambda conn_id: asked.append(conn_id) or ())
+    assert len(asked) == BATCH_PAGE_SIZE

@@ -194,8 +194,8 @@ def test_the_picture_s_page_leads_on(admin: Visitor, airflow: LocalAirflow, run_
     assert "2 newts" not in admin.http.get(links(page)[0]).text
     # It leads back to where it was opened from.
     assert headings(admin.http.get(links(page)[0]).text) == []
-    of_run = next(link for link in links(admin.get(DAG, run_id).text) if "within=run" in link)
-    assert set(headings(admin.http.get(links(admin.http.get(of_run).text)[0]).text)) == TASKS
+    run_page = next(link for link in links(admin.get(DAG, run_id).text) if "within=run" in link)
+    assert set(headings(admin.http.get(links(admin.http.get(run_page).text)[0]).text)) == TASKS
 
 
 def test_from_one_instance_to_the_next(admin: Visitor, airflow: LocalAirflow, run_id: str) -> None:
@@ -222,7 +222,7 @@ def test_something_is_seen_at_once(stranger: Visitor, run_id: str) -> None:
     assert "Loading the pictures…" in page.text
     assert DAG not in page.text
     assert not re.search(r"<(style|script)>|\son\w+=|style=", page.text)
-    (script,) = re.findall(r'src="([^"]*/open.js[^"]*)"', page.text)
+    (script,) = re.findall(r'src="([^"]*/loading.js[^"]*)"', page.text)
     assert stranger.http.get(script).status_code == 200
 
 
@@ -441,7 +441,7 @@ def test_no_file_but_a_picture_leaves_the_api_server(
         f"file://{output_folder}/notes.png",
         f"file://{output_folder}/script.svg",
         f"file://{output_folder}/huge.png",
-        f"file://{output_folder}/not_there.png",
+        f"file://{output_folder}/not_found.png",
         "file:///etc/passwd",
         "/etc/passwd",
         "file:///dev/zero",

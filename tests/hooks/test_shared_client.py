@@ -94,7 +94,7 @@ def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(
     event = asyncio.run(fire(trigger(request_id, timeout=0.5)))
     error: dict[str, object] = event["error"]  # type: ignore[assignment]
     assert (error["type"], error["retryable"], error["request_id"]) == ("JobTimeoutError", True, request_id)
-    assert "the last look at it failed: The " in str(error["message"])
+    assert "the last poll failed: The " in str(error["message"])
     assert sandbox.count_calls("status") > 2
 
 

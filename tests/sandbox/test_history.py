@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_query
 from airflow_provider_kandinsky.sandbox.server import Sandbox
-from airflow_provider_kandinsky.sandbox.service import Refusal
+from airflow_provider_kandinsky.sandbox.service import ApiError
 
 from .fakes import MODEL, Caller, Core
 
@@ -100,7 +100,7 @@ def test_the_list_goes_back_a_week_and_a_single_request_has_any_age():
     ],
 )
 def test_filters_that_make_no_sense_are_refused(query: dict[str, str]):
-    with pytest.raises(Refusal) as caught:
+    with pytest.raises(ApiError) as caught:
         rows(Core(), **query)
     assert caught.value.status == 400
 
@@ -118,7 +118,7 @@ def test_a_submission_can_take_a_while_to_land():
     job = core.submit()
     core.clock.tick(29)
     assert rows(core) == []
-    with pytest.raises(Refusal):
+    with pytest.raises(ApiError):
         one_row(core.service, job, "http://sandbox/generations")
     core.clock.tick(1)
     assert one_row(core.service, job, "http://sandbox/generations") == rows(core)[0]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_kandinsky.sandbox.service import Refusal
+from airflow_provider_kandinsky.sandbox.service import ApiError
 from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY
 
 from .fakes import MODEL, Core
 
 
-def refusal_of(call, *arguments, **named) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+def error_of(call, *arguments, **named) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         call(*arguments, **named)
     return caught.value
 
@@ -54,34 +54,34 @@ def test_records_expire_an_hour_after_submission_whenever_the_job_finished():
     core.clock.tick(3599)
     assert core.status(job) == "COMPLETED"
     core.clock.tick(1)
-    assert refusal_of(core.service.find, job).status == 404
+    assert error_of(core.service.find, job).status == 404
 
 
 def test_pictures_outlive_records_and_come_with_the_end_of_the_job():
     core = Core(latency=10)
     name = f"{core.submit(samples=3)}-2.png"
-    assert refusal_of(core.service.find_image, name).status == 404
+    assert error_of(core.service.find_image, name).status == 404
     core.clock.tick(7 * 86400 - 1)
     assert core.service.find_image(name)[1] == 2
     core.clock.tick(1)
-    assert refusal_of(core.service.find_image, name).status == 404
+    assert error_of(core.service.find_image, name).status == 404
 
 
 @pytest.mark.parametrize("name", ["x.png", "-0.png", "{id}-3.png", "{id}-00.png", "{id}-0.jpg"])
 def test_there_are_no_other_pictures(name):
     core = Core(latency=0)
     job = core.submit(samples=3)
-    assert refusal_of(core.service.find_image, name.format(id=job)).status == 404
+    assert error_of(core.service.find_image, name.format(id=job)).status == 404
 
 
 def test_credits_run_down_by_the_picture_and_then_refuse():
     core = Core(credits=0.05, price=0.01)
     core.submit(samples=3)
     assert core.service.balance() == (0.02, 0.0)
-    assert refusal_of(core.submit, samples=3).status == 406
+    assert error_of(core.submit, samples=3).status == 406
     core.submit(samples=2)
     assert core.service.balance() == (0.0, 0.0)
-    refused = refusal_of(core.submit)
+    refused = error_of(core.submit)
     assert (refused.status, refused.error) == (406, "insufficient credits")
     assert len(core.service.jobs) == 2
 
@@ -98,7 +98,7 @@ def test_a_failed_job_is_given_back_when_it_fails():
     core = Core(credits=0.01, latency=10)
     core.submit("[fail] a cat")
     assert core.service.balance() == (0.0, 0.0)
-    assert refusal_of(core.submit).status == 406
+    assert error_of(core.submit).status == 406
     core.clock.tick(10)
     assert core.service.balance() == (0.01, 0.0)
     core.submit()
@@ -131,15 +131,15 @@ def test_what_is_accepted_and_fails(parameters, text):
 @pytest.mark.parametrize("payload", [{}, {"prompt": None}, {"prompt": ""}, {"prompt": " \n"}])
 def test_a_prompt_is_mandatory(payload):
     core = Core()
-    refused = refusal_of(core.service.submit, "submit", DEFAULT_KEY, MODEL, payload)
+    refused = error_of(core.service.submit, "submit", DEFAULT_KEY, MODEL, payload)
     assert (refused.status, refused.error) == (400, "Prompt is Mandatory")
 
 
 def test_models_are_known_retired_or_unknown():
     core = Core(retired_models=["old"])
     payload = {"prompt": "a cat"}
-    assert refusal_of(core.service.submit, "submit", DEFAULT_KEY, "old", payload).status == 410
-    assert refusal_of(core.service.submit, "submit", DEFAULT_KEY, "kandinsky2.1-txt2img", payload).status == 404
+    assert error_of(core.service.submit, "submit", DEFAULT_KEY, "old", payload).status == 410
+    assert error_of(core.service.submit, "submit", DEFAULT_KEY, "kandinsky2.1-txt2img", payload).status == 404
     assert core.service.jobs == {}
 
 
@@ -148,8 +148,8 @@ def test_keys_are_good_forbidden_or_bad():
     for key in ("SG_a", "SG_b", "SG_c"):
         core.service.admit("credits", key)
     for key in (None, "", "SG_d"):
-        assert refusal_of(core.service.admit, "credits", key).status == 401
-    assert refusal_of(core.service.submit, "submit", "SG_c", MODEL, {"prompt": "a cat"}).status == 403
+        assert error_of(core.service.admit, "credits", key).status == 401
+    assert error_of(core.service.submit, "submit", "SG_c", MODEL, {"prompt": "a cat"}).status == 403
 
 
 def test_a_seed_is_drawn_where_none_was_given():
@@ -166,8 +166,8 @@ def admitted(core: Core, calls: int, call: str = "submit") -> list[int]:
         try:
             core.service.admit(call, DEFAULT_KEY)
             statuses.append(200)
-        except Refusal as refusal:
-            statuses.append(refusal.status)
+        except ApiError as error:
+            statuses.append(error.status)
     return statuses
 
 
@@ -176,7 +176,7 @@ def test_the_rate_limit_shuts_and_opens_again():
     core.clock.tick(0.25)
     assert admitted(core, 5) == [200, 200, 200, 429, 429]
     core.clock.tick(59.9)
-    refused = refusal_of(core.service.admit, "submit", DEFAULT_KEY)
+    refused = error_of(core.service.admit, "submit", DEFAULT_KEY)
     assert refused.headers == {"x-rate-limit-reset-at-utc": "1750000061"}
     core.clock.tick(0.1)
     assert admitted(core, 4) == [200, 200, 200, 429]
@@ -186,7 +186,7 @@ def test_the_limit_is_each_keys_own():
     core = Core(requests_per_minute=1, api_keys=["SG_a", "SG_b"])
     core.service.admit("submit", "SG_a")
     core.service.admit("submit", "SG_b")
-    assert refusal_of(core.service.admit, "submit", "SG_a").status == 429
+    assert error_of(core.service.admit, "submit", "SG_a").status == 429
 
 
 def test_polls_count_unless_told_otherwise():
@@ -200,5 +200,5 @@ def test_when_to_come_back_is_told_in_the_form_that_is_set():
     core = Core(requests_per_minute=1, rate_reset="iso", retry_after=True)
     core.service.admit("submit", DEFAULT_KEY)
     core.clock.tick(20)
-    refused = refusal_of(core.service.admit, "submit", DEFAULT_KEY)
+    refused = error_of(core.service.admit, "submit", DEFAULT_KEY)
     assert refused.headers == {"x-rate-limit-reset-at-utc": "2025-06-15T15:07:40+00:00", "retry-after": "40"}

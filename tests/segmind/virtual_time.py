@@ -1,4 +1,4 @@
-"""The sandbox and its clients in one event loop in which waiting takes no time, so that a busy hour is over at once."""
+"""The sandbox and its clients in one event loop in virtual time, so that a busy hour takes seconds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 T = TypeVar("T")
 
 T0 = 1_700_000_000.0
-#: Seconds of its own time that a test may take.
+#: Virtual seconds that a test may take.
 LONGEST = 4 * 3600.0
 
 
-class _NoWaiting(selectors.DefaultSelector):
-    """Where a loop would sleep until its next timer, its clock is put forward instead. A turn of the loop takes a
-    microsecond, for there is code that counts on time passing."""
+class NoWaiting(selectors.DefaultSelector):
+    """Puts the clock forward where a loop would sleep until its next timer. A turn of the loop takes a microsecond,
+    because some code counts on time passing."""
 
     passed = 0.0
 
@@ -34,31 +34,35 @@ class _NoWaiting(selectors.DefaultSelector):
         return ready
 
 
-class TimelessLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only while all are waiting."""
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time passes only while all tasks are waiting."""
 
-    def __init__(self) -> None:
-        self._time = _NoWaiting()
-        super().__init__(self._time)
+    def __init__(self, selector: NoWaiting | None = None) -> None:
+        self._virtual = selector or NoWaiting()
+        super().__init__(self._virtual)
 
     def time(self) -> float:
-        return self._time.passed
+        return self._virtual.passed
+
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which nothing runs."""
+        self._virtual.passed += seconds
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """As ``asyncio.run``, in no time, and with the same dice each time. Whoever waits for nothing is told so."""
+    """As ``asyncio.run``, in virtual time and with the same random numbers each time. Fails after :data:`LONGEST`."""
 
     async def within_hours() -> T:
         async with asyncio.timeout(LONGEST):
             return await work
 
     random.seed(1)
-    with asyncio.Runner(loop_factory=TimelessLoop) as runner:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(within_hours())
 
 
 class Exchange(NamedTuple):
-    """One request, and what came of it."""
+    """One request, and the status of its response."""
 
     at: float
     path: str
@@ -68,7 +72,7 @@ class Exchange(NamedTuple):
 class Service(httpx.AsyncBaseTransport):
     """The sandbox as a transport; make it inside the loop.
 
-    :param travel: seconds that a request takes to arrive, and its answer to come back.
+    :param travel: seconds that a request takes to arrive, and as many for its response.
     """
 
     def __init__(self, travel: float = 0.05, **settings: Any) -> None:
@@ -92,12 +96,12 @@ class Service(httpx.AsyncBaseTransport):
         self._stage.backend.configure(changes)
 
     def count(self, status: int) -> int:
-        """How many requests were answered so."""
+        """How many responses had this status."""
         return sum(each.status == status for each in self.exchanges)
 
     @property
     def polls(self) -> int:
-        """How many requests only asked where a job stands."""
+        """How many requests polled a job's status."""
         return sum(each.path.endswith("/status") for each in self.exchanges)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

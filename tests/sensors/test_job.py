@@ -12,10 +12,12 @@ from airflow.sdk import DAG, PokeReturnValue
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
+from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME
+from airflow_provider_kandinsky.segmind.waiting.poller import PollPolicy
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 from ..support.airflow_names import AirflowRescheduleException, AirflowSkipException, TaskDeferred
-from ..support.task_instance import FakeTaskInstance, paint
+from ..support.task_instance import FakeTaskInstance, fire, paint
 
 every_way = pytest.mark.parametrize(
     "way", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=["poke", "reschedule", "deferrable"]
@@ -69,16 +71,26 @@ def test_a_literal_that_is_no_id_breaks_the_dag(request_id: str) -> None:
         wait_for(request_id)
 
 
-@every_way
-def test_an_id_that_is_not_known_for_a_while_says_so(
-    sandbox: Sandbox, ti: FakeTaskInstance, way: dict[str, Any], monkeypatch: Any
-) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 0.5)
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+def test_an_unknown_id_fails_the_task_after_the_grace_period(sandbox: Sandbox, ti: FakeTaskInstance, mode: str) -> None:
+    sensor = wait_for("gone", mode=mode)
+    sensor.poll_policy = PollPolicy(not_found_grace_period=1.5)
     started = time.time()
     with pytest.raises(AirflowFailException, match=r"kept for one hour after submission.*request gone"):
-        wait_out(ti, wait_for("gone", **way))
-    assert time.time() - started >= 0.5
+        wait_out(ti, sensor)
+    assert time.time() - started >= 1.5
     assert sandbox.count_calls("status") >= 2
+
+
+def test_an_id_unknown_to_the_triggerer_fails_the_task(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    sensor = wait_for("gone", deferrable=True)
+    with pytest.raises(TaskDeferred) as deferral:
+        sensor.execute(ti.context)
+    trigger = deferral.value.trigger
+    trigger.submitted_at -= RECORD_LIFETIME
+    with pytest.raises(AirflowFailException, match=r"kept for one hour after submission.*request gone"):
+        sensor.execute_complete(ti.context, fire(trigger))
+    assert sandbox.count_calls("status") == 1
 
 
 @every_way
@@ -107,8 +119,6 @@ def polled_for_long(ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch) -> No
     """In mode reschedule, each poke in a process of its own."""
     since = datetime.now(UTC) - timedelta(minutes=10)
     monkeypatch.setattr(ti, "get_first_reschedule_date", lambda _: since)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.waiting.poller.NOT_FOUND_GRACE_PERIOD", 1.5)
-    monkeypatch.setattr("airflow_provider_kandinsky.sensors.job.NOT_FOUND_GRACE_PERIOD", 1.5)
 
 
 @pytest.mark.usefixtures("polled_for_long")
@@ -117,13 +127,17 @@ def test_between_processes_one_404_is_waited_out(sandbox: Sandbox, ti: FakeTaskI
     sandbox.configure(latency=latency)
     request_id = ti.run(paint(wait_for_completion=False))
     sandbox.fault("status", status=404, times=2)
-    assert wait_for(request_id, mode="reschedule").poke(ti.context).is_done == (latency == 0)
+    sensor = wait_for(request_id, mode="reschedule")
+    sensor.poll_policy = PollPolicy(not_found_grace_period=1.5)
+    assert sensor.poke(ti.context).is_done == (latency == 0)
 
 
 @pytest.mark.usefixtures("polled_for_long")
 def test_between_processes_a_minute_of_404_is_the_end(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+    sensor = wait_for("gone", mode="reschedule")
+    sensor.poll_policy = PollPolicy(not_found_grace_period=1.5)
     with pytest.raises(AirflowFailException, match="HTTP 404"):
-        wait_for("gone", mode="reschedule").poke(ti.context)
+        sensor.poke(ti.context)
     assert sandbox.count_calls("status") > 2
 
 

@@ -1,4 +1,4 @@
-"""A triggerer that was away finds out what it has lost before it delivers anything."""
+"""A triggerer that stalled delivers nothing before Airflow has cancelled what is no longer its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
-from airflow_provider_kandinsky.triggers.stall_guard import StallGuard
+from airflow_provider_kandinsky.triggers.stall_guard import StallGuard, stall_guard_of_this_loop
 
 
 class Clock:
@@ -33,65 +33,61 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def stalls(clock: Clock) -> StallGuard:
-    return StallGuard(given_up_after=30, news_within=10, clock=clock, sleep=clock.sleep)
+def guard(clock: Clock) -> StallGuard:
+    return StallGuard(health_check_threshold=30, reassignment_grace=10, clock=clock, sleep=clock.sleep)
 
 
-def pauses_after(stalls: StallGuard, clock: Clock) -> list[float]:
-    asyncio.run(stalls.wait_for_reassignment())
+def pauses_after(guard: StallGuard, clock: Clock) -> list[float]:
+    asyncio.run(guard.wait_for_reassignment())
     return clock.pauses
 
 
-def test_without_a_stall_nobody_waits(stalls: StallGuard, clock: Clock) -> None:
+def test_without_a_stall_there_is_no_wait(guard: StallGuard, clock: Clock) -> None:
     for _ in range(100):
         clock.now += 1
-        stalls.heartbeat()
-    assert pauses_after(stalls, clock) == []
+        guard.heartbeat()
+    assert pauses_after(guard, clock) == []
 
 
-@pytest.mark.parametrize(("away", "pauses"), [(15, []), (15.1, [10]), (60, [10]), (86400, [10])])
-def test_after_a_stall_there_is_time_to_be_told(
-    stalls: StallGuard, clock: Clock, away: float, pauses: list[float]
+@pytest.mark.parametrize(("stall", "pauses"), [(15, []), (15.1, [10]), (60, [10]), (86400, [10])])
+def test_after_a_stall_there_is_a_grace_period(
+    guard: StallGuard, clock: Clock, stall: float, pauses: list[float]
 ) -> None:
-    clock.now += away
-    stalls.heartbeat()
-    assert pauses_after(stalls, clock) == pauses
+    clock.now += stall
+    guard.heartbeat()
+    assert pauses_after(guard, clock) == pauses
 
 
-def test_it_counts_from_when_it_woke(stalls: StallGuard, clock: Clock) -> None:
+def test_the_grace_period_begins_with_the_end_of_the_stall(guard: StallGuard, clock: Clock) -> None:
     clock.now += 60
-    stalls.heartbeat()
+    guard.heartbeat()
     for _ in range(4):
         clock.now += 1
-        stalls.heartbeat()
-    assert pauses_after(stalls, clock) == [6]
-    assert pauses_after(stalls, clock) == [6]
+        guard.heartbeat()
+    assert pauses_after(guard, clock) == [6]
+    assert pauses_after(guard, clock) == [6]
 
 
-def test_who_stalls_again_meanwhile_waits_anew(clock: Clock) -> None:
+def test_another_stall_begins_the_grace_period_again(clock: Clock) -> None:
     async def sleep(seconds: float) -> None:
         clock.now += 60 if not clock.pauses else 0
         await clock.sleep(seconds)
-        stalls.heartbeat()
+        guard.heartbeat()
 
-    stalls = StallGuard(given_up_after=30, news_within=10, clock=clock, sleep=sleep)
+    guard = StallGuard(health_check_threshold=30, reassignment_grace=10, clock=clock, sleep=sleep)
     clock.now += 60
-    stalls.heartbeat()
-    assert pauses_after(stalls, clock) == [10, 10]
+    guard.heartbeat()
+    assert pauses_after(guard, clock) == [10, 10]
 
 
-def test_a_clock_that_is_set_back_is_no_stall(stalls: StallGuard, clock: Clock) -> None:
+def test_a_clock_that_is_set_back_is_no_stall(guard: StallGuard, clock: Clock) -> None:
     clock.now -= 3600
-    stalls.heartbeat()
-    assert pauses_after(stalls, clock) == []
+    guard.heartbeat()
+    assert pauses_after(guard, clock) == []
 
 
-def test_a_trigger_whose_loop_was_held_up_waits_for_the_news(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though what it waited for has come meanwhile, and is as due as the heartbeat."""
-    monkeypatch.setattr(
-        "airflow_provider_kandinsky.triggers.stall_guard.StallGuard",
-        partial(StallGuard, given_up_after=2.4, news_within=0.5),
-    )
+def test_a_trigger_whose_event_loop_stalled_delivers_after_the_grace_period(sandbox: Sandbox) -> None:
+    """The response that it waits for has come meanwhile, and is due together with the heartbeat."""
     sandbox.configure(latency=0)
     with KandinskyHook() as hook:
         job = hook.submit({"prompt": "a cat"})
@@ -100,7 +96,8 @@ def test_a_trigger_whose_loop_was_held_up_waits_for_the_news(sandbox: Sandbox, m
         job.request_id, submitted_at=time.time(), deadline=time.time() + 60, poll_interval=0.05
     )
 
-    async def fire_held_up() -> float:
+    async def fire_during_a_stall() -> float:
+        stall_guard_of_this_loop(partial(StallGuard, health_check_threshold=2.4, reassignment_grace=0.5))
         loop = asyncio.get_running_loop()
         started = loop.time()
         loop.call_later(0.3, time.sleep, 1.5)
@@ -108,4 +105,4 @@ def test_a_trigger_whose_loop_was_held_up_waits_for_the_news(sandbox: Sandbox, m
         assert "result" in event.payload
         return loop.time() - started
 
-    assert asyncio.run(fire_held_up()) > 0.3 + 1.5 + 0.4
+    assert asyncio.run(fire_during_a_stall()) > 0.3 + 1.5 + 0.4

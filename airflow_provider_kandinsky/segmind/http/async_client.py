@@ -87,8 +87,8 @@ class AsyncSegmindClient(BaseClient):
         self._sleep = sleep
         self._read_key = read_key
         self._key_read_at = -KEY_REFRESH_INTERVAL
-        self._gate = RateLimiter(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
-        self._watch = PollScheduler(self._poll_once, workers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
+        self._rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
+        self._poll_scheduler = PollScheduler(self._poll_once, workers=MAX_CONNECTIONS, clock=self._clock, sleep=sleep)
         verify = ssl_context() if self._api.uses_tls else no_ssl_context()
         self._http = httpx.AsyncClient(transport=transport, verify=verify, **self._http_options())
 
@@ -115,7 +115,7 @@ class AsyncSegmindClient(BaseClient):
 
     async def aclose(self) -> None:
         """Close the connections; who still waits for a job is cancelled."""
-        await self._watch.aclose()
+        await self._poll_scheduler.aclose()
         await self._http.aclose()
 
     async def submit(
@@ -153,8 +153,8 @@ class AsyncSegmindClient(BaseClient):
         poll_interval: float | None = None,
     ) -> GenerationResult:
         """See :meth:`~.client.SegmindClient.poll_until_done`."""
-        return await self._watch.poll_until_done(
-            self._poller(request_id, model, submitted_at, deadline, poll_interval), model
+        return await self._poll_scheduler.poll_until_done(
+            self._poller(request_id, submitted_at, deadline, poll_interval), model
         )
 
     async def _poll_once(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
@@ -215,7 +215,7 @@ class AsyncSegmindClient(BaseClient):
         return answer
 
     async def _perform(self, call: Call[T], timeout: float | None = None, send_by: float | None = None) -> T:
-        async with self._gate.slot(call.rank, send_by):
+        async with self._rate_limiter.slot(call.rank, send_by):
             if call.before_send is not None:
                 call.before_send()
                 await asyncio.sleep(0)  # who was cancelled meanwhile, by an execution timeout, is not sent
@@ -235,7 +235,7 @@ class AsyncSegmindClient(BaseClient):
         try:
             return api.read(call, answer)
         except RateLimitedError as error:
-            self._gate.close(error)
+            self._rate_limiter.pause_for(error)
             raise
 
     async def _exchange(self, call: Call[T], timeout: float) -> Response:

@@ -19,8 +19,7 @@ from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceU
 from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL, SegmindApi
 from airflow_provider_kandinsky.segmind.http.network import without_proxy
 from airflow_provider_kandinsky.segmind.http.rate_limit import sent_too_late
-from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
-from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +102,7 @@ class BaseClient:
 
     :param api_key: the account's key; see :class:`~.api.SegmindApi` for it and the next three.
     :param request_timeout: seconds for one whole request, except the v1 call's.
+    :param poll_policy: how often jobs are polled.
     :param clock: wall clock, seconds since the epoch.
     """
 
@@ -114,10 +114,12 @@ class BaseClient:
         allow_insecure: bool = False,
         history_url: str | None = None,
         request_timeout: float = REQUEST_TIMEOUT,
+        poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._api = SegmindApi(api_key, base_url, allow_insecure, history_url)
         self._request_timeout = request_timeout
+        self._poll_policy = poll_policy
         self._clock = clock
 
     @property
@@ -130,16 +132,13 @@ class BaseClient:
         """Whether there is a request history to ask."""
         return self._api.history_url is not None
 
-    def _poller(
-        self, request_id: str, model: str | None, submitted_at: float, deadline: float, poll_interval: float | None
-    ) -> JobPoller:
+    def _poller(self, request_id: str, submitted_at: float, deadline: float, poll_interval: float | None) -> JobPoller:
         return JobPoller(
             request_id,
             submitted_at=submitted_at,
             deadline=deadline,
             poll_interval=poll_interval,
-            # Without its model, nothing is known of what kind of job it is.
-            completion_times=None if model is None else completion_times(self.base_url, model),
+            policy=self._poll_policy,
         )
 
     def _before_send(self, send_by: float | None, on_send: Callable[[float], None] | None) -> Callable[[], None] | None:

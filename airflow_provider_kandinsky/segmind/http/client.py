@@ -136,7 +136,7 @@ class SegmindClient:
     ) -> GenerationResult:
         """Wait until a job is finished and fetch what it gave; see :class:`~.poller.JobPoller` for the parameters.
 
-        :param model: the slug, to be told in the result, and to know when jobs like this one are finished.
+        :param model: the slug, for the result; the service does not say it.
         :raises KandinskyError: as for :meth:`wait`.
         """
         return self._run(

@@ -1,7 +1,7 @@
-"""In which order the requests of one client are sent, where they have to wait.
+"""A priority lock: decides which request of a client is sent next, where several wait.
 
-Of four requests one is a submission, if both kinds wait: each job costs one submission, one result and about two
-polls, so that neither can starve the other. Results that are ready go before polls, and else the first who came.
+Where both wait, every fourth request is a submission: each job costs one submission, one result and about two polls,
+so neither kind starves the other. Otherwise results go before polls; within a priority, first come, first served.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class RequestQueue:
         self._since_submit = _POLLS_PER_SUBMIT
 
     def number(self) -> int:
-        """Draw a number; who has the lowest of a rank goes first."""
+        """Draw a number. Within a priority, the lowest goes first."""
         return next(self._numbers)
 
     @asynccontextmanager
     async def turn(self, rank: Priority, number: int) -> AsyncIterator[None]:
         """Wait for a turn, and hold it.
 
-        :param number: see :meth:`number`; who comes back with the same one keeps the place.
+        :param number: see :meth:`number`; a request that queues again with the same one keeps its place.
         """
         if self._taken:
             turn = asyncio.get_running_loop().create_future()
@@ -58,7 +58,7 @@ class RequestQueue:
         while ranks := [rank for rank in self._order() if self._waiting[rank]]:
             turn = heapq.heappop(self._waiting[ranks[0]])[1]
             if not turn.done():
-                turn.set_result(None)  # it stays taken, so that nobody slips in before the next one runs
+                turn.set_result(None)  # the lock stays taken, so that no newcomer goes first
                 return
         self._taken = False
 

@@ -1,8 +1,7 @@
-"""All jobs that one event loop waits for, looked at one after another as they come due.
+"""All jobs that one client waits for in one event loop, polled in the order in which they fall due.
 
-A coroutine of its own for every job, each asleep most of the time, would cost thousands of timers and waiters that
-are made anew for every look, and that the garbage collector goes through while the loop stands still. Here a
-waiting job is one entry in a heap, and a few workers do the work.
+A coroutine and a timer for each job would hold up the event loop once there are thousands. Here a waiting job is one
+entry in a heap, and a few workers do the polling.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any, NamedTuple, cast
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 
-#: Looks once at a job: gives its result, or the seconds until the next look; raises what it is to be given up with.
-Look = Callable[[JobPoller, str | None], Awaitable[GenerationResult | float]]
+#: Polls a job once. Returns its result, or the seconds until the next poll; raises what ends the wait.
+_PollOnce = Callable[[JobPoller, str | None], Awaitable[GenerationResult | float]]
 
 
 class _ScheduledPoll(NamedTuple):
-    """A job and when it is to be looked at."""
+    """A job, and when to poll it. The number keeps the order of jobs that are due at one time."""
 
     at: float
     number: int
@@ -34,7 +33,7 @@ class _ScheduledPoll(NamedTuple):
 class PollScheduler:
     """The jobs of one client in one event loop.
 
-    :param look: how to look once.
+    :param poll_once: polls a job once.
     :param workers: how many polls may be under way at a time.
     :param clock: wall clock, seconds since the epoch.
     :param sleep: how to wait.
@@ -42,25 +41,27 @@ class PollScheduler:
 
     def __init__(
         self,
-        look: Look,
+        poll_once: _PollOnce,
         *,
         workers: int,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._poll_once = look
-        self._most_lookers = workers
+        self._poll_once = poll_once
+        self._max_workers = workers
         self._clock = clock
         self._sleep = sleep
         self._jobs: list[_ScheduledPoll] = []
         self._numbers = count()
-        self._lookers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Task[None] | None = None
-        self._alarm_at = 0.0
+        self._timer_at = 0.0
 
     async def poll_until_done(self, poller: JobPoller, model: str | None) -> GenerationResult:
-        """Wait for a job, by its poller's cadence.
+        """Wait for a job.
 
+        :param poller: decides when to poll it.
+        :param model: the slug, for the result.
         :raises KandinskyError: what the poller gives up with.
         """
         outcome: asyncio.Future[GenerationResult] = asyncio.get_running_loop().create_future()
@@ -69,64 +70,64 @@ class PollScheduler:
         return await outcome
 
     async def aclose(self) -> None:
-        """Look at nothing any more; who still waits is cancelled."""
-        tasks = [*self._lookers, *([self._timer] if self._timer else [])]
+        """Stop polling and cancel all waiters."""
+        tasks = [*self._workers, *([self._timer] if self._timer else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for due in self._jobs:
-            due.outcome.cancel()
+        for job in self._jobs:
+            job.outcome.cancel()
         self._jobs.clear()
 
-    def _put(self, due: _ScheduledPoll) -> None:
-        heapq.heappush(self._jobs, due)
-        self._set_alarm()
+    def _put(self, job: _ScheduledPoll) -> None:
+        heapq.heappush(self._jobs, job)
+        self._set_timer()
 
-    def _set_alarm(self) -> None:
-        """See to it that somebody looks when the next job is due."""
-        if not self._jobs or len(self._lookers) == self._most_lookers:
+    def _set_timer(self) -> None:
+        """Start a timer for the job that is due next, if a worker is free."""
+        if not self._jobs or len(self._workers) == self._max_workers:
             return
         if self._timer is not None:
-            if self._alarm_at <= self._jobs[0].at:
+            if self._timer_at <= self._jobs[0].at:
                 return
             self._timer.cancel()
-        self._alarm_at = self._jobs[0].at
-        self._timer = self._start(self._wake())
+        self._timer_at = self._jobs[0].at
+        self._timer = self._start(self._start_worker())
 
-    async def _wake(self) -> None:
-        await self._sleep(max(0.0, self._alarm_at - self._clock()))
+    async def _start_worker(self) -> None:
+        await self._sleep(max(0.0, self._timer_at - self._clock()))
         self._timer = None
-        self._lookers.add(self._start(self._run_due()))
+        self._workers.add(self._start(self._run_due()))
 
     async def _run_due(self) -> None:
         try:
             while self._jobs and self._jobs[0].at <= self._clock():
-                due = heapq.heappop(self._jobs)
-                self._set_alarm()  # for another looker, should this look take longer than until the next job is due
-                if not due.outcome.done():
-                    await self._poll(due)
+                job = heapq.heappop(self._jobs)
+                self._set_timer()  # another worker starts if this poll is not over when the next job is due
+                if not job.outcome.done():
+                    await self._poll(job)
         finally:
-            self._lookers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        self._set_alarm()
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        self._set_timer()
 
-    async def _poll(self, due: _ScheduledPoll) -> None:
+    async def _poll(self, job: _ScheduledPoll) -> None:
         try:
-            found = await self._poll_once(due.poller, due.model)
+            found = await self._poll_once(job.poller, job.model)
         except asyncio.CancelledError:
-            due.outcome.cancel()
+            job.outcome.cancel()
             raise
-        except Exception as error:  # noqa: BLE001  whatever it is, it is for the one who waits for this job
-            if not due.outcome.done():
-                due.outcome.set_exception(error)
+        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the waiter of this job
+            if not job.outcome.done():
+                job.outcome.set_exception(error)
             return
-        if due.outcome.done():
+        if job.outcome.done():
             return
         if isinstance(found, GenerationResult):
-            due.outcome.set_result(found)
+            job.outcome.set_result(found)
         else:
-            self._put(due._replace(at=self._clock() + found))
+            self._put(job._replace(at=self._clock() + found))
 
     @staticmethod
     def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        # In a context of its own: what is logged on the way is not of the task that happened to wake it.
+        # In an empty context: its log lines do not belong to the trigger that happened to start it.
         return asyncio.get_running_loop().create_task(work, context=Context())

@@ -26,7 +26,6 @@ from airflow_provider_kandinsky.segmind.http.base_client import (
     patience,
 )
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.waiting.completion_times import completion_times
 
 Connect = Callable[..., Any]
 
@@ -88,24 +87,6 @@ def test_the_key_goes_over_an_open_line_only_where_that_is_allowed(connect: Conn
     with pytest.raises(ConfigurationError, match="unencrypted"):
         connect("http://10.0.0.1")
     assert connect("http://10.0.0.1", allow_insecure=True).base_url == "http://10.0.0.1"
-
-
-def test_how_long_jobs_take_is_learned_for_their_model_alone(connect: Connect, fake_time: Any) -> None:
-    completion_times.cache_clear()
-    service = Service()
-    client = connect(transport=service)
-
-    def polls(model: str | None) -> int:
-        done_at = fake_time.now + 30
-        service.status = lambda: "COMPLETED" if fake_time.now >= done_at else "PROCESSING"
-        return int(client.wait("r-1", model=model).polls)
-
-    # The first ten are enough to know the others; of jobs of no model nothing is known.
-    assert min(polls(None) for _ in range(20)) > 12
-    assert min(polls("kandinsky2.1-txt2im") for _ in range(10)) > 12
-    assert max(polls("kandinsky2.1-txt2im") for _ in range(10)) < 12
-    assert polls("kandinsky2.2-txt2img") > 12
-    assert polls(None) > 12
 
 
 def test_a_wait_keeps_to_its_interval_and_to_its_deadline(connect: Connect, fake_time: Any) -> None:

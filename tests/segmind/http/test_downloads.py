@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_kandinsky import __version__
-from airflow_provider_kandinsky.sandbox.painter import paint
+from airflow_provider_kandinsky.sandbox.image_painter import paint
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError, KandinskyError
 from airflow_provider_kandinsky.segmind.http import downloads
 from airflow_provider_kandinsky.segmind.http.downloads import LARGEST_IMAGE, ImageDownloader, check_image_url

@@ -1,4 +1,4 @@
-"""All requests of an account pass one gate."""
+"""All requests of a client pass one rate limiter."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ def time() -> Time:
 
 
 @pytest.fixture
-def gate(time: Time) -> RateLimiter:
+def limiter(time: Time) -> RateLimiter:
     return RateLimiter(at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
 
 
-async def send(gate: RateLimiter, *, refused: RateLimitedError | None = None, rank: Priority = Priority.ANSWER) -> None:
-    async with gate.slot(rank):
+async def send(
+    limiter: RateLimiter, *, refused: RateLimitedError | None = None, rank: Priority = Priority.ANSWER
+) -> None:
+    async with limiter.slot(rank):
         if refused is not None:
-            gate.close(refused)
+            limiter.pause_for(refused)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +58,14 @@ async def send(gate: RateLimiter, *, refused: RateLimitedError | None = None, ra
         (-math.inf, 0.0),
     ],
 )
-def test_after_a_429_nobody_passes_until_the_reset(
-    gate: RateLimiter, time: Time, retry_after: float | None, back_after: float
+def test_after_a_429_no_request_passes_until_the_reset(
+    limiter: RateLimiter, time: Time, retry_after: float | None, back_after: float
 ) -> None:
     async def requests() -> None:
-        await send(gate)
+        await send(limiter)
         assert time.now == 1000.0
-        await send(gate, refused=RateLimitedError("slow down", retry_after=retry_after))
-        await send(gate)
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=retry_after))
+        await send(limiter)
         assert time.now == pytest.approx(1000.0 + back_after)
 
     asyncio.run(requests())
@@ -80,40 +82,40 @@ def test_after_a_429_nobody_passes_until_the_reset(
         (None, 0.5, 0.8, 2.0),
     ],
 )
-def test_after_a_reset_who_waits_for_jobs_comes_back_before_who_submits(
+def test_after_a_reset_polls_resume_before_submissions(
     retry_after: float | None, dice: float, polls: float, submissions: float
 ) -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = RateLimiter(at_once=20, clock=loop.time, rng=lambda: dice)
-        await send(gate, refused=RateLimitedError("slow down", retry_after=retry_after))
-        came: dict[Priority, float] = {}
+        limiter = RateLimiter(at_once=20, clock=loop.time, rng=lambda: dice)
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=retry_after))
+        sent_at: dict[Priority, float] = {}
 
         async def one(rank: Priority) -> None:
-            async with gate.slot(rank):
-                came[rank] = loop.time()
+            async with limiter.slot(rank):
+                sent_at[rank] = loop.time()
 
         await asyncio.gather(*map(one, Priority))
-        assert came[Priority.LOOK] == pytest.approx(polls, abs=0.01)
-        assert came[Priority.ANSWER] == pytest.approx(polls, abs=0.01)
-        assert came[Priority.PURCHASE] == pytest.approx(submissions, abs=0.01)
+        assert sent_at[Priority.LOOK] == pytest.approx(polls, abs=0.01)
+        assert sent_at[Priority.ANSWER] == pytest.approx(polls, abs=0.01)
+        assert sent_at[Priority.PURCHASE] == pytest.approx(submissions, abs=0.01)
 
     run(requests())
 
 
-@pytest.mark.parametrize(("limit", "wait"), [(None, 30.0), (2, None)], ids=["closed", "own pace"])
-def test_who_cannot_be_sent_in_time_is_told_at_that_time(limit: float | None, wait: float | None) -> None:
+@pytest.mark.parametrize(("limit", "wait"), [(None, 30.0), (2, None)], ids=["paused", "own limit"])
+def test_a_submission_that_cannot_be_sent_in_time_fails_at_that_time(limit: float | None, wait: float | None) -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = RateLimiter(limit, at_once=20, clock=loop.time, rng=lambda: 0.0)
-        await send(gate, refused=RateLimitedError("slow down", retry_after=wait) if wait else None)
+        limiter = RateLimiter(limit, at_once=20, clock=loop.time, rng=lambda: 0.0)
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=wait) if wait else None)
         with pytest.raises(RateLimitedError, match="had to wait for too long and was not sent") as caught:
-            async with gate.slot(Priority.PURCHASE, until=10.0):
+            async with limiter.slot(Priority.PURCHASE, until=10.0):
                 raise AssertionError("it was not allowed to be sent")
         assert loop.time() == pytest.approx(10.0, abs=0.01)
         assert caught.value.retry_after == (pytest.approx(25.0, abs=0.01) if wait else None)
-        # It holds up nobody.
-        await send(gate, rank=Priority.PURCHASE)
+        # It blocks no other request.
+        await send(limiter, rank=Priority.PURCHASE)
         assert loop.time() == pytest.approx(35.0 if wait else 60.0, abs=0.01)
 
     run(requests())
@@ -122,13 +124,13 @@ def test_who_cannot_be_sent_in_time_is_told_at_that_time(limit: float | None, wa
 def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
     async def requests() -> list[str]:
         came: list[str] = []
-        gate = RateLimiter(60_000, at_once=1)
+        limiter = RateLimiter(60_000, at_once=1)
 
         async def one(rank: Priority) -> None:
-            async with gate.slot(rank):
+            async with limiter.slot(rank):
                 came.append(rank.name[0])
 
-        async with gate.slot(Priority.LOOK):
+        async with limiter.slot(Priority.LOOK):
             ranks = [Priority.PURCHASE] * 4 + [Priority.LOOK] * 6 + [Priority.ANSWER] * 2
             waiting = [asyncio.create_task(one(rank)) for rank in ranks]
             await asyncio.sleep(0)
@@ -138,51 +140,51 @@ def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
     assert "".join(run(requests())) in ("PAALPLLLPLLP", "PPAALPLLLPLL")
 
 
-def test_a_nearer_reset_does_not_open_the_gate_early(gate: RateLimiter, time: Time) -> None:
+def test_a_nearer_reset_does_not_open_the_gate_early(limiter: RateLimiter, time: Time) -> None:
     async def requests() -> None:
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
-            gate.close(RateLimitedError("slow down", retry_after=30.0))
-            gate.close(RateLimitedError("slow down", retry_after=1.0))
-        await send(gate)
+        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
+            limiter.pause_for(RateLimitedError("slow down", retry_after=30.0))
+            limiter.pause_for(RateLimitedError("slow down", retry_after=1.0))
+        await send(limiter)
         assert time.now >= 1030.0
 
     asyncio.run(requests())
 
 
-def test_who_waits_is_let_in_by_rank_and_then_in_the_order_they_came(gate: RateLimiter) -> None:
+def test_waiting_requests_are_sent_by_priority_and_then_in_order(limiter: RateLimiter) -> None:
     async def requests() -> list[str]:
         came: list[str] = []
 
         async def one(name: str, rank: Priority) -> None:
-            async with gate.slot(rank):
+            async with limiter.slot(rank):
                 came.append(name)
 
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
+        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
             waiting = []
-            for name in ("held up", "look 1", "answer 1", "purchase", "look 2", "answer 2"):
-                rank = {"l": Priority.LOOK, "a": Priority.ANSWER, "p": Priority.PURCHASE, "h": Priority.LOOK}[name[0]]
+            for name in ("first", "poll 1", "result 1", "submission", "poll 2", "result 2"):
+                rank = {"p": Priority.LOOK, "r": Priority.ANSWER, "s": Priority.PURCHASE, "f": Priority.LOOK}[name[0]]
                 waiting.append(asyncio.create_task(one(name, rank)))
                 await asyncio.sleep(0)
             assert came == [], "two are under way already"
         await asyncio.gather(*waiting)
         return came
 
-    assert asyncio.run(requests()) == ["held up", "purchase", "answer 1", "answer 2", "look 1", "look 2"]
+    assert asyncio.run(requests()) == ["first", "submission", "result 1", "result 2", "poll 1", "poll 2"]
 
 
-def test_who_gives_up_waiting_holds_up_nobody(gate: RateLimiter) -> None:
+def test_a_cancelled_request_blocks_no_other(limiter: RateLimiter) -> None:
     async def requests() -> None:
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
-            waiting = [asyncio.create_task(send(gate)) for _ in range(6)]
+        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
+            waiting = [asyncio.create_task(send(limiter)) for _ in range(6)]
             await asyncio.sleep(0)
             for each in (waiting[0], waiting[2], waiting[5]):
                 each.cancel()
             await asyncio.sleep(0)
-            # One more gives up at the very moment in which it is let in.
+            # One more is cancelled at the very moment of its turn.
             waiting[1].cancel()
         done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), timeout=5)
         assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, True, False, False, True]
-        async with gate.slot(Priority.LOOK), gate.slot(Priority.LOOK):
+        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
             pass
 
     asyncio.run(requests())
@@ -190,107 +192,107 @@ def test_who_gives_up_waiting_holds_up_nobody(gate: RateLimiter) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 5, 50, 60, 600, 1000, 7200])
 def test_no_minute_holds_more_than_the_limit(limit: float) -> None:
-    limiter = _limiter(limit)
-    assert limiter.max_rate + 60 * limiter.max_rate / limiter.time_period <= max(limit, 2)
-    assert 60 * limiter.max_rate / limiter.time_period >= limit * 0.5, "and not much less either"
+    bucket = _limiter(limit)
+    assert bucket.max_rate + 60 * bucket.max_rate / bucket.time_period <= max(limit, 2)
+    assert 60 * bucket.max_rate / bucket.time_period >= limit * 0.5, "and not much less either"
 
 
 @pytest.mark.parametrize(("passed", "minutes", "learned"), [(60, 0.5, 60), (90, 1.1, 90)])
-def test_a_429_tells_the_limit_for_a_while(
-    gate: RateLimiter, time: Time, passed: int, minutes: float, learned: float
+def test_a_limit_is_learned_from_a_429_and_grows(
+    limiter: RateLimiter, time: Time, passed: int, minutes: float, learned: float
 ) -> None:
     async def requests() -> None:
         for _ in range(passed):
-            await send(gate)
+            await send(limiter)
         time.now += minutes * 60
-        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute == learned
-        time.now += 63  # it may have been met because others were at work at the time
-        await send(gate)
-        assert gate.requests_per_minute == 1.5 * learned
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert limiter.requests_per_minute == learned
+        time.now += 63  # others may have used the plan at the time
+        await send(limiter)
+        assert limiter.requests_per_minute == 1.5 * learned
         for _ in range(20):
             time.now += 61
-            await send(gate)
-        assert gate.requests_per_minute is None
+            await send(limiter)
+        assert limiter.requests_per_minute is None
 
     asyncio.run(requests())
 
 
-def test_a_limit_that_was_learned_holds_for_a_minute_after_the_reset(gate: RateLimiter, time: Time) -> None:
+def test_a_learned_limit_holds_for_a_minute_after_the_reset(limiter: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for _ in range(60):
-            await send(gate)
+            await send(limiter)
         refused_at = time.now
-        await send(gate, refused=RateLimitedError("slow down", retry_after=30.0))
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=30.0))
         for after, limit in ((30 + 60, 60), (30 + 60.5, 90), (30 + 120, 90), (30 + 121, 135)):
             time.now = refused_at + after
-            await send(gate)
-            assert gate.requests_per_minute == limit, after
+            await send(limiter)
+            assert limiter.requests_per_minute == limit, after
 
     run(requests())
 
 
-def test_a_limit_that_looks_would_be_kept_to_anyway_is_none(gate: RateLimiter, time: Time) -> None:
+def test_a_limit_above_that_of_polls_is_no_limit(limiter: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for _ in range(4800):
-            await send(gate)
-        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute == 4800
+            await send(limiter)
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert limiter.requests_per_minute == 4800
         time.now += 62
-        await send(gate)
-        assert gate.requests_per_minute is None
+        await send(limiter)
+        assert limiter.requests_per_minute is None
 
     asyncio.run(requests())
 
 
-def test_what_passed_two_minutes_ago_tells_nothing_of_the_limit(gate: RateLimiter, time: Time) -> None:
+def test_what_passed_two_minutes_ago_does_not_count_for_the_limit(limiter: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for passed in (50, 30):
             for _ in range(passed):
-                await send(gate)
+                await send(limiter)
             time.now += 60.4
-        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute is None
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert limiter.requests_per_minute is None
 
     asyncio.run(requests())
 
 
-def test_what_was_refused_did_not_pass(gate: RateLimiter) -> None:
+def test_a_refused_request_did_not_pass(limiter: RateLimiter) -> None:
     async def requests() -> None:
         for passed in (59, 60):
             for _ in range(passed):
-                await send(gate)
-            await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute == 60
+                await send(limiter)
+            await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert limiter.requests_per_minute == 60
 
     asyncio.run(requests())
 
 
-def test_of_those_refused_at_one_time_the_first_tells_the_limit(time: Time) -> None:
+def test_of_requests_refused_together_the_first_sets_the_limit(time: Time) -> None:
     async def requests() -> None:
-        gate = RateLimiter(at_once=80, clock=time, rng=lambda: 0.0, sleep=time.sleep)
+        limiter = RateLimiter(at_once=80, clock=time, rng=lambda: 0.0, sleep=time.sleep)
         refusal = RateLimitedError("slow down", retry_after=1.0)
         for _ in range(70):
-            await send(gate)
-        async with gate.slot(Priority.ANSWER), gate.slot(Priority.ANSWER):
-            gate.close(refusal)
-            gate.close(refusal)
-        assert gate.requests_per_minute == 70
-        await send(gate)
+            await send(limiter)
+        async with limiter.slot(Priority.ANSWER), limiter.slot(Priority.ANSWER):
+            limiter.pause_for(refusal)
+            limiter.pause_for(refusal)
+        assert limiter.requests_per_minute == 70
+        await send(limiter)
         assert time.now == 1001.0
 
     asyncio.run(requests())
 
 
-def test_a_429_at_the_very_reset_is_news(time: Time) -> None:
+def test_a_429_at_the_very_reset_begins_another_pause(time: Time) -> None:
     async def requests() -> None:
-        gate = RateLimiter(at_once=2, clock=time, rng=lambda: 0.0, sleep=time.sleep)
-        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
+        limiter = RateLimiter(at_once=2, clock=time, rng=lambda: 0.0, sleep=time.sleep)
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
         for _ in range(70):
-            await send(gate)
+            await send(limiter)
         assert time.now == 1001.0
-        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute == 70
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert limiter.requests_per_minute == 70
 
     asyncio.run(requests())
 
@@ -306,14 +308,14 @@ def test_a_429_at_the_very_reset_is_news(time: Time) -> None:
         (600, Priority.PURCHASE, 60.0),
     ],
 )
-def test_a_limit_that_is_given_is_for_all_and_else_looks_alone_are_kept_back(
+def test_a_configured_limit_holds_for_all_requests_and_the_default_for_polls_alone(
     limit: float | None, rank: Priority, seconds: float
 ) -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = RateLimiter(limit, at_once=20, clock=loop.time)
+        limiter = RateLimiter(limit, at_once=20, clock=loop.time)
         began = loop.time()
-        await asyncio.gather(*(send(gate, rank=rank) for _ in range(600)))
+        await asyncio.gather(*(send(limiter, rank=rank) for _ in range(600)))
         assert loop.time() - began == pytest.approx(seconds, rel=0.02, abs=0.1)
 
     run(requests())
@@ -322,12 +324,12 @@ def test_a_limit_that_is_given_is_for_all_and_else_looks_alone_are_kept_back(
 def test_who_waits_for_the_limit_does_not_slip_through_a_gate_that_has_closed_meanwhile() -> None:
     async def requests() -> None:
         loop = asyncio.get_running_loop()
-        gate = RateLimiter(60, at_once=20, clock=loop.time, rng=lambda: 0.0)
-        async with gate.slot(Priority.ANSWER):
-            late = asyncio.create_task(send(gate))
+        limiter = RateLimiter(60, at_once=20, clock=loop.time, rng=lambda: 0.0)
+        async with limiter.slot(Priority.ANSWER):
+            late = asyncio.create_task(send(limiter))
             await asyncio.sleep(0.5)
             assert not late.done(), "one a second is let through"
-            gate.close(RateLimitedError("slow down", retry_after=30.0))
+            limiter.pause_for(RateLimitedError("slow down", retry_after=30.0))
         await late
         assert loop.time() == pytest.approx(30.5, abs=0.1)
 
@@ -346,31 +348,31 @@ def test_who_waits_for_the_limit_does_not_slip_through_a_gate_that_has_closed_me
         (7200, 10, 7190),
     ],
 )
-def test_what_may_pass_at_once_comes_off_what_passes_in_a_minute(limit: float, burst: float, refill: float) -> None:
-    limiter = _limiter(limit)
-    assert limiter.max_rate == pytest.approx(burst)
-    assert 60 * limiter.max_rate / limiter.time_period == pytest.approx(refill)
+def test_the_burst_is_taken_off_the_refill(limit: float, burst: float, refill: float) -> None:
+    bucket = _limiter(limit)
+    assert bucket.max_rate == pytest.approx(burst)
+    assert 60 * bucket.max_rate / bucket.time_period == pytest.approx(refill)
 
 
-def test_a_429_after_a_few_requests_is_the_work_of_others(gate: RateLimiter, time: Time) -> None:
+def test_a_429_after_a_few_requests_sets_no_limit(limiter: RateLimiter, time: Time) -> None:
     async def requests() -> None:
         for _ in range(59):
-            await send(gate)
-        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute is None
+            await send(limiter)
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert limiter.requests_per_minute is None
 
     asyncio.run(requests())
 
 
-def test_a_limit_that_is_given_is_not_learned(time: Time) -> None:
+def test_a_configured_limit_is_not_learned(time: Time) -> None:
     async def requests() -> None:
-        gate = RateLimiter(60_000, at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
+        limiter = RateLimiter(60_000, at_once=2, clock=time, rng=lambda: 0.5, sleep=time.sleep)
         for _ in range(70):
-            await send(gate)
-        await send(gate, refused=RateLimitedError("slow down", retry_after=1.0))
-        assert gate.requests_per_minute == 60_000
+            await send(limiter)
+        await send(limiter, refused=RateLimitedError("slow down", retry_after=1.0))
+        assert limiter.requests_per_minute == 60_000
         time.now += 120
-        await send(gate)
-        assert gate.requests_per_minute == 60_000
+        await send(limiter)
+        assert limiter.requests_per_minute == 60_000
 
     asyncio.run(requests())

@@ -21,9 +21,9 @@ from ..virtual_time import Service, run
 
 
 async def generate(client: AsyncSegmindClient, service: Service, number: int, **wait: Any) -> tuple[float, float]:
-    """Buy a picture and wait for it.
+    """Submit a job and wait for it.
 
-    :return: how long it took to paint, and how long its completion went unnoticed, in seconds.
+    :return: how long it took, and how long its completion went unnoticed, in seconds.
     """
     job = await client.submit(TextToImageRequest(prompt=f"cat {number}"), DEFAULT_MODEL)
     submitted_at = service.clock()
@@ -35,21 +35,21 @@ async def generate(client: AsyncSegmindClient, service: Service, number: int, **
 
 
 @pytest.mark.parametrize("latency", [(2.0, 6.0), 30.0])
-def test_a_known_limit_is_kept_and_nobody_is_forgotten(latency: Any) -> None:
+def test_a_known_limit_is_kept_and_no_job_is_forgotten(latency: Any) -> None:
     async def crowd() -> None:
         service = Service(requests_per_minute=600, latency=latency)
         async with service.client(requests_per_minute=600) as client:
             await asyncio.gather(*(generate(client, service, number) for number in range(200)))
         assert service.count(429) == 0
         assert service.most_under_way <= MAX_CONNECTIONS
-        # Not by being slow: a loop that kept to the limit to the letter would need this long for submission and result.
+        # And not by being slow: at the limit, submissions and results alone take a quarter of this.
         assert service.exchanges[-1].at - service.exchanges[0].at < 4 * 200 * 2 / 10
 
     run(crowd())
 
 
 @pytest.mark.parametrize("reset", ["epoch", "iso"])
-def test_an_unknown_limit_is_found_out_once_and_nobody_is_starved(reset: str) -> None:
+def test_an_unknown_limit_is_learned_once_and_no_job_starves(reset: str) -> None:
     async def crowd() -> None:
         service = Service(requests_per_minute=600, rate_reset=reset, latency=(20.0, 40.0))
         async with service.client() as client:
@@ -62,7 +62,7 @@ def test_an_unknown_limit_is_found_out_once_and_nobody_is_starved(reset: str) ->
     run(crowd())
 
 
-def test_a_smaller_limit_is_run_into_once_and_then_felt_for() -> None:
+def test_a_learned_limit_grows_until_the_next_429() -> None:
     async def crowd() -> None:
         service = Service(requests_per_minute=120, latency=100.0)
         async with service.client() as client:
@@ -76,25 +76,23 @@ def test_a_smaller_limit_is_run_into_once_and_then_felt_for() -> None:
     run(crowd())
 
 
-@pytest.mark.parametrize("a_second", [0.5, 5, 20])
-def test_having_learned_it_notices_sooner_with_fewer_looks_than_one_a_second(a_second: float) -> None:
-    async def queue() -> None:
+def test_quick_jobs_cost_no_more_polls_than_one_a_second() -> None:
+    async def stream() -> None:
         service = Service(latency=(2.0, 6.0), travel=0.005)
         async with service.client() as client:
             waiting = []
-            for number in range(300):
+            for number in range(100):
                 waiting.append(asyncio.create_task(generate(client, service, number)))
-                await asyncio.sleep(1 / a_second)
+                await asyncio.sleep(0.2)
             waits = await asyncio.gather(*waiting)
-        once_learned = [late for _, late in waits[150:]]
-        assert median(once_learned) < 0.3
+        assert median(late for _, late in waits) < 0.7
         # The vendor's client polls at once, and then every second.
         assert service.polls <= sum(math.ceil(took) + 1 for took, _ in waits)
 
-    run(queue())
+    run(stream())
 
 
-def test_a_restart_with_thousands_does_not_ask_for_all_of_them_at_once() -> None:
+def test_a_restart_with_thousands_of_jobs_spreads_their_polls() -> None:
     async def restart() -> None:
         service = Service(latency=60.0)
         async with service.client() as client:
@@ -117,14 +115,14 @@ def test_a_restart_with_thousands_does_not_ask_for_all_of_them_at_once() -> None
     run(restart())
 
 
-def test_who_buys_goes_before_those_who_look() -> None:
+def test_a_submission_does_not_wait_behind_all_polls() -> None:
     async def queue() -> None:
         service = Service(requests_per_minute=60, latency=300.0)
         async with service.client(requests_per_minute=60) as client:
             first = [asyncio.create_task(generate(client, service, number)) for number in range(30)]
             await asyncio.sleep(150)  # all are submitted, and wait to be polled
             before = service.clock()
-            await client.submit(TextToImageRequest(prompt="in a hurry"))
+            await client.submit(TextToImageRequest(prompt="urgent"))
             assert service.clock() - before < 3
             await asyncio.gather(*first)
 
@@ -135,13 +133,13 @@ class Submitter:
     """A worker that submits one job after another, each in a process of its own or all in one, and comes back after
     a reset as a deferred task does."""
 
-    def __init__(self, service: Service, *, anew: bool, **settings: Any) -> None:
-        self._service, self._anew, self._settings = service, anew, settings
+    def __init__(self, service: Service, *, new_process: bool, **settings: Any) -> None:
+        self._service, self._new_process, self._settings = service, new_process, settings
 
     async def work(self) -> None:
         client = self._service.client(**self._settings)
         for number in count():
-            if self._anew:
+            if self._new_process:
                 await asyncio.sleep(random.uniform(1, 2))
                 client = self._service.client(**self._settings)
             try:
@@ -151,13 +149,13 @@ class Submitter:
                 await asyncio.sleep(wait + random.uniform(0, SUBMIT_RESUME_SPREAD))
 
 
-@pytest.mark.parametrize("anew", [True, False], ids=["a process a task", "one process"])
-@pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("new_process", [True, False], ids=["a process a task", "one process"])
+@pytest.mark.parametrize("is_configured", [True, False], ids=["limit known", "not known"])
 @pytest.mark.parametrize(
     ("in_flight", "waiting", "submitting", "longest"), [(100, 140, 15, 300), (30, 90, 60, 75)], ids=["100", "30"]
 )
 def test_on_one_plan_polls_do_not_starve_beside_submissions_nor_these_beside_them(
-    anew: bool, is_told: bool, in_flight: int, waiting: int, submitting: int, longest: float
+    new_process: bool, is_configured: bool, in_flight: int, waiting: int, submitting: int, longest: float
 ) -> None:
     """60 a minute, jobs that are finished one after another in 4 minutes, and 8 workers that submit all the time. When
     the clients knew nothing of each other, these took 231 of 240 requests, and 9 were left for polls. To poll a job
@@ -170,7 +168,7 @@ def test_on_one_plan_polls_do_not_starve_beside_submissions_nor_these_beside_the
             jobs = await asyncio.gather(*map(client.submit, requests))
         service.exchanges.clear()
         service.configure(requests_per_minute=60)
-        settings: dict[str, Any] = {"requests_per_minute": 60} if is_told else {}
+        settings: dict[str, Any] = {"requests_per_minute": 60} if is_configured else {}
         began = service.clock()
         unnoticed: list[float] = []
 
@@ -180,7 +178,9 @@ def test_on_one_plan_polls_do_not_starve_beside_submissions_nor_these_beside_the
 
         async with service.client(**settings) as client:
             waits = asyncio.gather(*(wait(job.request_id) for job in jobs))
-            workers = [asyncio.create_task(Submitter(service, anew=anew, **settings).work()) for _ in range(8)]
+            workers = [
+                asyncio.create_task(Submitter(service, new_process=new_process, **settings).work()) for _ in range(8)
+            ]
             await asyncio.sleep(240)
             passed = [each for each in service.exchanges if each.status != 429]
             submitted = sum(each.path == f"/v2/{DEFAULT_MODEL}" for each in passed)

@@ -1,4 +1,4 @@
-"""When a job is looked at again, and when it is given up."""
+"""When a job is polled again, and when its wait ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, Image, JobStatus
-from airflow_provider_kandinsky.segmind.waiting.poller import NOT_FOUND_GRACE_PERIOD, JobPoller
+from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller, PollPolicy
 
 T0 = 1_700_000_000.0
 #: Times since the epoch have no more digits than this.
@@ -49,7 +49,7 @@ def poller(deadline: float = T0 + 900, interval: float | None = None, rng: Calla
     return JobPoller("r-1", submitted_at=T0, deadline=deadline, poll_interval=interval, rng=rng)
 
 
-def looks_at(job: JobPoller, *, until: float, start: float = T0) -> list[float]:
+def poll_times(job: JobPoller, *, until: float, start: float = T0) -> list[float]:
     """The times of all polls at a job that is PROCESSING until a time, in seconds since its submission."""
     now = start + job.start(start)
     times = [now - T0]
@@ -63,8 +63,8 @@ def looks_at(job: JobPoller, *, until: float, start: float = T0) -> list[float]:
 
 
 @each_dice
-def test_looks_begin_a_second_apart_and_never_drift_beyond_fifteen(rng: Callable[[], float]) -> None:
-    times = looks_at(poller(T0 + 5000, rng=rng), until=T0 + 3000)
+def test_polls_begin_a_second_apart_and_never_drift_beyond_fifteen(rng: Callable[[], float]) -> None:
+    times = poll_times(poller(T0 + 5000, rng=rng), until=T0 + 3000)
     gaps = [later - earlier for earlier, later in pairwise(times)]
     early = [times[0], *(gap for gap, at in zip(gaps, times, strict=False) if at < 6)]
     late = [gap for gap, at in zip(gaps, times, strict=False) if at >= 100]
@@ -74,31 +74,31 @@ def test_looks_begin_a_second_apart_and_never_drift_beyond_fifteen(rng: Callable
 
 @each_dice
 def test_a_gap_is_a_seventh_of_the_age_at_most(rng: Callable[[], float]) -> None:
-    times = looks_at(poller(rng=rng), until=T0 + 600)
+    times = poll_times(poller(rng=rng), until=T0 + 600)
     assert all(later - earlier <= max(1.0, 0.15 * earlier) + ROUNDING for earlier, later in pairwise(times))
 
 
 @each_dice
-def test_a_job_of_ten_minutes_costs_at_most_seventy_looks(rng: Callable[[], float]) -> None:
-    assert 50 <= len(looks_at(poller(rng=rng), until=T0 + 600)) <= 70
+def test_a_job_of_ten_minutes_costs_at_most_seventy_polls(rng: Callable[[], float]) -> None:
+    assert 50 <= len(poll_times(poller(rng=rng), until=T0 + 600)) <= 70
 
 
 @pytest.mark.parametrize(("done_after", "most"), [(0.5, 1), (3, 4), (13, 14), (60, 28)])
-def test_a_quick_job_is_seen_soon(done_after: float, most: int) -> None:
-    times = looks_at(poller(), until=T0 + done_after)
+def test_a_quick_job_is_noticed_soon(done_after: float, most: int) -> None:
+    times = poll_times(poller(), until=T0 + done_after)
     assert len(times) <= most
     assert times[-1] - done_after <= max(1.0, 0.15 * times[-1])
 
 
 @each_dice
 def test_a_fixed_interval_is_kept(rng: Callable[[], float]) -> None:
-    times = looks_at(poller(interval=7.0, rng=rng), until=T0 + 70)
-    assert times == [7.0 * look for look in range(1, 11)]
+    times = poll_times(poller(interval=7.0, rng=rng), until=T0 + 70)
+    assert times == [7.0 * number for number in range(1, 11)]
 
 
 @each_dice
 @pytest.mark.parametrize("interval", [None, 7.0, 3600.0], ids=["adaptive", "7 s", "longer than the wait"])
-def test_the_last_look_falls_on_the_deadline(interval: float | None, rng: Callable[[], float]) -> None:
+def test_the_last_poll_falls_on_the_deadline(interval: float | None, rng: Callable[[], float]) -> None:
     job, deadline = poller(T0 + 101.25, interval, rng), T0 + 101.25
     now = T0 + job.start(T0)
     for _ in range(100):
@@ -116,26 +116,26 @@ def test_the_last_look_falls_on_the_deadline(interval: float | None, rng: Callab
     assert (caught.value.billing, caught.value.retryable) == ("maybe", True)
 
 
-def test_the_last_look_counts() -> None:
+def test_the_last_poll_counts() -> None:
     job = poller(T0 + 10)
     assert job.on_status(JobStatus.COMPLETED, T0 + 10) == 0
     assert job.completed
 
 
-def test_a_deadline_that_has_passed_gives_one_look_at_once() -> None:
+def test_a_deadline_that_has_passed_gives_one_poll_at_once() -> None:
     job = poller(T0 + 10)
     assert job.start(T0 + 50) == 0
     with pytest.raises(JobTimeoutError):
         job.on_status(JobStatus.QUEUED, T0 + 50)
 
 
-def test_a_timeout_says_what_the_service_answered_last() -> None:
+def test_a_timeout_says_what_the_service_responded_last() -> None:
     job = poller(T0 + 10)
     job.on_status(JobStatus.PROCESSING, T0 + 9)
     with pytest.raises(JobTimeoutError) as caught:
         job.on_error(PermissionDeniedError("not for you", http_status=403), T0 + 10)
     assert caught.value.message == (
-        "The job was not finished 10 s after its submission; the last look at it failed: not for you. It may "
+        "The job was not finished 10 s after its submission; the last poll failed: not for you. It may "
         "still be running, and will then be billed"
     )
     assert caught.value.retryable
@@ -148,17 +148,17 @@ def test_what_is_not_finished_is_waited_for(status: JobStatus) -> None:
     assert job.completed is False
 
 
-NO_ANSWER = [
+NO_RESPONSE = [
     ServiceUnavailableError("502"),
     InvalidResponseError("HTML"),
     RateLimitedError("slow down"),
     RateLimitedError("slow down", retry_after=30.0),
 ]
-each_no_answer = pytest.mark.parametrize("error", NO_ANSWER, ids=lambda error: type(error).__name__)
+each_no_response = pytest.mark.parametrize("error", NO_RESPONSE, ids=lambda error: type(error).__name__)
 
 
-@each_no_answer
-def test_what_is_no_answer_is_waited_out_beyond_the_deadline_within_the_hour(error: KandinskyError) -> None:
+@each_no_response
+def test_no_response_is_waited_out_beyond_the_deadline_within_the_hour(error: KandinskyError) -> None:
     job, now, polls = poller(T0 + 100), T0, 0
     while now < T0 + RECORD_LIFETIME:
         now += job.on_error(error, now)
@@ -169,8 +169,8 @@ def test_what_is_no_answer_is_waited_out_beyond_the_deadline_within_the_hour(err
         job.on_error(error, now)
 
 
-@each_no_answer
-def test_one_answer_after_the_deadline_is_enough(error: KandinskyError) -> None:
+@each_no_response
+def test_one_response_after_the_deadline_is_enough(error: KandinskyError) -> None:
     job = poller(T0 + 100)
     now = T0 + 100 + job.on_error(error, T0 + 100)
     assert now > T0 + 100
@@ -228,22 +228,35 @@ def not_found_until_the_end(job: JobPoller, now: float, between: KandinskyError 
 @each_dice
 @pytest.mark.parametrize("age", [0.0, 9.9, 10.0, 600.0])
 @pytest.mark.parametrize("interval", [None, 40.0], ids=["adaptive", "40 s"])
-def test_an_id_counts_as_gone_after_a_minute_of_nothing_but_404(
+def test_an_id_counts_as_gone_after_the_grace_period_of_nothing_but_404(
     age: float, interval: float | None, rng: Callable[[], float]
 ) -> None:
     job = poller(T0 + 9999, interval, rng)
-    assert not_found_until_the_end(job, T0 + age) == pytest.approx(T0 + age + NOT_FOUND_GRACE_PERIOD)
+    assert not_found_until_the_end(job, T0 + age) == pytest.approx(T0 + age + 60)
 
 
-def test_an_answer_in_between_begins_the_minute_again() -> None:
+def test_the_policy_sets_the_numbers() -> None:
+    policy = PollPolicy(
+        min_interval=2, max_interval=8, interval_per_age=0.5, jitter=0, first_backoff=0.25, not_found_grace_period=3
+    )
+    job = JobPoller("r-1", submitted_at=T0, deadline=T0 + 900, policy=policy)
+    assert job.start(T0) == 2
+    assert [job.on_status(JobStatus.PROCESSING, T0 + age) for age in (0, 10, 20)] == [2, 5, 8]
+    assert [job.on_error(ServiceUnavailableError("502"), T0 + 30) for _ in range(7)] == [0.25, 0.5, 1, 2, 4, 8, 8]
+    assert job.on_error(RateLimitedError("429", retry_after=50), T0 + 30) == 50
+    job.on_status(JobStatus.PROCESSING, T0 + 30)
+    assert not_found_until_the_end(job, T0 + 40) == T0 + 43
+
+
+def test_a_response_in_between_begins_the_grace_period_again() -> None:
     job = poller(T0 + 9999)
     job.on_error(JobExpiredError("404"), T0 + 10)
     job.on_status(JobStatus.PROCESSING, T0 + 60)
     assert not_found_until_the_end(job, T0 + 65) == pytest.approx(T0 + 125)
 
 
-@pytest.mark.parametrize("between", [*NO_ANSWER[:3], REFUSALS[0]], ids=lambda error: type(error).__name__)
-def test_what_says_nothing_of_the_job_neither_counts_as_404_nor_begins_the_minute_again(
+@pytest.mark.parametrize("between", [*NO_RESPONSE[:3], REFUSALS[0]], ids=lambda error: type(error).__name__)
+def test_what_says_nothing_of_the_job_neither_counts_as_404_nor_begins_the_grace_period_again(
     between: KandinskyError,
 ) -> None:
     job = poller(T0 + 9999)
@@ -280,7 +293,7 @@ def test_what_says_how_the_job_ended_ends_the_wait(error: KandinskyError) -> Non
 
 
 @pytest.mark.parametrize(
-    ("advised", "lowest", "highest"),
+    ("hint", "lowest", "highest"),
     [
         (30.0, 30.0, 34.5),
         (60.0, 60.0, 69.0),
@@ -292,9 +305,9 @@ def test_what_says_how_the_job_ended_ends_the_wait(error: KandinskyError) -> Non
         (math.inf, 60.0, 69.0),
     ],
 )
-def test_advice_is_obeyed_and_capped(advised: float | None, lowest: float, highest: float) -> None:
-    """Never in less time than advised, and those who were told one moment not all at it."""
-    error = RateLimitedError("429", retry_after=advised)
+def test_a_retry_hint_is_obeyed_and_capped(hint: float | None, lowest: float, highest: float) -> None:
+    """Never earlier than the hint, and spread, because many jobs get the same hint."""
+    error = RateLimitedError("429", retry_after=hint)
     assert poller().on_error(error, T0) == pytest.approx(lowest)
     assert poller(rng=DICE["highest"]).on_error(error, T0) == pytest.approx(highest)
 
@@ -303,7 +316,7 @@ def test_a_failed_poll_is_made_again_soon_whatever_the_age_of_the_job() -> None:
     job = poller(T0 + 9999, rng=DICE["highest"])
     pauses = [job.on_error(ServiceUnavailableError("502"), T0 + 600) for _ in range(7)]
     assert pauses == pytest.approx([0.5, 1, 2, 4, 8, 15, 15])
-    assert job.on_status(JobStatus.PROCESSING, T0 + 600) == pytest.approx(15), "the cadence by age is for answers"
+    assert job.on_status(JobStatus.PROCESSING, T0 + 600) == pytest.approx(15), "the interval by age is for responses"
     assert job.on_error(ServiceUnavailableError("502"), T0 + 600) == pytest.approx(0.5)
     assert poller().on_error(ServiceUnavailableError("502"), T0 + 600) == pytest.approx(0.425), "with jitter"
 
@@ -324,20 +337,20 @@ def test_a_small_job_that_is_polled_late_survives_six_errors_in_half_a_minute() 
         assert now < T0 + 60
 
 
-def test_advice_is_cut_at_the_deadline() -> None:
+def test_a_retry_hint_is_cut_at_the_deadline() -> None:
     assert poller(T0 + 20).on_error(RateLimitedError("429", retry_after=50), T0 + 5) == 15
 
 
-def test_advice_never_makes_a_fixed_interval_shorter() -> None:
+def test_a_retry_hint_never_makes_a_fixed_interval_shorter() -> None:
     assert poller(interval=40.0).on_error(RateLimitedError("429", retry_after=2), T0) >= 40
 
 
-def test_a_fresh_job_is_given_a_moment() -> None:
+def test_a_new_job_is_polled_after_an_interval() -> None:
     assert poller().start(T0) == pytest.approx(0.85)
     assert poller(rng=DICE["highest"]).start(T0) == pytest.approx(1.0)
 
 
-def test_jobs_taken_up_again_are_spread_over_their_interval() -> None:
+def test_reattached_jobs_are_spread_over_their_interval() -> None:
     def starts(rng: Callable[[], float]) -> Iterable[float]:
         return [poller(T0 + 900, rng=rng).start(T0 + 300) for _ in range(500)]
 
@@ -354,21 +367,21 @@ def test_a_clock_that_steps_back_does_no_harm() -> None:
 @pytest.mark.parametrize(
     ("age", "gap"), [(0.0, 1.0), (6.0, 1.0), (8.0, 1.2), (60.0, 9.0), (100.0, 15.0), (3600.0, 15.0)]
 )
-def test_the_gap_after_a_look_grows_with_the_age(age: float, gap: float) -> None:
+def test_the_interval_grows_with_the_age(age: float, gap: float) -> None:
     for share, rng in ((0.85, LOWEST), (0.925, 0.5), (1.0, HIGHEST)):
         job = poller(T0 + 9999, rng=partial(float, rng))
         assert job.on_status(JobStatus.PROCESSING, T0 + age) == pytest.approx(share * gap)
 
 
 @pytest.mark.parametrize(("age", "within"), [(1.0, 0.15), (20.0, 3.0), (100.0, 15.0), (3600.0, 15.0)])
-def test_a_job_that_is_taken_up_again_is_looked_at_within_a_share_of_its_age(age: float, within: float) -> None:
+def test_a_reattached_job_is_polled_within_a_share_of_its_age(age: float, within: float) -> None:
     for share, rng in ((0.0, LOWEST), (0.5, 0.5), (1.0, HIGHEST)):
         job = poller(T0 + 9999, rng=partial(float, rng))
         assert job.start(T0 + age) == pytest.approx(share * within)
     assert poller(T0 + 9999, interval=40.0, rng=lambda: 0.5).start(T0 + age) == 20.0
 
 
-def test_the_looks_are_counted_those_that_failed_as_well() -> None:
+def test_polls_are_counted_failed_ones_as_well() -> None:
     job = poller()
     job.on_status(JobStatus.QUEUED, T0 + 1)
     job.on_error(ServiceUnavailableError("502"), T0 + 2)

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
-from airflow_provider_kandinsky.sandbox.painter import paint
+from airflow_provider_kandinsky.sandbox.image_painter import paint
 
 SIZE = (512, 512)
 

@@ -17,13 +17,13 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from s3fs import S3FileSystem
 
-from airflow_provider_kandinsky.gallery.cards import make_cards
-from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS
-from airflow_provider_kandinsky.gallery.files import find_image, read_manifest
+from airflow_provider_kandinsky.gallery.cards import build_cards
+from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS
+from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
 from airflow_provider_kandinsky.gallery.items import list_items
 from airflow_provider_kandinsky.gallery.pages import PageNumber, Totals
-from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.stored_files import find_image, read_manifest
+from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 32
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 def content(uri: str, output_path: object) -> bytes:
     """What the gallery sends of a stored file."""
-    return b"".join(find_image(uri, OutputPlace.of(output_path)).open_image().chunks())
+    return b"".join(find_image(uri, OutputFolder.from_output_path(output_path)).open_image().chunks())
 
 
 def error_from_status(uri: str, output_path: object) -> str:
@@ -163,7 +163,7 @@ def test_objects_below_the_output_path_are_sent(output_path: str, bucket: S3File
         "s3a://moto@pictures/mine/1.png",
         "file://moto@pictures/mine/1.png",
         "s3://moto@pictures/mine/not.png",
-        "s3://moto@pictures/mine/not_there.png",
+        "s3://moto@pictures/mine/not_found.png",
         "s3://moto@pictures/mine",
     ],
 )
@@ -191,7 +191,7 @@ def test_in_memory() -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("name", ["notes.png", "huge.png", "pipe.png", "folder.png", "not_there.png", "/dev/zero"])
+@pytest.mark.parametrize("name", ["notes.png", "huge.png", "pipe.png", "folder.png", "not_found.png", "/dev/zero"])
 def test_only_images_are_sent(name: str, tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("only the name is an image's")
     (tmp_path / "folder.png").mkdir()
@@ -204,23 +204,23 @@ def test_only_images_are_sent(name: str, tmp_path: Path) -> None:
 
 def test_the_tag_changes_with_the_file(tmp_path: Path, bucket: S3FileSystem) -> None:
     for uri in (f"file://{tmp_path}/1.png", "s3://moto@pictures/mine/1.png"):
-        place = OutputPlace.of(uri.rpartition("/")[0])
+        place = OutputFolder.from_output_path(uri.rpartition("/")[0])
         ObjectStoragePath(uri).write_bytes(PNG)
-        first = find_image(uri, place).tag
+        first = find_image(uri, place).etag
         assert first
-        assert find_image(uri, place).tag == first
+        assert find_image(uri, place).etag == first
         # Of the same length.
         ObjectStoragePath(uri).write_bytes(PNG[:-1] + b"x")
-        assert find_image(uri, place).tag != first
+        assert find_image(uri, place).etag != first
 
 
 def record(manifest: Path, output_path: object = None, **counts: Any) -> TaskRecord:
-    place = OutputPlace.of(output_path or f"file://{manifest.parent}")
+    place = OutputFolder.from_output_path(output_path or f"file://{manifest.parent}")
     xcoms = {
         "counts": {"items": 2, "succeeded": 2, "failed": 0, "cost": 1.0} | counts,
         "manifest": f"file://{manifest}",
     }
-    return TaskRecord("paint", -1, None, "success", xcoms, NOW, place=place)
+    return TaskRecord("paint", -1, None, "success", xcoms, NOW, output_folder=place)
 
 
 def seeds(manifest: Path, output_path: object = None) -> Any:
@@ -316,9 +316,9 @@ def test_a_manifest_made_to_be_expensive_is_cheap(content: bytes, tmp_path: Path
     tracemalloc.reset_peak()
     before, started = tracemalloc.get_traced_memory()[0], time.process_time()
     items = list_items(record(manifest), read_manifest)
-    Totals.of(items)
-    make_cards(PageNumber.nearest(1, len(items), 60).cut(items, 60), items, NOW, lambda _: ())
-    assert len(items) <= MOST_ITEMS
+    Totals.from_items(items)
+    build_cards(PageNumber.nearest(1, len(items), 60).cut(items, 60), items, NOW, lambda _: ())
+    assert len(items) <= MAX_LISTED_ITEMS
     # Several times as long as without tracemalloc.
     assert time.process_time() - started < 5
     # What is read of it, its lines, and little more.

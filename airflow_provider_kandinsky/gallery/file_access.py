@@ -1,9 +1,9 @@
-"""Where a task instance stores its files, and which of them may be read for the gallery.
+"""Which stored files the gallery may read.
 
-The URIs come out of XComs, and whoever may write XComs can write any there, such as ``file:///etc/passwd`` or one with
-a storage connection that only others use. The API server would read them with its own rights. So a file is read only
-if it lies where the task instance itself stores its images: below the fixed part of its rendered ``output_path``,
-which Airflow's workers write and its REST API does not, with the same scheme and the same connection.
+Their URIs come from XComs. Whoever can write XComs can write ``file:///etc/passwd`` there, or a URI with a storage
+connection of others, and the API server would read it with its own rights. So a file is read only where the task
+instance itself stores images: below the fixed part of its rendered ``output_path``, with the same scheme and
+connection. Workers write rendered fields; the REST API cannot change them.
 """
 
 from __future__ import annotations
@@ -22,30 +22,33 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it is not typed
 
 _LOCAL: Final = ("", "file", "local")
-#: What the names of manifests begin with.
+#: Prefix of manifests' file names.
 _MANIFEST: Final = "manifest_"
 
 
 class FileNotShownError(Exception):
-    """A stored file is not sent. Why is for the API server's log, never for an answer: it tells what exists."""
+    """A stored file may not or cannot be read.
+
+    The reason goes to the API server's log, and never into a response, as it reveals which files exist.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class OutputPlace:
+class OutputFolder:
     """Where a task instance stores its files.
 
-    :param folder: the URI of the innermost folder that they have in common.
-    :param head: what the names of the images in it begin with.
+    :param uri: of the innermost folder that they have in common.
+    :param prefix: of the images' names in it.
     """
 
-    folder: str
-    head: str
+    uri: str
+    prefix: str
 
     @classmethod
-    def of(cls, output_path: object) -> Self | None:
-        """The fixed part of a rendered ``output_path``.
+    def from_output_path(cls, output_path: object) -> Self | None:
+        """The fixed part of a rendered ``output_path``, which is what stands before its first placeholder.
 
-        :return: ``None`` if it is none.
+        :return: ``None`` if it is not a valid ``output_path``.
         """
         if not isinstance(output_path, str) or not output_path:
             return None
@@ -55,26 +58,26 @@ class OutputPlace:
         except ValueError:
             return None
         if not has_placeholder:
-            # Then it is a folder.
+            # A folder.
             return cls(output_path.rstrip("/"), "")
-        folder, slash, head = fixed.rpartition("/")
-        return cls(folder, head) if slash else None
+        folder, slash, prefix = fixed.rpartition("/")
+        return cls(folder, prefix) if slash else None
 
     def locate_image(self, uri: str) -> tuple[AbstractFileSystem, str]:
-        """The file system and the path there of an image.
+        """The file system of an image, and its path there.
 
-        :raises FileNotShownError: it does not lie where this task instance stores its images.
+        :raises FileNotShownError: it is not where this task instance stores its images.
         """
-        return _locate(uri, self.folder, self.head)
+        return _locate(uri, self.uri, self.prefix)
 
     def locate_manifest(self, uri: str) -> tuple[AbstractFileSystem, str]:
-        """The same of a manifest."""
-        return _locate(uri, self.folder, _MANIFEST)
+        """The same for a manifest."""
+        return _locate(uri, self.uri, _MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
 class _Location:
-    """A URI, taken apart.
+    """A parsed URI.
 
     :param path: with the bucket, if there is one.
     """
@@ -84,15 +87,15 @@ class _Location:
     path: str
 
     @classmethod
-    def of(cls, uri: str) -> Self:
-        # A path object would look up the connection at once, so this has to do without.
+    def parse(cls, uri: str) -> Self:
+        # Not by ObjectStoragePath, which would read the connection before it is known to be allowed.
         if not uri.isprintable() or "::" in uri or "\\" in uri:
-            # Control characters are dropped on the way to a storage, and "::" chains it to another one.
-            raise FileNotShownError("its URI has characters that no stored file's has")
+            # fsspec drops control characters, and "::" chains another file system.
+            raise FileNotShownError("its URI has characters that are not allowed")
         try:
             parsed = urlsplit(uri)
         except ValueError as error:
-            raise FileNotShownError(f"its URI is none: {error}") from None
+            raise FileNotShownError(f"its URI is invalid: {error}") from None
         conn_id, _, host = parsed.netloc.rpartition("@")
         path = uri.partition(":")[2] if parsed.scheme else uri
         path = path.removeprefix("//").removeprefix(f"{conn_id}@" if conn_id else "")
@@ -103,17 +106,17 @@ class _Location:
         return cls(parsed.scheme, conn_id, path.lstrip("/"))
 
 
-def _locate(uri: str, folder: str, head: str) -> tuple[AbstractFileSystem, str]:
-    wanted, root = _Location.of(uri), _Location.of(folder)
+def _locate(uri: str, folder: str, prefix: str) -> tuple[AbstractFileSystem, str]:
+    wanted, root = _Location.parse(uri), _Location.parse(folder)
     if (wanted.scheme, wanted.conn_id) != (root.scheme, root.conn_id):
         raise FileNotShownError("it is in another storage, or behind another connection, than the task's output_path")
     if wanted.scheme == "file":
-        # As the disk has it: symbolic links and ".." lead where they lead.
-        path, below = os.path.realpath(wanted.path), os.path.join(os.path.realpath(root.path), head)
+        # With symbolic links and ".." resolved.
+        path, below = os.path.realpath(wanted.path), os.path.join(os.path.realpath(root.path), prefix)
     else:
-        path, below = wanted.path, f"{root.path}/{head}"
+        path, below = wanted.path, f"{root.path}/{prefix}"
         if not {".", ".."}.isdisjoint(_decode(path).split("/")):
-            raise FileNotShownError("its path is not plain")
+            raise FileNotShownError("its path contains '.' or '..'")
     if below == "/" or not path.startswith(below):
         raise FileNotShownError("it is not below the task's output_path")
     if wanted.scheme == "file":
@@ -123,7 +126,7 @@ def _locate(uri: str, folder: str, head: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _decode(path: str) -> str:
-    """Without percent signs that mean something, however often they were put in."""
+    """Unquote a path until nothing is quoted."""
     while (decoded := unquote(path)) != path:
         path = decoded
     return path

@@ -1,8 +1,7 @@
-"""Files in the user's own storage, read in the API server: images to show, and the manifests of large batches.
+"""Read images and batch manifests from the user's own storage, in the API server.
 
-Which ones may be read is decided in :mod:`.places`. Nothing leaves this module but images, told by their content, and
-from a manifest nothing but the rows of a batch: what is no image, too large, or no plain file (a device, a pipe) is
-refused before it is read to the end.
+:mod:`.file_access` decides which files may be read. This module returns only images, recognised by their content, and
+the rows of manifests. What is too large, not an image or not a plain file (a device, a pipe) is not read to its end.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from airflow_provider_kandinsky.gallery.coerce import MOST_ITEMS, mapping, parse, texts
-from airflow_provider_kandinsky.gallery.places import FileNotShownError, OutputPlace
-from airflow_provider_kandinsky.gallery.records import TaskRecord
+from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, mapping, parse, texts
+from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
+from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 from airflow_provider_kandinsky.segmind.http.downloads import LARGEST_IMAGE
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
 
@@ -27,20 +26,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Of a manifest so many bytes are read, and rows that are longer than this are left out.
-_LARGEST_MANIFEST: Final = 32 * 2**20
-_LONGEST_ROW: Final = 2**16
-#: More fields than a row has.
-_MOST_FIELDS: Final = 50
-_ENOUGH_TO_TELL: Final = 16
+#: Bytes read of a manifest, and of one of its rows; longer rows are left out.
+_MAX_MANIFEST_BYTES: Final = 32 * 2**20
+_MAX_ROW_BYTES: Final = 2**16
+#: Fields read of a row; the batch writes fewer.
+_MAX_FIELDS: Final = 50
+#: Enough to recognise an image format.
+_SIGNATURE_BYTES: Final = 16
 _CHUNK: Final = 2**18
-#: What storages tell of a file that changes with its content.
-_VERSIONS: Final = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created", "ino")
+#: File attributes, by storage, that change with the content.
+_VERSION_FIELDS: Final = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "created",
+    "ino",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image, opened.
+    """An opened image.
 
     :param extension: see :func:`~airflow_provider_kandinsky.segmind.wire.images.image_extension`.
     :param size: in bytes.
@@ -52,7 +62,7 @@ class StoredImage:
     _file: IO[bytes]
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, piece by piece, no more of it than there was at first; closes the file."""
+        """The content in chunks, at most ``size`` bytes; closes the file."""
         with self._file:
             left = self.size - len(self._head)
             yield self._head
@@ -63,33 +73,33 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that is there.
+    """An existing file.
 
     :param size: in bytes.
-    :param tag: an entity tag, another one once the file has changed; ``None`` if the storage does not tell.
+    :param etag: changes with the content; ``None`` if the storage has no attribute that does.
     """
 
     size: int
-    tag: str | None
+    etag: str | None
     _fs: AbstractFileSystem = field(repr=False)
     _path: str
 
     def open(self) -> IO[bytes]:
         """Open it. Blocks."""
-        # By the file system and not by a path object, which would note each read as the lineage of a task.
-        file: IO[bytes] = _in_storage(self._fs.open, self._path, "rb")
+        # By fsspec: ObjectStoragePath would record each read as lineage.
+        file: IO[bytes] = _call_storage(self._fs.open, self._path, "rb")
         return file
 
     def open_image(self) -> StoredImage:
         """Open it as an image. Blocks.
 
-        :raises FileNotShownError: it is something else, or too large.
+        :raises FileNotShownError: it is not an image, or larger than 32 MiB.
         """
         if self.size > LARGEST_IMAGE:
             raise FileNotShownError(f"it is larger than {LARGEST_IMAGE // 2**20} MB")
         file = self.open()
         try:
-            head = _in_storage(file.read, _ENOUGH_TO_TELL)
+            head = _call_storage(file.read, _SIGNATURE_BYTES)
         except FileNotShownError:
             file.close()
             raise
@@ -100,41 +110,41 @@ class StoredFile:
         return StoredImage(extension, self.size, head, file)
 
 
-def find_image(uri: str, place: OutputPlace | None) -> StoredFile:
+def find_image(uri: str, folder: OutputFolder | None) -> StoredFile:
     """Find a stored image. Blocks.
 
-    :param place: where the task instance stores its files; ``None`` if that is not known, or nothing may be read.
-    :raises FileNotShownError: there is no such file, or it may not be read.
+    :param folder: where the task instance stores its files; ``None`` if unknown, or if stored files may not be read.
+    :raises FileNotShownError: the file does not exist, or may not be read.
     """
-    if place is None:
+    if folder is None:
         raise FileNotShownError("the task has no rendered output_path, or gallery_serves_files is off")
-    return _stat(*_in_storage(place.locate_image, uri))
+    return _stat(*_call_storage(folder.locate_image, uri))
 
 
 def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | None] | None:
     """Read the first rows of a batch's manifest. Blocks.
 
-    :return: at most :data:`~.shapes.MOST_ITEMS` rows, ``None`` in the place of one that cannot be read; or ``None`` if
-        nothing can be.
+    :return: at most :data:`~.coerce.MAX_LISTED_ITEMS` rows, ``None`` for each row that cannot be read; or ``None`` if
+        the manifest cannot be read.
     """
-    if record.place is None:
+    if record.output_folder is None:
         return None
     try:
-        file = _stat(*_in_storage(record.place.locate_manifest, uri))
-        # By when it was written, where the storage does not tell one writing from the next.
+        file = _stat(*_call_storage(record.output_folder.locate_manifest, uri))
+        # The time is part of the cache key, for storages without an attribute that changes with the content.
         return _rows(file, uri, record.written_at)
     except FileNotShownError as error:
         log.warning("The manifest %r of %s [%s] is not shown: %s", uri, record.task_id, record.map_index, error)
         return None
 
 
-# Remembered, because each stored image of a page is found in it again.
+# Cached: the request for each stored image of a page reads it again.
 @lru_cache(maxsize=2)
 def _rows(file: StoredFile, uri: str, written_at: object) -> tuple[Mapping[str, Any] | None, ...]:
     with file.open() as content:
-        data = _in_storage(content.read, _LARGEST_MANIFEST)
-    lines = data.split(b"\n", MOST_ITEMS)[:MOST_ITEMS]
-    if len(data) < file.size and len(lines) < MOST_ITEMS:
+        data = _call_storage(content.read, _MAX_MANIFEST_BYTES)
+    lines = data.split(b"\n", MAX_LISTED_ITEMS)[:MAX_LISTED_ITEMS]
+    if len(data) < file.size and len(lines) < MAX_LISTED_ITEMS:
         del lines[-1:]  # it is cut off
     rows = [_row(line) for line in lines if line]
     if not any(row is not None for row in rows):
@@ -143,8 +153,8 @@ def _rows(file: StoredFile, uri: str, written_at: object) -> tuple[Mapping[str, 
 
 
 def _row(line: bytes) -> Mapping[str, Any] | None:
-    """A row, with nothing in it but what may be shown: what else there is would be kept in memory."""
-    if len(line) > _LONGEST_ROW:
+    """A row without the fields that are not shown, as rows are kept in memory."""
+    if len(line) > _MAX_ROW_BYTES:
         return None
     try:
         row = parse(line)
@@ -161,24 +171,24 @@ def _row(line: bytes) -> Mapping[str, Any] | None:
 
 
 def _scalars(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    first = islice(values.items(), _MOST_FIELDS)
+    first = islice(values.items(), _MAX_FIELDS)
     return {name: value for name, value in first if isinstance(value, (str, int, float))}
 
 
 def _stat(fs: AbstractFileSystem, path: str) -> StoredFile:
-    info = _in_storage(fs.info, path)
+    info = _call_storage(fs.info, path)
     size = info.get("size")
     if info.get("type") != "file" or not isinstance(size, int):
         raise FileNotShownError("it is not a file")
-    versions = [str(info[name]) for name in _VERSIONS if info.get(name) is not None]
-    told = json.dumps([fs.protocol, path, size, *versions])
-    return StoredFile(size, f'"{hashlib.sha256(told.encode()).hexdigest()}"' if versions else None, fs, path)
+    versions = [str(info[name]) for name in _VERSION_FIELDS if info.get(name) is not None]
+    version = json.dumps([fs.protocol, path, size, *versions])
+    return StoredFile(size, f'"{hashlib.sha256(version.encode()).hexdigest()}"' if versions else None, fs, path)
 
 
-def _in_storage(work: Any, *arguments: Any) -> Any:
-    """Do what may fail in as many ways as there are storages."""
+def _call_storage(function: Any, *arguments: Any) -> Any:
+    """Call a storage; each kind raises errors of its own."""
     try:
-        return work(*arguments)
+        return function(*arguments)
     except FileNotShownError:
         raise
     except Exception as error:

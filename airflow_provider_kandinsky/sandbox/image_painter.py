@@ -1,7 +1,6 @@
-"""Pictures that a person can tell apart: the prompt, over an abstract composition that belongs to it.
+"""Draws distinguishable images: the prompt over an abstract composition of circles, triangles and lines.
 
-Circles, triangles and lines after the painter the model is named for. Everything is drawn from the prompt, the seed
-and the picture's number, so that the same request gives the same picture.
+Everything is derived from the prompt, the seed and the image's index, so the same request gives the same image.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from airflow_provider_kandinsky.sandbox.lettering import letter
+from airflow_provider_kandinsky.sandbox.image_caption import draw_caption
 
 _Colour = tuple[int, int, int]
-#: Drawn this much larger and then scaled down, since Pillow does not smooth edges.
+#: Images are drawn larger and scaled down, as Pillow does not smooth edges.
 _OVERSAMPLING = 2
-#: Steps around the colour wheel, from the ground's colour, that look well together.
+#: Steps around the colour wheel from the background's hue.
 _HARMONIES = ((0.5, 0.58, 0.08), (0.33, 0.67, 0.05), (0.08, 0.5, 0.92), (0.42, 0.58, 0.95))
 
 
 @lru_cache(maxsize=64)
 def paint(prompt: str, seed: int, index: int, size: tuple[int, int]) -> bytes:
-    """A PNG that is the same for the same arguments.
+    """Draw a PNG; the same arguments give the same image.
 
-    :param index: which of the request's pictures, from 0.
+    :param index: of the request's images, from 0.
     :param size: width and height in pixels.
     """
     rng = Random(f"{prompt}:{seed}:{index}")
@@ -38,7 +37,7 @@ def paint(prompt: str, seed: int, index: int, size: tuple[int, int]) -> bytes:
     _glow(canvas, colours, rng)
     _compose(canvas, colours, rng)
     image = canvas.resize(size, Image.Resampling.LANCZOS)
-    letter(image, prompt, f"seed {seed}, picture {index + 1}")
+    draw_caption(image, prompt, f"seed {seed}, picture {index + 1}")
     target = io.BytesIO()
     image.save(target, "PNG", compress_level=3)
     return target.getvalue()
@@ -57,7 +56,7 @@ def _palette(hue: float, night: bool, rng: Random) -> list[_Colour]:
 
 
 def _ground(hue: float, night: bool, rng: Random, size: tuple[int, int]) -> Image.Image:
-    # A square that stays larger than the canvas when it is turned, so that no corner is left bare.
+    # A square that covers the canvas at any rotation.
     side = math.ceil(math.hypot(*size))
     ramp = Image.linear_gradient("L").resize((side, side)).rotate(rng.choice((20, 45, 70, 110, 135, 160)))
     left, top = (side - size[0]) // 2, (side - size[1]) // 2
@@ -70,7 +69,7 @@ def _ground(hue: float, night: bool, rng: Random, size: tuple[int, int]) -> Imag
 
 
 def _glow(canvas: Image.Image, colours: list[_Colour], rng: Random) -> None:
-    # Blurred small and blown up: a blur of this width over the whole canvas would take seconds.
+    # Blurred small and enlarged: a blur of this width on the whole canvas would take seconds.
     for colour in colours[:3]:
         mask = Image.new("L", (128, 128))
         x, y, radius = rng.uniform(10, 118), rng.uniform(10, 118), rng.uniform(18, 42)
@@ -83,29 +82,29 @@ def _compose(canvas: Image.Image, colours: list[_Colour], rng: Random) -> None:
     draw = ImageDraw.Draw(canvas, "RGBA")
     unit = min(canvas.size) / 100
     for _ in range(rng.randrange(2, 4)):
-        _rings(draw, _spot(canvas, rng), unit * rng.uniform(9, 22), colours, rng)
+        _rings(draw, _random_point(canvas, rng), unit * rng.uniform(9, 22), colours, rng)
     for _ in range(rng.randrange(2, 5)):
-        _triangle(draw, _spot(canvas, rng), unit * rng.uniform(8, 22), colours, rng)
+        _triangle(draw, _random_point(canvas, rng), unit * rng.uniform(8, 22), colours, rng)
     for _ in range(rng.randrange(4, 8)):
-        _line(draw, _spot(canvas, rng), unit * rng.uniform(20, 60), unit, colours, rng)
+        _line(draw, _random_point(canvas, rng), unit * rng.uniform(20, 60), unit, colours, rng)
     for _ in range(rng.randrange(1, 3)):
-        _arcs(draw, _spot(canvas, rng), unit * rng.uniform(10, 20), unit, colours, rng)
-    _checkers(draw, _spot(canvas, rng), unit * rng.uniform(2.5, 4.5), colours, rng)
+        _arcs(draw, _random_point(canvas, rng), unit * rng.uniform(10, 20), unit, colours, rng)
+    _checkers(draw, _random_point(canvas, rng), unit * rng.uniform(2.5, 4.5), colours, rng)
     for _ in range(rng.randrange(6, 14)):
-        x, y = _spot(canvas, rng)
+        x, y = _random_point(canvas, rng)
         radius = unit * rng.uniform(0.6, 2.2)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*rng.choice(colours), 230))
 
 
-def _spot(canvas: Image.Image, rng: Random) -> tuple[float, float]:
-    # The lower quarter belongs to the lettering.
+def _random_point(canvas: Image.Image, rng: Random) -> tuple[float, float]:
+    # The lower quarter is for the caption.
     return canvas.width * rng.uniform(0.08, 0.92), canvas.height * rng.uniform(0.07, 0.72)
 
 
 def _rings(
-    draw: ImageDraw.ImageDraw, spot: tuple[float, float], radius: float, colours: list[_Colour], rng: Random
+    draw: ImageDraw.ImageDraw, point: tuple[float, float], radius: float, colours: list[_Colour], rng: Random
 ) -> None:
-    x, y = spot
+    x, y = point
     for share in (1.0, rng.uniform(0.6, 0.75), rng.uniform(0.25, 0.4)):
         r = radius * share
         draw.ellipse((x - r, y - r, x + r, y + r), fill=(*rng.choice(colours[:4]), 185))
@@ -115,11 +114,11 @@ def _rings(
 
 
 def _triangle(
-    draw: ImageDraw.ImageDraw, spot: tuple[float, float], radius: float, colours: list[_Colour], rng: Random
+    draw: ImageDraw.ImageDraw, point: tuple[float, float], radius: float, colours: list[_Colour], rng: Random
 ) -> None:
     turn = rng.uniform(0, math.tau)
     corners = [
-        (spot[0] + radius * math.cos(turn + angle), spot[1] + radius * math.sin(turn + angle))
+        (point[0] + radius * math.cos(turn + angle), point[1] + radius * math.sin(turn + angle))
         for angle in (0, rng.uniform(1.7, 2.4), rng.uniform(3.8, 4.6))
     ]
     draw.polygon(corners, fill=(*rng.choice(colours[:4]), 150))
@@ -127,7 +126,7 @@ def _triangle(
 
 def _line(
     draw: ImageDraw.ImageDraw,
-    spot: tuple[float, float],
+    point: tuple[float, float],
     length: float,
     unit: float,
     colours: list[_Colour],
@@ -135,13 +134,13 @@ def _line(
 ) -> None:
     turn = rng.uniform(0, math.tau)
     dx, dy = length / 2 * math.cos(turn), length / 2 * math.sin(turn)
-    ends = (spot[0] - dx, spot[1] - dy, spot[0] + dx, spot[1] + dy)
+    ends = (point[0] - dx, point[1] - dy, point[0] + dx, point[1] + dy)
     draw.line(ends, fill=(*colours[-1], 235), width=round(unit * rng.choice((0.4, 0.6, 1.1))))
 
 
 def _arcs(
     draw: ImageDraw.ImageDraw,
-    spot: tuple[float, float],
+    point: tuple[float, float],
     radius: float,
     unit: float,
     colours: list[_Colour],
@@ -151,15 +150,15 @@ def _arcs(
     colour = rng.choice(colours)
     for step in range(3):
         r = radius + step * unit * 2.2
-        box = (spot[0] - r, spot[1] - r, spot[0] + r, spot[1] + r)
+        box = (point[0] - r, point[1] - r, point[0] + r, point[1] + r)
         draw.arc(box, start, start + 150, fill=(*colour, 240), width=round(unit * 0.8))
 
 
 def _checkers(
-    draw: ImageDraw.ImageDraw, spot: tuple[float, float], cell: float, colours: list[_Colour], rng: Random
+    draw: ImageDraw.ImageDraw, point: tuple[float, float], cell: float, colours: list[_Colour], rng: Random
 ) -> None:
     pair = rng.sample(colours, 2)
     for row in range(4):
         for column in range(4):
-            x, y = spot[0] + (column - 2) * cell, spot[1] + (row - 2) * cell
+            x, y = point[0] + (column - 2) * cell, point[1] + (row - 2) * cell
             draw.rectangle((x, y, x + cell, y + cell), fill=(*pair[(row + column) % 2], 215))

@@ -1,4 +1,4 @@
-"""The prompt, written on its picture."""
+"""Writes the prompt on an image."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import cast
 
 from PIL import Image, ImageDraw, ImageFont
 
-#: Pillow's own font has hardly more than ASCII. For the rest, fonts that are common enough to try.
+#: Pillow's own font has little more than ASCII; these common fonts are tried for other text.
 _WIDER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
 _MAX_LINES = 5
 
 
-def letter(image: Image.Image, prompt: str, caption: str) -> None:
-    """Write on a plate at the foot of the picture: the prompt, as large as fits, and a small line below it."""
+def draw_caption(image: Image.Image, prompt: str, caption: str) -> None:
+    """Draw a box at the bottom of the image: the prompt, as large as fits, and a small line below it."""
     margin = round(min(image.size) * 0.045)
     width = image.width - 4 * margin
     caption_font = _font(caption, round(min(image.size) * 0.028))
-    font, lines = _fitted(" ".join(prompt.split()), width, min(image.size))
+    font, lines = _fit(" ".join(prompt.split()), width, min(image.size))
     leading = round(font.size * 1.3)
     height = leading * len(lines) + round(caption_font.size * 1.9) + 2 * margin
     top = image.height - margin - height
@@ -37,14 +37,14 @@ def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
                 return ImageFont.truetype(name, size)
             except OSError:  # not on this machine
                 continue
-    # Declared as either of two types; with a size it is always this one.
+    # Typed as a union; with a size it is always this type.
     return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size))
 
 
-def _fitted(text: str, width: int, side: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
+def _fit(text: str, width: int, side: int) -> tuple[ImageFont.FreeTypeFont, list[str]]:
     for share in (0.06, 0.05, 0.042, 0.036):
         font = _font(text, round(side * share))
-        lines = _wrapped(text, font, width)
+        lines = _wrap(text, font, width)
         if len(lines) <= _MAX_LINES:
             return font, lines
     last = lines[_MAX_LINES - 1]
@@ -53,7 +53,7 @@ def _fitted(text: str, width: int, side: int) -> tuple[ImageFont.FreeTypeFont, l
     return font, [*lines[: _MAX_LINES - 1], last.rstrip() + " …"]
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -62,7 +62,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
             continue
         if lines[-1]:
             lines.append("")
-        for character in word:  # a word wider than the plate is broken anywhere
+        for character in word:  # a word wider than the box is broken anywhere
             if font.getlength(lines[-1] + character) > width:
                 lines.append("")
             lines[-1] += character

@@ -1,4 +1,4 @@
-"""One call, from its arrival to its answer: where faults strike and where it is written down."""
+"""Wraps every route: authentication, faults and the call log."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from airflow_provider_kandinsky.sandbox.backend import State
 from airflow_provider_kandinsky.sandbox.faults import Call, Fault
-from airflow_provider_kandinsky.sandbox.service import Refusal
+from airflow_provider_kandinsky.sandbox.service import ApiError
+from airflow_provider_kandinsky.sandbox.state import State
 
-#: Where the server puts a function into the ASGI scope that closes the connection at once.
+#: ASGI extension, set by the server: a function that closes the connection.
 ABORT = "kandinsky_sandbox.abort"
 
 
 @dataclass(slots=True)
-class Exchange:
-    """What an endpoint is given: the call, and the life of the sandbox that it came into."""
+class CallContext:
+    """One call, and the state it started with."""
 
     request: Request
-    backend: State
+    state: State
     call: Call
     request_id: str | None
 
     @property
     def key(self) -> str | None:
-        """The API key; a bearer token is none."""
+        """The ``x-api-key`` header; bearer tokens are not accepted."""
         return self.request.headers.get("x-api-key")
 
     async def hold(self, seconds: float) -> bool:
-        """Wait, unless the client goes away.
+        """Wait until the time is over or the client disconnects.
 
-        :return: whether the client is still there.
+        :return: whether the client is still connected.
         """
-        await self.request.body()  # what comes after the body is the client's leaving
+        await self.request.body()  # so that the next message is the disconnect
         try:
             async with asyncio.timeout(seconds):
                 while (await self.request.receive())["type"] != "http.disconnect":
@@ -49,59 +49,59 @@ class Exchange:
 
 
 class DroppedConnection(Response):
-    """No answer: the connection is closed."""
+    """Closes the connection without a response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["extensions"][ABORT]()
-        # Returning before the server has noticed would be taken for an application that forgot to answer.
+        # Returning before the disconnect would make uvicorn log a missing response.
         while (await receive())["type"] != "http.disconnect":
             pass
 
 
-Handler = Callable[[Exchange], Awaitable[Response]]
+Handler = Callable[[CallContext], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def endpoint(call: Call, effect: Handler, *, keyed: bool = True) -> Endpoint:
-    """Wrap what a call does into what happens to every call.
+def endpoint(call: Call, handler: Handler, *, keyed: bool = True) -> Endpoint:
+    """Wrap the handler of a call.
 
     :param keyed: whether the call needs an API key.
     """
 
-    async def answer(request: Request) -> Response:
-        backend: State = request.app.state.stage.backend
-        exchange = Exchange(request, backend, call, request.path_params.get("request_id"))
-        arrived_at = backend.service.clock()
+    async def respond(request: Request) -> Response:
+        state: State = request.app.state.holder.state
+        context = CallContext(request, state, call, request.path_params.get("request_id"))
+        arrived_at = state.service.clock()
 
-        async def act() -> Response:
+        async def handle() -> Response:
             try:
                 if keyed:
-                    backend.service.admit(call, exchange.key)
-                return await effect(exchange)
-            except Refusal as refusal:
-                return JSONResponse({"error": refusal.error}, refusal.status, refusal.headers)
+                    state.service.admit(call, context.key)
+                return await handler(context)
+            except ApiError as error:
+                return JSONResponse({"error": error.error}, error.status, error.headers)
 
-        fault = backend.faults.take(call, backend.settings)
-        response = await (_apply_fault(fault, exchange, act) if fault else act())
-        backend.calls.add(
+        fault = state.faults.take(call, state.settings)
+        response = await (_apply_fault(fault, context, handle) if fault else handle())
+        state.calls.add(
             call=call,
-            request_id=exchange.request_id,
+            request_id=context.request_id,
             at=arrived_at,
             status=None if isinstance(response, DroppedConnection) else response.status_code,
-            key_present=exchange.key is not None,
+            key_present=context.key is not None,
         )
         return response
 
-    return answer
+    return respond
 
 
-async def _apply_fault(fault: Fault, exchange: Exchange, act: Callable[[], Awaitable[Response]]) -> Response:
-    response = await act() if fault.after else None
-    if fault.stall and not await exchange.hold(fault.stall):
+async def _apply_fault(fault: Fault, context: CallContext, handle: Callable[[], Awaitable[Response]]) -> Response:
+    response = await handle() if fault.after else None
+    if fault.stall and not await context.hold(fault.stall):
         return DroppedConnection()
-    if fault.replaces_answer:
+    if fault.replaces_response:
         return _replacement(fault)
-    response = response or await act()
+    response = response or await handle()
     response.headers.update(fault.headers)
     return response
 

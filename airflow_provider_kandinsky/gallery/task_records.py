@@ -1,7 +1,6 @@
-"""What Airflow knows of one task instance, as far as it has to do with images; asked of its REST API.
+"""One task instance and its XComs, read from Airflow's REST API.
 
-XCom values are the JSON that is in Airflow's database. What a custom XCom backend keeps elsewhere is for workers to
-resolve, and is not read here.
+XCom values are the JSON in Airflow's database. What a custom XCom backend keeps elsewhere is not read.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableAnswerError
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableResponseError
 from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, mapping, parse, text
-from airflow_provider_kandinsky.gallery.places import OutputPlace
+from airflow_provider_kandinsky.gallery.file_access import OutputFolder
 
-#: The states that a task instance does not leave by itself.
-ENDED: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
-#: The states of a task instance whose latest try has failed.
-FAILED: Final = ("failed", "up_for_retry")
+#: Terminal states of a task instance.
+FINISHED_STATES: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
+#: States of a task instance whose latest try failed.
+FAILED_STATES: Final = ("failed", "up_for_retry")
 
 _KEYS: Final = (
     "arguments",
@@ -32,22 +31,22 @@ _KEYS: Final = (
     "error",
     "return_value",
 )
-#: What there is of a generation that has succeeded; each further XCom would be a call of its own.
+#: The XComs of a successful generation; each further one would cost a call.
 _RESULT_KEYS: Final = ("generation", "return_value")
 
 
 class TaskKind(StrEnum):
-    """What a task of this package does."""
+    """The kind of a Kandinsky task."""
 
     GENERATION = "generation"
     BATCH = "batch"
     SENSOR = "sensor"
 
     @classmethod
-    def of(cls, fields: Collection[str]) -> TaskKind | None:
-        """Recognise it by the names of the task's templated fields, which subclasses of the operators have as well.
+    def from_fields(cls, fields: Collection[str]) -> TaskKind | None:
+        """Recognise it by the names of the task's templated fields, which also hold for subclasses of the operators.
 
-        :return: ``None`` if it is no task of this package, or none that makes images.
+        :return: ``None`` for any other task, and for Kandinsky tasks without images.
         """
         if "kandinsky_conn_id" not in fields:
             return None
@@ -62,8 +61,8 @@ class TaskKind(StrEnum):
 class Scope:
     """Which task instances are shown.
 
-    :param task_id: only this task of the run.
-    :param map_index: only this instance of it; -1 where the task is not mapped.
+    :param task_id: ``None`` for all tasks of the run.
+    :param map_index: ``None`` for all instances of the task; -1 if the task is not mapped.
     """
 
     dag_id: str
@@ -76,16 +75,16 @@ class Scope:
 class TaskRecord:
     """A task instance.
 
-    :param map_index: -1 where it is not mapped.
-    :param name: what Airflow's UI calls the map index, where the DAG gives it a name.
-    :param state: as Airflow writes it; ``None`` before it is scheduled.
-    :param xcoms: by key, those that are about images.
+    :param map_index: -1 if it is not mapped.
+    :param name: the rendered ``map_index_template``, if there is one.
+    :param state: Airflow's state; ``None`` before it is scheduled.
+    :param xcoms: the values of the XComs in question, by key.
     :param written_at: when the last of them was written.
-    :param fields: the rendered fields; empty before they are rendered, and where Airflow no longer has them.
-    :param conn_id: the connection that it uses, where that is known.
-    :param place: where it stores its files; ``None`` where that is not known, or nothing of them may be read.
-    :param unreadable: the keys of XComs that are too long, or nested too deeply, to be read.
-    :param kind: ``None`` if it is no task of ours.
+    :param fields: the rendered fields; empty before rendering, and after Airflow has deleted them.
+    :param conn_id: the connection id; ``None`` if unknown.
+    :param output_folder: where it stores its files; ``None`` if unknown, or if stored files may not be read.
+    :param unreadable: the keys of XComs that are too long, or nested too deeply.
+    :param kind: ``None`` if it is not a Kandinsky task.
     """
 
     task_id: str
@@ -96,16 +95,16 @@ class TaskRecord:
     written_at: datetime | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
     conn_id: str | None = None
-    place: OutputPlace | None = None
+    output_folder: OutputFolder | None = None
     unreadable: tuple[str, ...] = ()
     kind: TaskKind | None = TaskKind.GENERATION
 
     @classmethod
-    def of(cls, instance: Mapping[str, Any], kind: TaskKind | None, *, serves_files: bool) -> TaskRecord:
-        """Read one from Airflow's answer, yet without its XComs.
+    def from_api(cls, instance: Mapping[str, Any], kind: TaskKind | None, *, serves_files: bool) -> TaskRecord:
+        """Read the REST API's task instance; its XComs are read later.
 
-        :param instance: a task instance, as the REST API has it.
-        :param kind: what the DAG says of the task; if it no longer has it, its rendered fields decide.
+        :param instance: the JSON object.
+        :param kind: of the task in the DAG; ``None`` to recognise it by the rendered fields.
         :param serves_files: whether its stored files may be read.
         """
         fields = mapping(instance.get("rendered_fields"))
@@ -116,16 +115,16 @@ class TaskRecord:
             instance["state"],
             fields=fields,
             conn_id=text(fields.get("kandinsky_conn_id")),
-            place=OutputPlace.of(fields.get("output_path")) if serves_files else None,
-            kind=kind or TaskKind.of(fields),
+            output_folder=OutputFolder.from_output_path(fields.get("output_path")) if serves_files else None,
+            kind=kind or TaskKind.from_fields(fields),
         )
 
 
-async def with_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskRecord:
+async def read_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskRecord:
     """Read the XComs of a task instance.
 
-    :param scope: the run that it is of.
-    :raises ApiError: the reader may not see them.
+    :param scope: its DAG and run.
+    :raises ApiError: the user may not read them.
     """
     found: dict[str, _XCom] = {}
     if record.state == "success" and record.kind is not TaskKind.BATCH and record.fields.get("prompt"):
@@ -157,13 +156,13 @@ async def _read(api: AirflowApi, scope: Scope, record: TaskRecord, keys: Collect
 async def _read_one(api: AirflowApi, scope: Scope, record: TaskRecord, key: str) -> _XCom | None:
     try:
         entry = await api.get(*_path(scope, record), key, map_index=record.map_index)
-    except UnreadableAnswerError:
+    except UnreadableResponseError:
         return _XCom(_UNREADABLE)
     except ApiError as error:
-        if error.status == 404:
+        if error.status_code == 404:
             return None
-        # Airflow itself fails over what is nested too deeply.
-        if error.status == 500:
+        # Airflow itself cannot serialize what is nested too deeply.
+        if error.status_code == 500:
             return _XCom(_UNREADABLE)
         raise
     return _XCom(_value(entry["value"]), datetime.fromisoformat(entry["timestamp"]))
@@ -174,13 +173,12 @@ def _path(scope: Scope, record: TaskRecord) -> tuple[str, ...]:
     return (*run, "taskInstances", record.task_id, "xcomEntries")
 
 
-#: In the place of a value that cannot be read.
+#: Marks a value that cannot be read.
 _UNREADABLE: Final = object()
 
 
 def _value(value: Any) -> Any:
-    """A value as it was pushed. What the server has written is JSON within the answer's, and JSON once more where
-    Airflow 3.1 has changed it over REST."""
+    """Decode a value: the API returns some as JSON text, and those changed over REST in Airflow 3.1 as JSON of that."""
     for _ in range(2):
         if not isinstance(value, str) or not value.startswith(("{", "[", '"')):
             return value

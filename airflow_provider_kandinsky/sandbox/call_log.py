@@ -1,4 +1,4 @@
-"""What came in: every call, findable without a search."""
+"""The log of all calls."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from typing import Any
 
 
 class CallLog:
-    """Every call that was answered or dropped, with indexes by name and by job: asked after each of ten thousand
-    polls, it still answers at once."""
+    """Every finished call, indexed by name and job, as tests query it after each of thousands of polls."""
 
     def __init__(self) -> None:
         self._rows: defaultdict[tuple[str | None, str | None], list[dict[str, Any]]] = defaultdict(list)
 
     def add(self, *, call: str, request_id: str | None, at: float, status: int | None, key_present: bool) -> None:
-        """Note one call. There is no parameter for the key itself, so none can be recorded.
+        """Log one call. The key itself is no parameter, so that it cannot be logged.
 
-        :param at: when it came in, in seconds since the epoch.
-        :param status: what was answered; ``None`` if nothing was.
+        :param at: its start, in seconds since the epoch.
+        :param status: of the response; ``None`` if the connection was dropped.
         """
         row = {"call": call, "request_id": request_id, "at": at, "status": status, "key_present": key_present}
         for index in {(None, None), (call, None), (None, request_id), (call, request_id)}:
             self._rows[index].append(row)
 
     def find(self, call: str | None = None, request_id: str | None = None) -> list[dict[str, Any]]:
-        """The calls of that name and job, ``None`` for any, in the order they were answered."""
+        """The calls of a name and job (``None`` for any), in the order of their responses."""
         return self._rows.get((call, request_id), [])

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from airflow_provider_kandinsky.sandbox.records import CallLog
+from airflow_provider_kandinsky.sandbox.call_log import CallLog
 from airflow_provider_kandinsky.sandbox.server import Sandbox, running_sandbox
 
 from .fakes import MODEL, Caller

@@ -1,18 +1,18 @@
-"""One life of the sandbox: from its start, or a reset, to the next reset."""
+"""The sandbox's state, replaced as a whole by a reset."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from airflow_provider_kandinsky.sandbox.call_log import CallLog
 from airflow_provider_kandinsky.sandbox.faults import FaultPlan
-from airflow_provider_kandinsky.sandbox.records import CallLog
 from airflow_provider_kandinsky.sandbox.service import Service
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
 
 class State:
-    """Service, faults and records that begin and end together."""
+    """Service, faults and call log."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self.service = Service(settings, clock)
@@ -27,13 +27,13 @@ class State:
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Change some settings.
 
-        :raises ValidationError: if a name or value is not allowed; nothing is changed then.
+        :raises ValidationError: a name or value is not allowed; nothing is changed.
         """
         settings = Settings.model_validate(self.settings.model_dump() | dict(changes))
         self.service.configure(settings, frozenset(changes))
 
     def submissions(self) -> list[dict[str, Any]]:
-        """Every job that was accepted, and so billed, in order."""
+        """The accepted, and so billed, jobs in order."""
         return [
             {
                 "request_id": job.request_id,
@@ -47,14 +47,14 @@ class State:
 
 
 class StateHolder:
-    """Holds the life that is on. A call keeps the one it came into, so that an answer that was held back across a
-    reset cannot reach into the next life."""
+    """Holds the current state. A call keeps the state it started with, so a stalled call does not affect the state
+    after a reset."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self._opening_settings = settings
+        self._initial_settings = settings
         self._clock = clock
-        self.backend = State(settings, clock)
+        self.state = State(settings, clock)
 
     def reset(self) -> None:
-        """Begin anew, with the settings of the start."""
-        self.backend = State(self._opening_settings, self._clock)
+        """Start again with the initial settings."""
+        self.state = State(self._initial_settings, self._clock)

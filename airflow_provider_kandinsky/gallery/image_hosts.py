@@ -1,4 +1,4 @@
-"""Which hosts the images of a task may come from, asked of its connection in the API server."""
+"""Which hosts a task's images may come from, by its connection as the API server sees it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from airflow_provider_kandinsky.segmind.http.downloads import IMAGE_HOST
 log = logging.getLogger(__name__)
 
 
-def find_hosts(conn_id: str | None) -> Collection[str]:
-    """The hosts that images may come from. Blocks.
+def find_image_hosts(conn_id: str | None) -> Collection[str]:
+    """Find the hosts that images may come from. Blocks.
 
-    Which connection a task uses is in its rendered fields, which its author decides on. That gives the author no
-    more than the task has: of the connection, nothing is used but the answer whether a host is among these, and only
-    for one of type ``kandinsky``. So the reader needs no right to read connections.
+    The DAG's author names the connection, in a rendered field. That reveals nothing that the author's task cannot read:
+    only ``kandinsky`` connections are used, and only their image hosts. So the page's reader needs no right to read
+    connections.
 
-    :param conn_id: the default connection if it is not known.
-    :return: the service's own host alone, where the API server knows no such connection (one that only the workers'
-        environment has, for example) or cannot read it.
+    :param conn_id: ``None`` for the default connection.
+    :return: the service's own host alone if the API server cannot read the connection, which may be defined in the
+        workers' environment only.
     """
     try:
         connection = BaseHook.get_connection(conn_id or KandinskyHook.default_conn_name)
         if connection.conn_type != KandinskyHook.conn_type:
             return {IMAGE_HOST}
-        # The key is not needed, and may be known to the workers only.
+        # The key is not needed, and may be in the workers' environment only.
         settings = ConnectionSettings.read(connection, connection.extra_dejson, api_key="not needed")
     except AirflowNotFoundException:
         return {IMAGE_HOST}
@@ -37,7 +37,7 @@ def find_hosts(conn_id: str | None) -> Collection[str]:
         log.warning("Only pictures at %s are shown: %s", IMAGE_HOST, error)
         return {IMAGE_HOST}
     except Exception as error:  # noqa: BLE001  a backend may fail in any way
-        # Its text is left out, for it may hold what is secret.
+        # Without its text, which may contain a secret.
         log.warning(
             "Only pictures at %s are shown: connection %r cannot be read (%s)",
             IMAGE_HOST,

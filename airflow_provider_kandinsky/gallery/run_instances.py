@@ -1,0 +1,225 @@
+"""The Kandinsky tasks of a DAG and their instances in a run, read page by page from Airflow's REST API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
+from airflow_provider_kandinsky.gallery.coerce import mapping
+from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, Scope, TaskKind, TaskRecord
+
+#: Up to so many task instances, a run is read completely.
+_SMALL_RUN: Final = 200
+#: Task instances per call: small enough that their longest rendered fields fit into one response.
+_CHUNK_SIZE: Final = 50
+#: Airflow's default of ``[api] maximum_page_limit``.
+_MAX_PAGE_SIZE: Final = 100
+#: A stable order, so that paging neither repeats nor skips one.
+_BY_ID: Final = "id"
+#: Tasks that the DAG no longer has, checked per run.
+_MAX_REMOVED_TASKS: Final = 50
+_UNFINISHED_STATES: Final = (
+    "none",
+    "scheduled",
+    "queued",
+    "running",
+    "restarting",
+    "up_for_reschedule",
+    "deferred",
+)
+#: Instances whose latest try failed are listed first.
+_ORDER: Final = (
+    FAILED_STATES,
+    (*_UNFINISHED_STATES, *(state for state in FINISHED_STATES if state not in FAILED_STATES)),
+)
+
+
+class NotFoundError(LookupError):
+    """The run or the task instance does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class DagTask:
+    """A Kandinsky task of a DAG.
+
+    :param is_mapped: whether it can have several instances in a run.
+    """
+
+    task_id: str
+    kind: TaskKind
+    is_mapped: bool = False
+
+
+async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
+    """Read the Kandinsky tasks of a DAG's latest version.
+
+    :return: in the order of the grid; empty if the DAG was deleted.
+    """
+    ours = {
+        task["task_id"]: DagTask(task["task_id"], kind, bool(task["is_mapped"]))
+        for task in await _read_dag_tasks(api, dag_id)
+        if (kind := TaskKind.from_fields(task["template_fields"] or ()))
+    }
+    if not ours:
+        return []
+    # Only the grid's own endpoint has its order, and says which tasks are in a mapped group.
+    grid = {node["id"]: bool(node.get("is_mapped")) for node in await _read_grid(api, dag_id)}
+    positions = {task_id: position for position, task_id in enumerate(grid)}
+    return [
+        DagTask(task.task_id, task.kind, task.is_mapped or grid.get(task.task_id, False))
+        for task in sorted(ours.values(), key=lambda task: (positions.get(task.task_id, len(positions)), task.task_id))
+    ]
+
+
+async def _read_dag_tasks(api: AirflowApi, dag_id: str) -> list[Mapping[str, Any]]:
+    """All tasks of the latest version; empty if the DAG was deleted, whose runs can still be there."""
+    try:
+        return list((await api.get("api", "v2", "dags", dag_id, "tasks"))["tasks"])
+    except ApiError as error:
+        if error.status_code != 404:
+            raise
+        return []
+
+
+async def _read_grid(api: AirflowApi, dag_id: str, **runs: str) -> list[Mapping[str, Any]]:
+    """The tasks of the grid: of the latest version and of those that the given runs have had."""
+    try:
+        return list(_leaves(await api.get("ui", "grid", "structure", dag_id, **runs)))
+    except ApiError as error:
+        if error.status_code not in (404, 422):
+            raise
+        # Not part of the public API: without it, tasks are sorted by name.
+        return []
+
+
+def _leaves(nodes: Any) -> Iterator[Mapping[str, Any]]:
+    for node in nodes if isinstance(nodes, list) else []:
+        if children := mapping(node).get("children"):
+            yield from _leaves(children)
+        elif "id" in mapping(node):
+            yield node
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The number of a task's instances.
+
+    :param failed: those whose latest try failed.
+    """
+
+    all: int
+    failed: int
+    under_way: int
+
+
+class RunInstances:
+    """The task instances of a run.
+
+    :param tasks: the DAG's Kandinsky tasks.
+    :param serves_files: whether stored files may be read.
+    """
+
+    def __init__(self, api: AirflowApi, scope: Scope, tasks: Sequence[DagTask], *, serves_files: bool) -> None:
+        self._api = api
+        self._dag_id = scope.dag_id
+        self._run_path = ("api", "v2", "dags", scope.dag_id, "dagRuns", scope.run_id)
+        self._path = (*self._run_path, "taskInstances")
+        self._kinds = {task.task_id: task.kind for task in tasks}
+        self._serves_files = serves_files
+        self._all: list[TaskRecord] | None = None
+
+    async def read_if_few(self) -> list[TaskRecord] | None:
+        """Read all task instances if there are at most 200; later calls then use these.
+
+        :return: ``None`` if there are more.
+        :raises NotFoundError: there is no such run.
+        """
+        records, total = await self._list(limit=_CHUNK_SIZE, order_by=_BY_ID)
+        while len(records) < total <= _SMALL_RUN:
+            more, total = await self._list(limit=_CHUNK_SIZE, offset=len(records), order_by=_BY_ID)
+            if not more:
+                break
+            records += more
+        self._all = sorted(records, key=lambda record: record.map_index) if total <= _SMALL_RUN else None
+        return self._all
+
+    async def one(self, task_id: str, map_index: int) -> TaskRecord:
+        """Read one task instance.
+
+        :param map_index: -1 if it is not mapped.
+        :raises NotFoundError: it does not exist.
+        """
+        return self._record(await self._get(*self._path, task_id, map_index))
+
+    async def removed_tasks(self) -> list[DagTask]:
+        """The run's Kandinsky tasks that the DAG no longer has, sorted by id.
+
+        In a run with more than 200 task instances, at most 50 removed tasks are checked, and none of a deleted DAG.
+        """
+        records = self._all
+        if records is None:
+            run_after = (await self._get(*self._run_path)).get("run_after")
+            filters = {"run_after_gte": run_after, "run_after_lte": run_after} if run_after else {}
+            known = {task["task_id"] for task in await _read_dag_tasks(self._api, self._dag_id)}
+            nodes = await _read_grid(self._api, self._dag_id, **filters)
+            removed = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
+            records = [record for task_id in removed for record in (await self._list(task_id=task_id, limit=1))[0]]
+        tasks = {
+            record.task_id: DagTask(record.task_id, record.kind, record.map_index >= 0)
+            for record in records
+            if record.kind and record.task_id not in self._kinds
+        }
+        return [tasks[task_id] for task_id in sorted(tasks)]
+
+    async def page(
+        self, task_id: str, offset: int, limit: int, *, only_failed: bool = False
+    ) -> tuple[list[TaskRecord], Counts]:
+        """Read some instances of a task: the failed ones first, then by map index.
+
+        :param offset: how many to skip.
+        :param limit: how many to read at most.
+        """
+        records: list[TaskRecord] = []
+        totals: list[int] = []
+        for states in _ORDER[: 1 if only_failed else None]:
+            left, skipped = limit - len(records), max(0, offset - sum(totals))
+            found, total = await self._some(task_id, states, skipped, left)
+            records += found
+            totals.append(total)
+        _, under_way = await self._some(task_id, _UNFINISHED_STATES, 0, 0)
+        return records, Counts(sum(totals), totals[0], under_way)
+
+    async def failed_tasks(self) -> set[str]:
+        """The ids of tasks with a failed instance; from the first 100 failed instances of a large run."""
+        if self._all is None:
+            records, _ = await self._list(state=FAILED_STATES, limit=_MAX_PAGE_SIZE, order_by="map_index")
+        else:
+            records = [record for record in self._all if record.state in FAILED_STATES]
+        return {record.task_id for record in records}
+
+    async def _some(self, task_id: str, states: Sequence[str], offset: int, limit: int) -> tuple[list[TaskRecord], int]:
+        if self._all is None:
+            # The API does not accept a limit of 0.
+            wanted = {"limit": max(1, limit), "offset": offset, "order_by": "map_index"}
+            found, total = await self._list(task_id=task_id, state=states, **wanted)
+            return found[:limit], total
+        found = [each for each in self._all if each.task_id == task_id and (each.state or "none") in states]
+        return found[offset : offset + limit], len(found)
+
+    async def _list(self, **parameters: Any) -> tuple[list[TaskRecord], int]:
+        response = await self._get(*self._path, **parameters)
+        return [self._record(each) for each in response["task_instances"]], response["total_entries"]
+
+    async def _get(self, *path: object, **parameters: Any) -> Any:
+        try:
+            return await self._api.get(*path, **parameters)
+        except ApiError as error:
+            if error.status_code == 404:
+                raise NotFoundError(str(error)) from error
+            raise
+
+    def _record(self, instance: Mapping[str, Any]) -> TaskRecord:
+        kind = self._kinds.get(instance["task_id"])
+        return TaskRecord.from_api(instance, kind, serves_files=self._serves_files)

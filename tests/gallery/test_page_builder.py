@@ -1,0 +1,105 @@
+"""Which tasks the page of a large run has; Airflow's REST API is a small app here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+from fastapi import FastAPI, HTTPException, Request
+
+from airflow_provider_kandinsky.gallery.api import AirflowApi, MountedApp
+from airflow_provider_kandinsky.gallery.page_builder import PageBuilder
+from airflow_provider_kandinsky.gallery.task_records import Scope
+
+RUN_AFTER = "2026-01-01T00:00:00Z"
+PAINT = {"kandinsky_conn_id": "kandinsky_default", "prompt": "a cat"}
+#: The rendered fields of a run's tasks; the DAG's latest version has only the first one.
+RUN = {"paint": PAINT, "removed": PAINT, "removed_other": {"bash_command": "true"}}
+
+
+def instances(mapped: int) -> list[dict[str, Any]]:
+    """The task instances of a run, ``mapped`` of ``paint``."""
+    indexes = {"paint": range(mapped)}
+    return [
+        {
+            "task_id": task_id,
+            "map_index": map_index,
+            "rendered_map_index": None,
+            "state": "skipped",
+            "rendered_fields": fields,
+        }
+        for task_id, fields in RUN.items()
+        for map_index in indexes.get(task_id, [-1])
+    ]
+
+
+def airflow(gallery: FastAPI, *, mapped: int, deleted: bool) -> FastAPI:
+    parent = FastAPI()
+    run = instances(mapped)
+
+    @parent.get("/api/v2/dags/d/tasks")
+    async def tasks() -> Any:
+        if deleted:
+            raise HTTPException(404)
+        return {"tasks": [{"task_id": "paint", "template_fields": list(PAINT), "is_mapped": True}]}
+
+    @parent.get("/ui/grid/structure/d")
+    async def grid(run_after_gte: str = "", run_after_lte: str = "") -> Any:
+        if deleted:
+            raise HTTPException(404)
+        # As Airflow's: the tasks of the latest version, and of those of the runs that the filters select.
+        is_of_run = run_after_gte == run_after_lte == RUN_AFTER
+        return [{"id": task_id} for task_id in (RUN if is_of_run else ["paint"])]
+
+    @parent.get("/api/v2/dags/d/dagRuns/r")
+    async def dag_run() -> Any:
+        return {"run_after": RUN_AFTER}
+
+    @parent.get("/api/v2/dags/d/dagRuns/r/taskInstances")
+    async def task_instances(request: Request, task_id: str | None = None, limit: int = 50, offset: int = 0) -> Any:
+        states = request.query_params.getlist("state")
+        found = [each for each in run if task_id in (None, each["task_id"]) and (not states or each["state"] in states)]
+        return {"task_instances": found[offset : offset + limit], "total_entries": len(found)}
+
+    @parent.get("/api/v2/dags/d/dagRuns/r/taskInstances/{task_id}/xcomEntries")
+    async def xcom_entries(task_id: str) -> Any:
+        return {"xcom_entries": []}
+
+    parent.mount("/gallery", gallery)
+    return parent
+
+
+def sections_of_run(*, mapped: int, deleted: bool = False) -> list[tuple[str, int]]:
+    """The titles and counts of the sections of the run's page."""
+    gallery = MountedApp()
+
+    @gallery.get("/page")
+    async def page(request: Request) -> Any:
+        built = await PageBuilder(AirflowApi(request), Scope("d", "r"), serves_files=True).run_page(
+            1, only_failed=False
+        )
+        return [(section.title, section.count) for section in built.sections]
+
+    async def get() -> Any:
+        transport = httpx.ASGITransport(airflow(gallery, mapped=mapped, deleted=deleted))
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
+            return (await client.get("/gallery/page")).raise_for_status().json()
+
+    return [tuple(section) for section in asyncio.run(get())]
+
+
+def test_a_small_run_has_the_tasks_that_the_dag_no_longer_has() -> None:
+    assert sections_of_run(mapped=3) == [("paint", 3), ("removed", 1)]
+
+
+def test_a_large_run_has_them_too() -> None:
+    assert sections_of_run(mapped=300) == [("paint", 300), ("removed", 1)]
+
+
+def test_a_small_run_of_a_deleted_dag_has_all_its_tasks() -> None:
+    assert sections_of_run(mapped=3, deleted=True) == [("paint", 3), ("removed", 1)]
+
+
+def test_a_large_run_of_a_deleted_dag_can_be_opened() -> None:
+    assert sections_of_run(mapped=300, deleted=True) == []
