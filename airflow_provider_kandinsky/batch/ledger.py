@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
-from airflow_provider_kandinsky.durable.ledger import Ledger, TaskStateStore, ledger_errors, task_state_store_for
+from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
 from airflow_provider_kandinsky.durable.records import JobRecord, from_record, to_record
+from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -51,7 +51,7 @@ class BatchOutcomes(OutcomeCollector):
         self._state.write()
 
     def _is_old(self, record: JobRecord) -> bool:
-        return self._clock() - record.submitted_at > IMAGE_LIFETIME
+        return self._service.clock() - record.submitted_at > IMAGE_LIFETIME
 
     def store(self, output_path: OutputPath | None, hosts: Collection[str]) -> None:
         """Store the images that are not, yet; what cannot be stored becomes that item's error.

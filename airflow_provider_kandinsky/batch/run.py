@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,11 +11,8 @@ from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
-from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -32,26 +28,20 @@ class BatchRun:
 
     :param items: what is wanted.
     :param ledger: the task instance's.
-    :param hook: the service.
-    :param runner: the event loop that the hook's async client lives in.
-    :param model: the slug.
+    :param service: where it is submitted.
     :param metrics: where purchases are counted.
     :param began_at: when this try began, seconds since the epoch.
     :param timeout: seconds from a submission until the job is given up.
     :param output_path: where the images are stored, if anywhere.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
-    :param on_unknown_submit: see :class:`~.durable.reconciliation.HistoryReconciler`.
-    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
         self,
         items: Sequence[Item],
         ledger: BatchLedger,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
-        model: str,
+        service: Service,
         *,
         metrics: JobMetrics,
         began_at: float,
@@ -59,22 +49,14 @@ class BatchRun:
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
-        on_unknown_submit: OnUnknownSubmit = "fail",
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        history = HistoryReconciler(hook, model, on_unknown_submit, clock=clock)
         self.state = BatchState(items, ledger, metrics)
-        self._submission = BatchSubmission(
-            self.state, hook, runner, history, model, max_cost=max_cost, stopped=stopped, clock=clock
-        )
-        self._outcomes = BatchOutcomes(self.state, hook, runner, history, model, clock=clock)
-        self._hook = hook
-        self._runner = runner
-        self._model = model
+        self._submission = BatchSubmission(self.state, service, max_cost=max_cost, stopped=stopped)
+        self._outcomes = BatchOutcomes(self.state, service)
+        self._service = service
         self._began_at = began_at
         self._timeout = timeout
         self._output_path = output_path
-        self._clock = clock
 
     @property
     def stopped(self) -> KandinskyError | None:
@@ -124,10 +106,10 @@ class BatchRun:
         """
 
         async def poll(job: PendingJob) -> GenerationResult:
-            client = await self._hook.aget_conn()
-            return await client.poll_until_done(**asdict(job), model=self._model, poll_interval=poll_interval)
+            client = await self._service.hook.aget_conn()
+            return await client.poll_until_done(**asdict(job), model=self._service.model, poll_interval=poll_interval)
 
-        self.apply_outcomes(self._runner.run(watch(jobs, poll)))
+        self.apply_outcomes(self._service.runner.run(watch(jobs, poll)))
 
     def wait_for_in_flight(self, poll_interval: float | None) -> None:
         """Wait in this process for what is in flight, each to its own deadline.
@@ -139,7 +121,7 @@ class BatchRun:
     def poll_once_more(self) -> None:
         """Give what is in flight a last poll, and up if it is not finished."""
         jobs = [self._watched(record) for _, record in self.state.in_flight()]
-        self.wait([replace(job, deadline=min(job.deadline, self._clock())) for job in jobs], None)
+        self.wait([replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs], None)
 
     def _watched(self, record: JobRecord) -> PendingJob:
         # A try that re-attaches waits as long as the first one, but not for what the service has forgotten.
@@ -148,4 +130,4 @@ class BatchRun:
         return PendingJob(record.request_id or "", record.submitted_at, deadline)
 
     def _store(self) -> None:
-        self._outcomes.store(self._output_path, self._hook.settings.all_image_hosts)
+        self._outcomes.store(self._output_path, self._service.hook.settings.all_image_hosts)

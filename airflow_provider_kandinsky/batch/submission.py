@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
 from airflow_provider_kandinsky.batch.state import BatchState
-from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
-from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.submission import Submission
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
@@ -31,10 +27,9 @@ class BatchSubmission(Submission):
     """Submits waves.
 
     :param state: what is wanted, and how far it has come; see :class:`~.durable.submission.Submission` for it and
-        the next four.
+        the next one.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
-    :param clock: wall clock, seconds since the epoch.
     """
 
     _state: BatchState
@@ -42,17 +37,13 @@ class BatchSubmission(Submission):
     def __init__(
         self,
         state: BatchState,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
-        history: HistoryReconciler,
-        model: str,
+        service: Service,
         *,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
         longest_submission: float = LONGEST_SUBMISSION,
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(state, hook, runner, history, model, send_within=_SEND_WITHIN, clock=clock)
+        super().__init__(state, service, send_within=_SEND_WITHIN)
         self.stopped = stopped
         self._max_cost = max_cost
         self._longest_submission = longest_submission
@@ -73,10 +64,10 @@ class BatchSubmission(Submission):
             )
         wanted = iter(wanted_items)
         in_flight = len(self._state.in_flight())
-        until = self._clock() + self._longest_submission
+        until = self._service.clock() + self._longest_submission
         refusal: KandinskyError | None = None
         try:
-            while in_flight < size and not (self.stopped or refusal) and self._clock() < until:
+            while in_flight < size and not (self.stopped or refusal) and self._service.clock() < until:
                 group = list(islice(wanted, min(MAX_CONNECTIONS, size - in_flight)))
                 if not group:
                     break

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
-from airflow_provider_kandinsky.durable.ledger import JobLedger
+from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
-from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.seeds import derive_seed
+from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.durable.submission import Submission
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import JobError, KandinskyError
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
-
-#: By how many seconds after its intent a POST has left, or is not sent: what the client may wait, and a little.
-SEND_WITHIN: Final = SUBMIT_RETRY_TIMEOUT + 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +43,62 @@ class Generation:
 
     :param item: what is wanted.
     :param ledger: the task instance's, read.
-    :param hook: the service.
-    :param runner: the event loop that the hook's async client lives in.
-    :param model: the slug.
+    :param service: where it is submitted.
     :param metrics: where submissions are counted.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
-    :param on_unknown_submit: see :class:`~.durable.reconciliation.HistoryReconciler` for it and the next two.
-    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
         self,
         item: Item,
         ledger: JobLedger,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
-        model: str,
+        service: Service,
         *,
         metrics: JobMetrics,
         id_only: bool = False,
-        on_unknown_submit: OnUnknownSubmit = "fail",
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        history = HistoryReconciler(hook, model, on_unknown_submit, clock=clock)
         self._item = item
         self._ledger = ledger
-        self._hook = hook
-        self._runner = runner
-        self._model = model
+        self._service = service
         self._metrics = metrics
         self._id_only = id_only
-        self._clock = clock
         self._state = JobState([item], ledger, metrics)
-        self._submission = Submission(
-            self._state, hook, runner, history, model, send_within=SEND_WITHIN, log_level=logging.INFO, clock=clock
-        )
-        self._outcomes = OutcomeCollector(self._state, hook, runner, history, model, id_only=id_only, clock=clock)
+        self._submission = Submission(self._state, service, log_level=logging.INFO)
+        self._outcomes = OutcomeCollector(self._state, service, id_only=id_only)
         self._result: GenerationResult | None = None
         self._already_delivered = False
+
+    @classmethod
+    def of_task(
+        cls,
+        context: Context,
+        service: Service,
+        request: TextToImageRequest,
+        *,
+        durable: bool,
+        id_only: bool = False,
+        job: str | None = None,
+    ) -> Self:
+        """What the running task wants.
+
+        :param durable: whether to keep a record.
+        :param job: the request id, where an earlier process of this try has submitted it.
+        """
+        payload = request.payload()
+        key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
+        if job is None:
+            arguments = argument_hashes(service.model, payload)
+            ledger = JobLedger.of(context, durable=durable, arguments=arguments).read()
+        else:
+            ledger = ledger_of_job(context, job, durable=durable, key=key)
+            key = ledger.record.key if ledger.record else key
+        return cls(
+            Item(key, request, has_own_seed=request.seed == derive_seed(context)),
+            ledger,
+            service,
+            metrics=JobMetrics.of_task(context["ti"], service.model),
+            id_only=id_only,
+        )
 
     def submit_or_reattach(self) -> SubmittedJob:
         """Submit, unless an earlier try has.
@@ -154,9 +167,9 @@ class Generation:
         """Poll the job of an earlier try once: what it has already given needs no waiting."""
         request_id = record.request_id or ""
         try:
-            status: JobStatus | str = self._runner.run(self._hook.aget_status(request_id))
+            status: JobStatus | str = self._service.runner.run(self._service.hook.aget_status(request_id))
             if status is JobStatus.COMPLETED and not self._id_only:
-                self._result = self._runner.run(self._hook.aget_result(request_id, self._model))
+                self._result = self._service.runner.run(self._service.hook.aget_result(request_id, self._service.model))
             self._state.note_reattached(item, is_known=True)
         except JobError as error:
             self._outcomes.record_error(item, record, error, has_waited=record.not_found)
@@ -172,3 +185,13 @@ class Generation:
             log.info("Request %s was submitted by an earlier try; re-attaching, its status is %s", request_id, status)
             self._metrics.reattached("history" if now.result is not None else "ledger")
         self._state.write()
+
+
+def ledger_of_job(context: Context, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
+    """The ledger with a job that an earlier process of this try has submitted.
+
+    :param durable: whether one is kept.
+    :param key: what the job is called where none is.
+    """
+    ledger = JobLedger.of(context, durable=durable).read(is_resumed=True)
+    return ledger.of_job(key, request_id, context["ti"].start_date.timestamp())

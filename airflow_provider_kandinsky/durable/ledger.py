@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from airflow_provider_kandinsky.compat.airflow import AirflowException, loop_index, task_state_store
+from airflow_provider_kandinsky.compat.airflow import AirflowException
 from airflow_provider_kandinsky.durable.records import JobRecord, from_record, to_record
+from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-log = logging.getLogger(__name__)
 
 _KEY: Final = "kandinsky_job"
 #: What of a single generation's record is kept. What it gave is not: the service is asked for it, or the history.
@@ -36,16 +33,6 @@ _KEPT_FIELDS: Final = (
 
 class LedgerError(AirflowException):
     """The ledger cannot be read, so it is not known what was paid for. Nothing was submitted; a retry reads again."""
-
-
-class TaskStateStore(Protocol):
-    """What is used of Airflow's store."""
-
-    def get(self, key: str) -> Any: ...
-
-    def set(self, key: str, value: Any) -> None: ...
-
-    def delete(self, key: str) -> None: ...
 
 
 class Ledger(ABC):
@@ -230,41 +217,6 @@ def from_job_value(value: Mapping[str, Any], try_number: int = 0) -> JobRecord:
     return record if record.submitted_at else replace(record, submitted_at=record.intended_at)
 
 
-def task_state_store_for(context: Context, *, durable: bool) -> TaskStateStore | None:
-    """Where the running task instance keeps its ledger.
-
-    :param durable: whether to keep any. If so and Airflow has no task state store, that is said once.
-    """
-    store = task_state_store(context) if durable else None
-    if durable and store is None:
-        _warn_of_no_store()
-    index = loop_index(context)
-    return store if store is None or index is None else _IterationStore(store, index)
-
-
-class _IterationStore:
-    """The store of one iteration of a task loop.
-
-    Airflow's own store keeps iterations apart. One of the user's own, written for an Airflow without loops, may name
-    what it keeps after the DAG, the run, the task and the map index, and iterations share all of them.
-
-    :param index: the iteration, counted from 0.
-    """
-
-    def __init__(self, store: TaskStateStore, index: int) -> None:
-        self._store = store
-        self._suffix = f"_iteration_{index}"
-
-    def get(self, key: str) -> Any:
-        return self._store.get(key + self._suffix)
-
-    def set(self, key: str, value: Any) -> None:
-        self._store.set(key + self._suffix, value)
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key + self._suffix)
-
-
 @contextmanager
 def ledger_errors() -> Iterator[None]:
     """Whatever goes wrong in here means that what was paid for is not known."""
@@ -283,11 +235,3 @@ def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
         name: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
         for name, value in {"model": model, **payload}.items()
     }
-
-
-@cache
-def _warn_of_no_store() -> None:
-    log.warning(
-        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has bought, "
-        "and buys again. Set durable=False to say that you know."
-    )

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.policy import Step, after_not_found
-from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.durable.verdicts import expired_error
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
@@ -25,32 +22,21 @@ class OutcomeCollector:
     """Takes in what became of jobs.
 
     :param state: what is wanted, and how far it has come.
-    :param hook: the service.
-    :param runner: the event loop that the hook's async client lives in.
-    :param history: the request history.
-    :param model: the slug.
+    :param service: where they were submitted.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
-    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
         self,
         state: JobState,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
-        history: HistoryReconciler,
-        model: str,
+        service: Service,
         *,
         id_only: bool = False,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._state = state
-        self._hook = hook
-        self._runner = runner
-        self._history = history
-        self._model = model
+        self._service = service
+        self._history = service.history
         self._id_only = id_only
-        self._clock = clock
         #: The items whose images came as bytes, which do not travel in events: they are still to be fetched.
         self.as_bytes: list[Item] = []
 
@@ -84,7 +70,7 @@ class OutcomeCollector:
             finding = self._history.find_job(request_id, record.submitted_at, item.samples)
             step = after_not_found(
                 finding.history,
-                self._clock() - record.submitted_at,
+                self._service.clock() - record.submitted_at,
                 self._history.on_unknown_submit,
                 has_waited=has_waited,
                 id_only=self._id_only,
@@ -116,7 +102,7 @@ class OutcomeCollector:
         async def fetch_one(item: Item) -> GenerationResult | KandinskyError:
             record = self._state.record(item)
             try:
-                return await self._hook.aget_result((record and record.request_id) or "", self._model)
+                return await self._service.hook.aget_result((record and record.request_id) or "", self._service.model)
             except KandinskyError as error:
                 return error
 
@@ -124,7 +110,7 @@ class OutcomeCollector:
             return await asyncio.gather(*map(fetch_one, items))
 
         fetched = []
-        for item, result in zip(items, self._runner.run(fetch_all()), strict=True):
+        for item, result in zip(items, self._service.runner.run(fetch_all()), strict=True):
             if not isinstance(result, KandinskyError):
                 fetched.append((item, result.with_seed(item.seed)))
             elif (record := self._state.record(item)) is not None:

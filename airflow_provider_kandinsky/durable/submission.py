@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Final
 
-from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_answer
-from airflow_provider_kandinsky.durable.reconciliation import Finding, HistoryReconciler, Intent
+from airflow_provider_kandinsky.durable.reconciliation import Finding, Intent
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.durable.verdicts import unknown_error
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     KandinskyError,
@@ -26,46 +25,39 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
+from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 log = logging.getLogger(__name__)
+
+#: By how many seconds after its intent a POST has left, or is not sent: what the client may wait, and a little.
+SEND_WITHIN: Final = SUBMIT_RETRY_TIMEOUT + 5.0
 
 
 class Submission:
     """Submits what is still wanted.
 
     :param state: what is wanted, and how far it has come.
-    :param hook: the service.
-    :param runner: the event loop that the hook's async client lives in. The ledger is never written from inside it.
-    :param history: the request history.
-    :param model: the slug.
+    :param service: where it is submitted.
     :param send_within: by how many seconds after its intent a POST has left, or is not sent.
     :param log_level: at which each submission is logged.
-    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
         self,
         state: JobState,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
-        history: HistoryReconciler,
-        model: str,
+        service: Service,
         *,
-        send_within: float,
+        send_within: float = SEND_WITHIN,
         log_level: int = logging.DEBUG,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         #: Why nothing more is submitted, where that is so.
         self.stopped: KandinskyError | None = None
         self._state = state
-        self._hook = hook
-        self._runner = runner
-        self._history = history
-        self._model = model
+        self._service = service
+        self._history = service.history
         self._send_within = send_within
         self._log_level = log_level
-        self._clock = clock
 
     def resolve(self) -> None:
         """Find out what became of the submissions that an earlier try has begun, and died or lost the response."""
@@ -96,13 +88,15 @@ class Submission:
 
         :return: the error after which a later group may still succeed.
         """
-        now = self._clock()
+        now = self._service.clock()
         for item in group:
             self._state.note_intent(item, now, now + self._send_within)
         self._state.write()
         lost: list[tuple[Item, SubmissionUnknownError]] = []
         refusal = None
-        for item, error in zip(group, self._runner.run(self._submit_all(group, now + self._send_within)), strict=True):
+        for item, error in zip(
+            group, self._service.runner.run(self._submit_all(group, now + self._send_within)), strict=True
+        ):
             if isinstance(error, SubmissionUnknownError):
                 lost.append((item, error))
             elif error is not None:
@@ -122,7 +116,9 @@ class Submission:
     async def _submit_one(self, item: Item, send_by: float) -> KandinskyError | None:
         sent_at: list[float] = []
         try:
-            job = await self._hook.asubmit(item.request, self._model, send_by=send_by, on_send=sent_at.append)
+            job = await self._service.hook.asubmit(
+                item.request, self._service.model, send_by=send_by, on_send=sent_at.append
+            )
         except (SubmissionUnknownError, asyncio.CancelledError) as error:
             if sent_at:
                 self._state.note_sent(item, sent_at[-1])
@@ -135,12 +131,12 @@ class Submission:
         log.log(
             self._log_level,
             "Submitted to %s, %s: request %s",
-            self._model,
+            self._service.model,
             _describe(item.request),
             job.request_id,
         )
         # Noted at once, so that it is known even if the rest of the group is cut short.
-        self._state.record_submitted(item, job.request_id, self._clock())
+        self._state.record_submitted(item, job.request_id, self._service.clock())
         return None
 
     def _recover(self, lost: Sequence[tuple[Item, SubmissionUnknownError]]) -> None:

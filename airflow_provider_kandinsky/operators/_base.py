@@ -31,6 +31,7 @@ class GenerationOperator(OpenLineageMixin, WakesSupervisor):
     poll_policy = DEFAULT_POLL_POLICY
 
     kandinsky_conn_id: str
+    model: str
     timeout: float
     poll_interval: float | None
     durable: bool

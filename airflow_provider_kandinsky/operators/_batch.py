@@ -13,11 +13,11 @@ from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
-from airflow_provider_kandinsky.durable.ledger import task_state_store_for
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.durable.seeds import derive_seed
+from airflow_provider_kandinsky.durable.stores import task_state_store_for
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.operators._runtime import defer_until_reset, deferral_timeout, open_service
+from airflow_provider_kandinsky.operators._runtime import defer_until_reset, deferral_timeout, open_service_of
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
@@ -34,8 +34,7 @@ from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, Pen
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
-    from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+    from airflow_provider_kandinsky.durable.service import Service
     from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
 
@@ -92,13 +91,13 @@ class BatchTask:
                 f"durable=False no record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it "
                 "again"
             )
-        with task._failures(context), open_service(task) as (hook, runner):
+        with task._failures(context), open_service_of(task) as service:
             before = (Pin.from_dict(pinned) if pinned else ledger.read_pin()) if is_resumed else None
-            output_path, items, changed = self._items_of_try(hook, ledger, before)
+            output_path, items, changed = self._items_of_try(service, ledger, before)
             if not is_resumed:
                 self._push_arguments(items)
             stop = changed or (error_from_dict(stopped) if stopped else None)
-            run = self._batch_run(items, ledger, hook, runner, output_path, stop)
+            run = self._batch_run(items, ledger, service, output_path, stop)
             if outcomes is None:
                 run.begin()
             else:
@@ -117,8 +116,7 @@ class BatchTask:
         self,
         items: list[Item],
         ledger: BatchLedger,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
+        service: Service,
         output_path: OutputPath | None,
         stopped: KandinskyError | None,
     ) -> BatchRun:
@@ -126,20 +124,17 @@ class BatchTask:
         return BatchRun(
             items,
             ledger,
-            hook,
-            runner,
-            task.model,
+            service,
             metrics=JobMetrics.of_task(ti, task.model),
             began_at=ti.start_date.timestamp(),
             timeout=task.timeout,
             output_path=output_path,
             max_cost=task.max_cost,
             stopped=stopped,
-            on_unknown_submit=task.on_unknown_submit,
         )
 
     def _items_of_try(
-        self, hook: KandinskyHook, ledger: BatchLedger, before: Pin | None
+        self, service: Service, ledger: BatchLedger, before: Pin | None
     ) -> tuple[OutputPath | None, list[Item], KandinskyError | None]:
         """What is wanted, and whether it is what the try has begun with.
 
@@ -148,7 +143,7 @@ class BatchTask:
             but what was submitted is delivered.
         """
         try:
-            output_path, items = self._items(hook)
+            output_path, items = self._items(service)
             now = Pin.of(items, ledger.try_number)
             self._pinned = (before or now).to_dict()
             if before is None:
@@ -244,13 +239,13 @@ class BatchTask:
         }
         return {name: value for name, value in carried.items() if value is not None}
 
-    def _items(self, hook: KandinskyHook) -> tuple[OutputPath | None, list[Item]]:
+    def _items(self, service: Service) -> tuple[OutputPath | None, list[Item]]:
         """What is wanted and where its images go, from the rendered arguments."""
         items = read_items(
             self._task.requests,
             {name: getattr(self._task, name) for name in self._task.shared_arguments},
             seed=partial(derive_seed, self._context),
-            name=partial(fingerprint, hook.get_conn().base_url, self._task.model),
+            name=partial(fingerprint, service.hook.get_conn().base_url, self._task.model),
         )
         if self._task.output_path:
             samples = max((item.request.samples or 1 for item in items), default=1)

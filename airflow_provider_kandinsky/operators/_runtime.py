@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
-from airflow_provider_kandinsky.durable.ledger import task_state_store_for
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.durable.service import Service, open_service
+from airflow_provider_kandinsky.durable.stores import task_state_store_for
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.tasks.arguments import DEFERRAL_TIMEOUT_MARGIN, reset_trigger
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
@@ -21,15 +20,9 @@ if TYPE_CHECKING:
     from airflow_provider_kandinsky.operators._base import GenerationOperator
 
 
-@contextmanager
-def open_service(task: GenerationOperator) -> Iterator[tuple[KandinskyHook, TimeoutAwareRunner]]:
-    """The service, and the event loop to talk to it in."""
-    hook = KandinskyHook(task.kandinsky_conn_id, poll_policy=task.poll_policy)
-    with hook, TimeoutAwareRunner() as runner:
-        try:
-            yield hook, runner
-        finally:
-            runner.run(hook.__aexit__())
+def open_service_of(task: GenerationOperator) -> AbstractContextManager[Service]:
+    """The service as a task's arguments say."""
+    return open_service(task.kandinsky_conn_id, task.model, task.on_unknown_submit, task.poll_policy)
 
 
 def report_errors(context: Context | None, *, durable: bool) -> AbstractContextManager[None]:

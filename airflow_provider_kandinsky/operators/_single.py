@@ -6,29 +6,23 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
-from airflow_provider_kandinsky.durable.generation import Generation, SubmittedJob
-from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
-from airflow_provider_kandinsky.durable.records import Item
-from airflow_provider_kandinsky.durable.seeds import derive_seed
+from airflow_provider_kandinsky.durable.generation import Generation, SubmittedJob, ledger_of_job
+from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
-from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.operators._runtime import defer_until_reset, deferral_timeout, open_service
+from airflow_provider_kandinsky.operators._runtime import defer_until_reset, deferral_timeout, open_service_of
 from airflow_provider_kandinsky.results.delivery import TriggererDelivery, deliver
-from airflow_provider_kandinsky.results.storage import OutputPath
-from airflow_provider_kandinsky.segmind.errors import BadRequestError, KandinskyError, RateLimitedError
+from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.schemas import (
     RECORD_LIFETIME,
     GenerationResult,
     TextToImageRequest,
-    fingerprint,
 )
-from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH, GENERATION_ARGUMENTS
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
+    from airflow_provider_kandinsky.durable.service import Service
     from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
     from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 
@@ -50,26 +44,26 @@ class SingleTask:
         :param resets: how often the submission has waited for the rate limit to reset.
         """
         task = self._task
-        with task._failures(self._context), open_service(task) as (hook, runner):
-            request = self._request()
-            generation = self._generation(hook, runner, request)
+        with task._failures(self._context), open_service_of(task) as service:
+            request = self._task.build_request(self._context)
+            generation = self._generation(service, request)
             job = self._submit_or_reattach(generation, request, resets)
             self._note_request(job.request_id)
             self._ti.xcom_push(key="request_id", value=job.request_id)
             if not task.wait_for_completion:
                 return job.request_id
-            return self._finish(generation, job, request, hook, runner)
+            return self._finish(generation, job, request, service)
 
     def complete(self, event: dict[str, Any]) -> list[str]:
         """Deliver what the trigger found."""
         self._note_request(event["request_id"])
-        with self._task._failures(self._context), open_service(self._task) as (hook, runner):
+        with self._task._failures(self._context), open_service_of(self._task) as service:
             if "result" in event:
-                return self._deliver(GenerationResult.from_dict(event["result"]), hook)
-            request = self._request()
-            generation = self._generation(hook, runner, request, event["request_id"])
+                return self._deliver(GenerationResult.from_dict(event["result"]), service.hook)
+            request = self._task.build_request(self._context)
+            generation = self._generation(service, request, event["request_id"])
             job = generation.collect({"error": event["error"]} if "error" in event else {})
-            return self._finish(generation, job, request, hook, runner)
+            return self._finish(generation, job, request, service)
 
     def can_wait_here(self) -> bool:
         """Whether it is known what an ended deferral was waiting for."""
@@ -82,8 +76,8 @@ class SingleTask:
         """
         task, request_id = self._task, self.xcom("request_id")
         self._note_request(request_id)
-        with task._failures(self._context), open_service(task) as (hook, runner):
-            ledger = self._ledger_of_job("", request_id)
+        with task._failures(self._context), open_service_of(task) as service:
+            ledger = ledger_of_job(self._context, request_id, durable=task.durable)
             if ledger.record is None:
                 raise LookupError(request_id)
             if not task.has_sent_arguments:
@@ -92,41 +86,18 @@ class SingleTask:
                     setattr(task, name, None)
             job = SubmittedJob(request_id, ledger.record.submitted_at)
             deadline = time.time() if is_over else self._deadline(job)
-            result = self._poll(job, deadline, hook, runner)
-            return self._deliver(result.with_seed(_sent_seed(task.seed)), hook)
+            result = self._poll(job, deadline, service)
+            return self._deliver(result.with_seed(_sent_seed(task.seed)), service.hook)
 
     def xcom(self, key: str) -> Any:
         """What this try has pushed before it was deferred."""
         return self._ti.xcom_pull(task_ids=self._task.task_id, map_indexes=self._ti.map_index, key=key)
 
-    def _generation(
-        self, hook: KandinskyHook, runner: TimeoutAwareRunner, request: TextToImageRequest, job: str | None = None
-    ) -> Generation:
-        """
-        :param job: the request id, where an earlier process of this try has submitted it.
-        """
-        task, payload = self._task, request.payload()
-        key = fingerprint(hook.get_conn().base_url, task.model, payload)
-        arguments = argument_hashes(task.model, payload)
-        if job is None:
-            ledger = JobLedger.of(self._context, durable=task.durable, arguments=arguments).read()
-        else:
-            ledger = self._ledger_of_job(key, job)
-            key = ledger.record.key if ledger.record else key
-        return Generation(
-            Item(key, request, has_own_seed=request.seed == derive_seed(self._context)),
-            ledger,
-            hook,
-            runner,
-            task.model,
-            metrics=JobMetrics.of_task(self._ti, task.model),
-            id_only=not task.wait_for_completion,
-            on_unknown_submit=task.on_unknown_submit,
+    def _generation(self, service: Service, request: TextToImageRequest, job: str | None = None) -> Generation:
+        task = self._task
+        return Generation.of_task(
+            self._context, service, request, durable=task.durable, id_only=not task.wait_for_completion, job=job
         )
-
-    def _ledger_of_job(self, key: str, request_id: str) -> JobLedger:
-        ledger = JobLedger.of(self._context, durable=self._task.durable).read(is_resumed=True)
-        return ledger.of_job(key, request_id, self._ti.start_date.timestamp())
 
     def _submit_or_reattach(self, generation: Generation, request: TextToImageRequest, resets: int) -> SubmittedJob:
         try:
@@ -146,8 +117,7 @@ class SingleTask:
         generation: Generation,
         job: SubmittedJob,
         request: TextToImageRequest,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
+        service: Service,
     ) -> list[str]:
         """Wait for a job, here or by deferring, and deliver what it gives."""
         while job.result is None:
@@ -155,10 +125,10 @@ class SingleTask:
             if self._task.deferrable:
                 self._defer_until(deadline, job, request)
             try:
-                job = generation.collect(self._poll(job, deadline, hook, runner))
+                job = generation.collect(self._poll(job, deadline, service))
             except KandinskyError as error:
                 job = generation.collect({"error": error.to_dict()})
-        return self._deliver(job.result, hook, already_delivered=job.already_delivered)
+        return self._deliver(job.result, service.hook, already_delivered=job.already_delivered)
 
     def _deadline(self, job: SubmittedJob) -> float:
         # A try that re-attaches waits as long as the first one, but not for what the service has forgotten. It counts
@@ -166,15 +136,13 @@ class SingleTask:
         since = max(self._ti.start_date.timestamp(), job.submitted_at)
         return min(since + self._task.timeout, job.submitted_at + RECORD_LIFETIME)
 
-    def _poll(
-        self, job: SubmittedJob, deadline: float, hook: KandinskyHook, runner: TimeoutAwareRunner
-    ) -> GenerationResult:
+    def _poll(self, job: SubmittedJob, deadline: float, service: Service) -> GenerationResult:
         task = self._task
         seconds = max(0.0, deadline - time.time())
         task.log.info("Waiting for request %s here, for %.0f s at most", job.request_id, seconds)
 
         async def poll() -> GenerationResult:
-            client = await hook.aget_conn()
+            client = await service.hook.aget_conn()
             return await client.poll_until_done(
                 job.request_id,
                 task.model,
@@ -184,7 +152,7 @@ class SingleTask:
             )
 
         try:
-            return runner.run(poll())
+            return service.runner.run(poll())
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
                 f"{error}. Request {job.request_id} may still be running, and will then be billed. "
@@ -220,17 +188,6 @@ class SingleTask:
         uris = deliver(result, self._context, hook, task.output_path, already_delivered=already_delivered)
         task.lineage = Lineage.of(result, uris, task.prompt)
         return uris
-
-    def _request(self) -> TextToImageRequest:
-        """The request, from the rendered arguments and a seed of the task instance's own, if it was given none."""
-        task = self._task
-        task._choose_seed(self._context)
-        request = TextToImageRequest(**{name: getattr(task, name) for name in GENERATION_ARGUMENTS})
-        if task.output_path:
-            OutputPath(task.output_path, request.samples or 1)
-        elif request.base64:
-            raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
-        return request
 
 
 def _sent_seed(seed: Any) -> int | None:

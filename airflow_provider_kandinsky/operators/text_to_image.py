@@ -10,8 +10,9 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, WAIT_TIMEOUT, GenerationOperator
+from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
-from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, is_literal
+from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH, GENERATION_ARGUMENTS, is_literal
 
 if TYPE_CHECKING:
     from airflow_provider_kandinsky.operators._single import SingleTask
@@ -166,6 +167,21 @@ class KandinskyTextToImageOperator(GenerationOperator):
             from airflow_provider_kandinsky.durable.seeds import derive_seed
 
             self.seed = derive_seed(context)
+
+    def build_request(self, context: Context) -> TextToImageRequest:
+        """The request, from the rendered arguments and a seed of the task instance's own, if it was given none.
+
+        :raises BadRequestError: an argument is refused. Nothing was submitted.
+        """
+        from airflow_provider_kandinsky.results.storage import OutputPath
+
+        self._choose_seed(context)
+        request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
+        if self.output_path:
+            OutputPath(self.output_path, request.samples or 1)
+        elif request.base64:
+            raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
+        return request
 
     def _take_arguments(self, payload: Mapping[str, Any]) -> None:
         for name in GENERATION_ARGUMENTS:

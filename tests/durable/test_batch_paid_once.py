@@ -13,10 +13,9 @@ from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.durable.ledger import LedgerError
-from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.records import Item
+from airflow_provider_kandinsky.durable.service import open_service
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.operators._runtime import open_service
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 
@@ -231,9 +230,8 @@ def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: F
     sandbox.fault("submit", drop=True, after=True, stall=0.2, times=1_000)
     items = [Item(f"k{seed}", TextToImageRequest(prompt="a cat", seed=seed), (seed,)) for seed in range(100)]
     state = BatchState(items, BatchLedger.read(ti.context, durable=True), JobMetrics.of_task(ti))
-    with open_service(paint_all([])) as (hook, runner):
-        history = HistoryReconciler(hook, DEFAULT_MODEL)
-        submission = BatchSubmission(state, hook, runner, history, DEFAULT_MODEL, longest_submission=0.3)
+    with open_service("kandinsky_default", DEFAULT_MODEL) as service:
+        submission = BatchSubmission(state, service, longest_submission=0.3)
         assert submission.submit_wave(100) == []
     assert "no submission was accepted within" in str(submission.stopped)
     assert 0 < len(sandbox.submissions) < 100

@@ -12,13 +12,12 @@ import pytest
 from airflow_provider_kandinsky.durable.ledger import (
     JobLedger,
     LedgerError,
-    _warn_of_no_store,
     argument_hashes,
     ledger_errors,
-    task_state_store_for,
 )
 from airflow_provider_kandinsky.durable.records import JobRecord
 from airflow_provider_kandinsky.durable.seeds import seed_from_names
+from airflow_provider_kandinsky.durable.stores import _warn_of_no_store, task_state_store_for
 
 from ..support.task_instance import FakeTaskInstance, MemoryStore
 
