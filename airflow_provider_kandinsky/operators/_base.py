@@ -22,7 +22,9 @@ DEFAULT_CONN_ID: Final = "kandinsky_default"
 WAIT_TIMEOUT: Final = 900.0
 
 
-class GenerationOperator(OpenLineageMixin, WakesSupervisor):
+# An operator comes first: beside a first base without Airflow's arguments, Airflow takes their None for the defaults of
+# a mapped task.
+class GenerationOperator(WakesSupervisor, OpenLineageMixin):
     """The base of the operators that submit."""
 
     operator_extra_links = (KandinskyImageLink(),)
