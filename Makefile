@@ -7,13 +7,22 @@ PIP := $(BIN)/$(INSTALL)
 # On its own, because every Airflow command looks through all providers that are installed beside it.
 DISTRIBUTED := .venv-distributed
 
-.PHONY: help demo test matrix mutants audit screenshots chaos distributed benchmarks check docs format clean
+# The folders whose tests start no Airflow, no browser, and build nothing.
+UNIT_TESTS := $(addprefix tests/,batch compat decorators durable hooks observability operators results sandbox segmind \
+	sensors tasks triggers)
+# Where no bytecode is kept, each of the processes that run tests rewrites all assertions again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo unit test matrix mutants audit screenshots chaos distributed benchmarks check docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for nothing; KEEP=1 leaves its UI running
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
+
+unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser: a minute
+	@$(BIN)/pytest -n 4 --dist loadgroup $(UNIT_TESTS)
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos

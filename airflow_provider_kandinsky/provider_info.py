@@ -35,6 +35,12 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
             "description": "Seconds for one whole request to the service. Default: 30.",
             "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
         },
+        "retry_timeout": {
+            "label": "Retry timeout",
+            "description": "Seconds, 0 to 20, for which a worker retries a submission, a call to the history or a "
+            "download before it raises the error. Default: 20.",
+            "schema": {"type": ["number", "null"], "minimum": 0, "maximum": 20},
+        },
         "history_url": {
             "label": "History URL",
             "description": "The whole URL of the request history, which tells whether a lost submission was accepted. "

@@ -17,14 +17,13 @@ from statistics import mean, median, quantiles
 from typing import Any, Final
 
 import httpx
+from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http import async_client
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
-from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 from airflow_provider_kandinsky.triggers.stall_guard import StallGuard
 from tests.segmind.virtual_time import T0, NoWaiting, Service, VirtualTimeLoop, run
 
@@ -70,17 +69,18 @@ async def _wait(client: AsyncSegmindClient, service: Service, request_id: str) -
 class PauseOnly(RateLimiter):
     """A rate limiter that waits for the reset after a 429, and learns no limit from it."""
 
-    def _set_limit(self, requests_per_minute: float | None, rate: float, at_once: float | None = None) -> None:
-        if at_once is None or self._is_configured:
-            super()._set_limit(requests_per_minute, rate, at_once)
+    def _set_limit(self, requests_per_minute: float | None, rate: float, burst: float | None = None) -> None:
+        if burst is None or self._is_configured:
+            super()._set_limit(requests_per_minute, rate, burst)
 
 
 def learned_rate_limit() -> Rows:
     """A plan whose limit the connection does not say."""
 
-    def client_of(service: Service, limiter: type[RateLimiter], **settings: Any) -> AsyncSegmindClient:
-        async_client.RateLimiter = limiter  # type: ignore[misc]
-        return service.client(**settings)
+    def client_of(service: Service, limiter: type[RateLimiter]) -> AsyncSegmindClient:
+        client = service.client()
+        client._rate_limiter = limiter(at_once=MAX_CONNECTIONS, clock=service.clock)
+        return client
 
     async def batch(limiter: type[RateLimiter], count: int, latency: Any, plan: float) -> Row:
         service = Service(latency=latency, requests_per_minute=plan)
@@ -137,17 +137,15 @@ def learned_rate_limit() -> Rows:
             "refused tries": refused,
         }
 
-    known = async_client.RateLimiter
     rows: Rows = {}
     batches: list[tuple[int, Any, float]] = [(100, (2.0, 6.0), 60), (120, 100.0, 120), (200, (20.0, 40.0), 600)]
     for count, latency, plan in batches:
-        for limiter, way in ((known, "learned"), (PauseOnly, "only paused")):
+        for limiter, way in ((RateLimiter, "learned"), (PauseOnly, "only paused")):
             name = f"{count} jobs of {latency} s in one process, plan of {plan} a minute, {way}"
             rows[name] = _mean(partial(batch, limiter, count, latency, plan))
     for count, plan in ((20, 60), (100, 60), (100, 120), (300, 120), (300, 600)):
-        for limiter, way in ((known, "learned"), (PauseOnly, "only paused")):
+        for limiter, way in ((RateLimiter, "learned"), (PauseOnly, "only paused")):
             rows[f"{count} mapped tasks, plan of {plan}, {way}"] = _mean(partial(mapped, limiter, count, plan))
-    async_client.RateLimiter = known  # type: ignore[misc]
     return rows
 
 
@@ -169,7 +167,7 @@ class _Turns(NoWaiting):
 class CoroutineEach:
     """What the heap is in place of: each job sleeps and polls by itself."""
 
-    def __init__(self, poll_once: Callable[..., Awaitable[Any]], **_: Any) -> None:
+    def __init__(self, poll_once: Callable[..., Awaitable[Any]]) -> None:
         self._poll_once = poll_once
 
     async def poll_until_done(self, poller: JobPoller, model: str | None) -> GenerationResult:
@@ -204,13 +202,14 @@ class Answers(httpx.AsyncBaseTransport):
 def heap_of_waiting_jobs() -> Rows:
     """Thousands of jobs of one client, all at one age, as a restarted triggerer has them."""
 
-    async def wait_for(scheduler: Any, jobs: int, turns: _Turns) -> Row:
+    async def wait_for(jobs: int, turns: _Turns, *, has_heap: bool) -> Row:
         loop = asyncio.get_running_loop()
         transport, notices = Answers(60.0), []
-        async_client.PollScheduler = scheduler  # type: ignore[misc]
         async with AsyncSegmindClient(
             "key", "http://localhost", transport=transport, clock=lambda: T0 + loop.time()
         ) as client:
+            if not has_heap:
+                client._poll_scheduler = CoroutineEach(client._poll_once)  # type: ignore[assignment]  # the same methods
 
             async def one(number: int) -> None:
                 await client.poll_until_done(f"r-{number}", submitted_at=T0, deadline=T0 + 3600)
@@ -235,12 +234,11 @@ def heap_of_waiting_jobs() -> Rows:
 
     rows = {}
     for jobs in (100, 1000, 5000, 10_000):
-        for scheduler, way in ((PollScheduler, "heap"), (CoroutineEach, "coroutine each")):
+        for has_heap, way in ((True, "heap"), (False, "coroutine each")):
             random.seed(1)
             turns = _Turns()
             with asyncio.Runner(loop_factory=partial(VirtualTimeLoop, turns)) as runner:
-                rows[f"{jobs:,} jobs of 60 s, {way}"] = runner.run(wait_for(scheduler, jobs, turns))
-    async_client.PollScheduler = PollScheduler  # type: ignore[misc]
+                rows[f"{jobs:,} jobs of 60 s, {way}"] = runner.run(wait_for(jobs, turns, has_heap=has_heap))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,11 @@ if find_spec("hypothesis"):
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """With a pytest that xdist does not understand, groups are forgotten without a word."""
+    """Spare the garbage collector what was imported, and check that xdist keeps groups together."""
+    # The objects of what was imported stay to the end, so the garbage collector need not walk them in each test.
+    gc.collect()
+    gc.freeze()
+    # With a pytest that xdist does not understand, groups are forgotten without a word.
     if getattr(session.config.option, "loadgroup", False):
         forgotten = [
             each.nodeid for each in session.items if each.get_closest_marker("xdist_group") and "@" not in each.nodeid
@@ -44,20 +49,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def _s3() -> Iterator[S3FileSystem]:
+    from moto import backends
     from moto.server import ThreadedMotoServer
     from s3fs import S3FileSystem
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield S3FileSystem(
-        key="nobody",
-        secret="none",
-        endpoint_url=f"http://{host}:{port}",
-        skip_instance_cache=True,
-        use_listings_cache=False,
-    )
-    server.stop()
+    services = frozenset(backends.list_of_moto_modules())
+    with pytest.MonkeyPatch.context() as patch:
+        # For each request the server lists the folders of all services.
+        patch.setattr(backends, "list_of_moto_modules", lambda: services)
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield S3FileSystem(
+            key="nobody",
+            secret="none",
+            endpoint_url=f"http://{host}:{port}",
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+        server.stop()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError
 from airflow_provider_kandinsky.batch.items import by_position
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.compat.airflow import loop_index
@@ -26,12 +27,6 @@ log = logging.getLogger(__name__)
 
 #: So many failed items are named in the error; all of them are in the result.
 _MOST_NAMED: Final = 5
-
-
-class BatchItemsFailedError(KandinskyError):
-    """Some items of a batch have failed, after all others were done."""
-
-    aggregates_errors = True
 
 
 class BatchDelivery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from airflow_provider_kandinsky.batch.state import BatchState
@@ -12,6 +12,7 @@ from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.results.delivery import image_bytes_without_output_path
 from airflow_provider_kandinsky.results.storage import OutputPath, find_missing, store
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, GenerationResult
 
 log = logging.getLogger(__name__)
@@ -53,18 +54,18 @@ class BatchOutcomes(OutcomeCollector):
     def _is_old(self, record: JobRecord) -> bool:
         return self._service.clock() - record.submitted_at > IMAGE_LIFETIME
 
-    def store(self, output_path: OutputPath | None, hosts: Collection[str]) -> None:
+    def store(self, output_path: OutputPath | None, downloads: DownloadPolicy) -> None:
         """Store the images that are not, yet; what cannot be stored becomes that item's error.
 
-        :param hosts: the hosts that images may come from.
+        :param downloads: which images may be downloaded, and for how long.
         """
         if output_path is None:
             for item, record in self._state.in_flight():
                 if item in self.as_bytes:
                     self._state.note_failure(item, image_bytes_without_output_path(record.request_id))
         else:
-            self._store_bytes(output_path, hosts)
-            self._store_urls(output_path, hosts)
+            self._store_bytes(output_path, downloads)
+            self._store_urls(output_path, downloads)
         self.as_bytes.clear()
         self._state.write()
 
@@ -75,15 +76,15 @@ class BatchOutcomes(OutcomeCollector):
             if (result := record.generation) and not record.error and record.output_path != output_path.template
         ]
 
-    def _store_urls(self, output_path: OutputPath, hosts: Collection[str]) -> None:
+    def _store_urls(self, output_path: OutputPath, downloads: DownloadPolicy) -> None:
         finished = [(item, result) for item, result in self._not_stored(output_path) if result.urls]
-        self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
+        self._note_stored(finished, store([result for _, result in finished], output_path, downloads), output_path)
 
-    def _store_bytes(self, output_path: OutputPath, hosts: Collection[str]) -> None:
+    def _store_bytes(self, output_path: OutputPath, downloads: DownloadPolicy) -> None:
         self.as_bytes += [item for item, result in self._not_stored(output_path) if not result.urls]
         for start in range(0, len(self.as_bytes), _BYTES_AT_ONCE):
             finished = self.fetch(self.as_bytes[start : start + _BYTES_AT_ONCE])
-            self._note_stored(finished, store([result for _, result in finished], output_path, hosts), output_path)
+            self._note_stored(finished, store([result for _, result in finished], output_path, downloads), output_path)
 
     def _note_stored(
         self,

@@ -7,18 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
+from airflow_provider_kandinsky.batch.errors import RequestsChangedError
 from airflow_provider_kandinsky.batch.items import by_position
 from airflow_provider_kandinsky.durable.records import Item, from_record
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
 
 #: So many hashes are kept at most; in a larger batch each is of several rows.
 _MAX_HASHES: Final = 4_000
 #: So many rows are named in the error.
 _MAX_NAMED: Final = 10
-
-
-class RequestsChangedError(KandinskyError):
-    """The requests of a batch are not those that the try has begun with, so nothing more of it is submitted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,4 +130,4 @@ class BatchRun:
         return PendingJob(record.request_id or "", record.submitted_at, deadline)
 
     def _store(self) -> None:
-        self._outcomes.store(self._output_path, self._service.hook.settings.all_image_hosts)
+        self._outcomes.store(self._output_path, self._service.hook.settings.download_policy)

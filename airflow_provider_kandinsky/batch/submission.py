@@ -5,22 +5,19 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
+from airflow_provider_kandinsky.batch.errors import CostLimitError
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.submission import Submission
+from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
 #: How long the submission of a wave may last, in seconds: with a small rate limit the service would else forget the
 #: first jobs of a wave before the last one is submitted.
 LONGEST_SUBMISSION: Final = 300.0
 #: By how many seconds after the intents of a group its last POST has left, or is not sent.
 _SEND_WITHIN: Final = 60.0
-
-
-class CostLimitError(KandinskyError):
-    """An item was left out, because the costs so far have reached ``max_cost``. Nothing was submitted for it."""
 
 
 class BatchSubmission(Submission):

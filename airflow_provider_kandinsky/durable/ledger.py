@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from airflow_provider_kandinsky.compat.airflow import AirflowException
+from airflow_provider_kandinsky.durable.errors import LedgerError
 from airflow_provider_kandinsky.durable.records import JobRecord, from_record, to_record
 from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
@@ -29,10 +29,6 @@ _KEPT_FIELDS: Final = (
     "arguments", "intended_at", "max_tries", "request_id", "submitted_at", "send_by", "sent_at", "earlier_ids",
     "not_found",
 )  # fmt: skip
-
-
-class LedgerError(AirflowException):
-    """The ledger cannot be read, so it is not known what was paid for. Nothing was submitted; a retry reads again."""
 
 
 class Ledger(ABC):

@@ -18,6 +18,7 @@ from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.durable.verdicts import unknown_error
+from airflow_provider_kandinsky.segmind.constants import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     KandinskyError,
@@ -25,7 +26,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 log = logging.getLogger(__name__)

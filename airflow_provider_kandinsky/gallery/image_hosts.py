@@ -8,8 +8,8 @@ from collections.abc import Collection
 from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException, BaseHook
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.constants import IMAGE_HOST
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.http.downloads import IMAGE_HOST
 
 log = logging.getLogger(__name__)
 

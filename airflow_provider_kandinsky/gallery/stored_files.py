@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, mapping, parse, texts
 from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
 from airflow_provider_kandinsky.gallery.task_records import TaskRecord
-from airflow_provider_kandinsky.segmind.http.downloads import LARGEST_IMAGE
+from airflow_provider_kandinsky.segmind.constants import LARGEST_IMAGE
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
 
 if TYPE_CHECKING:

@@ -13,12 +13,16 @@ import httpx
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from airflow_provider_kandinsky.compat.airflow import AirflowNotFoundException
+from airflow_provider_kandinsky.segmind.constants import (
+    DEFAULT_BASE_URL,
+    IMAGE_HOST,
+    REQUEST_TIMEOUT,
+    SUBMIT_RETRY_TIMEOUT,
+)
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
-from airflow_provider_kandinsky.segmind.http.api import DEFAULT_BASE_URL
-from airflow_provider_kandinsky.segmind.http.base_client import REQUEST_TIMEOUT
-from airflow_provider_kandinsky.segmind.http.downloads import IMAGE_HOST
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.http.network import Origin, is_loopback, origin
-from airflow_provider_kandinsky.segmind.schemas import Number, refusals
+from airflow_provider_kandinsky.segmind.validation import Number, format_validation_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -59,6 +63,8 @@ class ConnectionSettings(BaseModel):
     :param api_key: the account's key.
     :param requests_per_minute: the plan's limit; ``None`` leaves it to the service's own 429s.
     :param request_timeout: seconds for one whole request.
+    :param retry_timeout: for how many seconds, 0 to 20, a worker retries a submission, a call to the history or a
+        download before it raises the error.
     :param history_url: the whole URL of the request history. ``None`` is the vendor's for the vendor's own base URL,
         and none for any other; an empty one is none.
     :param allow_insecure: permit http to hosts other than this one's loopback.
@@ -72,6 +78,9 @@ class ConnectionSettings(BaseModel):
     api_key: Annotated[str, Field(repr=False)]
     requests_per_minute: Annotated[Number | None, Field(gt=0, description="a number above 0")] = None
     request_timeout: Annotated[Number, Field(gt=0, description="a number of seconds above 0")] = REQUEST_TIMEOUT
+    retry_timeout: Annotated[
+        Number, Field(ge=0, le=SUBMIT_RETRY_TIMEOUT, description="a number of seconds from 0 to 20")
+    ] = SUBMIT_RETRY_TIMEOUT
     history_url: Annotated[
         str | None, AfterValidator(_history_url), Field(description=f"a URL, or {HISTORY_OFF!r}")
     ] = None
@@ -113,7 +122,7 @@ class ConnectionSettings(BaseModel):
         try:
             return cls(**given | {"api_key": api_key, "base_url": base_url})
         except ValidationError as error:
-            reason = refusals(cls, error)
+            reason = format_validation_error(cls, error)
         raise ConfigurationError(f"Connection {connection.conn_id!r}: {reason}")
 
     @property
@@ -124,6 +133,11 @@ class ConnectionSettings(BaseModel):
         if base is None:
             return {IMAGE_HOST, *self.image_hosts}
         return {IMAGE_HOST, str(base) if is_loopback(base.host) else base.bracketed_host, *self.image_hosts}
+
+    @property
+    def download_policy(self) -> DownloadPolicy:
+        """Which images may be downloaded, and for how long."""
+        return DownloadPolicy(frozenset(self.all_image_hosts), retry_timeout=self.retry_timeout)
 
 
 def _origin(url: str) -> Origin | None:

@@ -12,13 +12,14 @@ from airflow_provider_kandinsky.compat.airflow import BaseHook
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings, warn_of_no_history
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.hooks.connection_reader import aread_key, aread_settings, read_key, read_settings
+from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     KandinskyError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -133,7 +134,8 @@ class KandinskyHook(BaseHook):
 
     def _client_options(self, settings: ConnectionSettings) -> dict[str, Any]:
         options = {"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
-        return settings.model_dump(include=options) | {"poll_policy": self._poll_policy}
+        policies = {"poll_policy": self._poll_policy, "retry_policy": RetryPolicy(settings.retry_timeout)}
+        return settings.model_dump(include=options) | policies
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **sending: Any) -> Job:
         """Submit a generation; see :meth:`~.http.client.SegmindClient.submit` for the errors.

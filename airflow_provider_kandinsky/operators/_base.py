@@ -18,8 +18,6 @@ from airflow_provider_kandinsky.tasks.arguments import check_settings, is_litera
 
 #: The hook's; importing the hook would import the client.
 DEFAULT_CONN_ID: Final = "kandinsky_default"
-#: Seconds from its submission until a job is no longer waited for, where the task does not say.
-WAIT_TIMEOUT: Final = 900.0
 
 
 # An operator comes first: beside a first base without Airflow's arguments, Airflow takes their None for the defaults of

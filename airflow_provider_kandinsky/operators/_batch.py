@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
+from airflow_provider_kandinsky.batch.errors import RequestsChangedError
 from airflow_provider_kandinsky.batch.items import by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
-from airflow_provider_kandinsky.batch.pin import Pin, RequestsChangedError
+from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.records import Item

@@ -9,7 +9,8 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, WAIT_TIMEOUT, GenerationOperator
+from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator
+from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH, GENERATION_ARGUMENTS, is_literal

@@ -74,7 +74,7 @@ def _store(result: GenerationResult, hook: KandinskyHook, output_path: str) -> l
     except BadRequestError as error:
         # A sensor learns only now how many pictures there are.
         raise ImageRefusedError(error.message, request_id=result.request_id) from error
-    (uris,) = store([result], path, hook.settings.all_image_hosts)
+    (uris,) = store([result], path, hook.settings.download_policy)
     if isinstance(uris, KandinskyError):
         raise uris
     return uris

@@ -23,7 +23,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ImageRefusedError,
     KandinskyError,
 )
-from airflow_provider_kandinsky.segmind.http.downloads import ImageDownloader
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy, ImageDownloader
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
 
@@ -134,17 +134,17 @@ def _refused(template: str, reason: str) -> BadRequestError:
 
 
 def store(
-    results: Sequence[GenerationResult], output_path: OutputPath, hosts: Collection[str]
+    results: Sequence[GenerationResult], output_path: OutputPath, downloads: DownloadPolicy
 ) -> list[list[str] | KandinskyError]:
     """Write the pictures of generations. One that is there already, under a name that holds the request id, is not
     fetched again.
 
-    :param hosts: the hosts that pictures may come from.
+    :param downloads: which images may be downloaded, and for how long.
     :return: for each generation the URIs, in the service's order, or why one of its pictures is not there: an
         :class:`ImageRefusedError`, :class:`ImageUnavailableError` or :class:`ImageNotStoredError`.
     """
     with TimeoutAwareRunner() as runner:
-        return runner.run(_store(results, output_path, hosts))
+        return runner.run(_store(results, output_path, downloads))
 
 
 def find_missing(uris: Collection[str]) -> set[str]:
@@ -169,7 +169,7 @@ async def _find_missing(uris: Collection[str]) -> set[str]:
 
 
 async def _store(
-    results: Sequence[GenerationResult], output_path: OutputPath, hosts: Collection[str]
+    results: Sequence[GenerationResult], output_path: OutputPath, downloads: DownloadPolicy
 ) -> list[list[str] | KandinskyError]:
     places = asyncio.Semaphore(_AT_ONCE)
 
@@ -183,7 +183,7 @@ async def _store(
                     return error
         return uris
 
-    async with ImageDownloader(hosts) as downloader:
+    async with ImageDownloader(downloads) as downloader:
         return await asyncio.gather(*map(store_all_of, results))
 
 

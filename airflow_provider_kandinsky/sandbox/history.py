@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Annotated, Any, Literal
 
@@ -63,7 +63,7 @@ def one_row(service: Service, request_id: str, images_url: str) -> dict[str, Any
     now = service.clock()
     if job is None or now < job.submitted_at + service.settings.history_lag:
         raise ApiError(404, f"Request {request_id} not found")
-    return next(_rows(job, now, images_url, service.settings))
+    return _row(job, _urls(job, now, images_url)[0], now, service.settings)
 
 
 def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
@@ -73,16 +73,19 @@ def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
     visible_before = now - service.settings.history_lag
     # Newest first, then stable sorts, so that the images of one job keep their order.
     rows = [
-        row
+        (job, url)
         for job in reversed(service.jobs.values())
         if job.submitted_at <= visible_before and start <= job.submitted_at < end and query.model_name in job.model
-        for row in _rows(job, now, images_url, service.settings)
-        if query.status in (None, row["model_status"])
+        if query.status in (None, _status(job, now))
+        for url in _urls(job, now, images_url)
     ]
     if (query.sort_by, query.sort_order) != ("model_created", "desc"):
-        rows.sort(key=lambda row: row[query.sort_by] or 0, reverse=query.sort_order == "desc")
+        rows.sort(
+            key=lambda row: _row(row[0], row[1], now, service.settings)[query.sort_by] or 0,
+            reverse=query.sort_order == "desc",
+        )
     offset = (query.page - 1) * query.per_page
-    page = rows[offset : offset + query.per_page]
+    page = [_row(job, url, now, service.settings) for job, url in rows[offset : offset + query.per_page]]
     container = service.settings.history_container
     if container is None:
         return page
@@ -102,21 +105,27 @@ def _time(moment: float, settings: Settings) -> str | float | None:
     return forms[settings.history_times]
 
 
-def _rows(job: Job, now: float, images_url: str, settings: Settings) -> Iterator[dict[str, Any]]:
+def _status(job: Job, now: float) -> str:
     status = job.status(now)
-    finished = status.is_terminal
-    cost = (0.0 if job.error else job.cost) if finished else None
-    names: list[str] = job.image_names if status is JobStatus.COMPLETED else []
-    urls: list[str | None] = [f"{images_url}/{name}" for name in names]
-    for url in urls or [None]:
-        yield {
-            "request_id": job.request_id,
-            "model_name": job.model,
-            "model_status": status.value if finished else "PENDING",
-            "model_created": _time(job.submitted_at, settings),
-            "credits_deduction": cost,
-            "request_body": dict(job.payload),
-            "generation_url": url,
-            "latency_ms": round((job.finished_at - job.submitted_at) * 1000) if finished else None,
-            "error": job.error if finished else None,
-        }
+    return status.value if status.is_terminal else "PENDING"
+
+
+def _urls(job: Job, now: float, images_url: str) -> list[str | None]:
+    """One for each row of the job."""
+    names = job.image_names if job.status(now) is JobStatus.COMPLETED else []
+    return [f"{images_url}/{name}" for name in names] or [None]
+
+
+def _row(job: Job, url: str | None, now: float, settings: Settings) -> dict[str, Any]:
+    finished = job.status(now).is_terminal
+    return {
+        "request_id": job.request_id,
+        "model_name": job.model,
+        "model_status": _status(job, now),
+        "model_created": _time(job.submitted_at, settings),
+        "credits_deduction": (0.0 if job.error else job.cost) if finished else None,
+        "request_body": dict(job.payload),
+        "generation_url": url,
+        "latency_ms": round((job.finished_at - job.submitted_at) * 1000) if finished else None,
+        "error": job.error if finished else None,
+    }

@@ -1,35 +1,8 @@
-"""What can go wrong with the service, told apart by type.
+"""The errors of the service, by type; :mod:`~airflow_provider_kandinsky.exceptions` draws the tree.
 
-::
-
-    KandinskyError
-    ├── ConfigurationError          the connection cannot work as it is
-    ├── BadRequestError             a parameter is refused, here or by the service (400, 406)
-    ├── AuthenticationError         no key, or a bad one (401)
-    ├── PermissionDeniedError       the key may not use this model (403)
-    ├── ModelNotFoundError          no such model (404 on submit)
-    ├── MethodNotAllowedError       the URL does not take this call (405)
-    ├── ModelRetiredError           the model is gone for good (410)
-    ├── InsufficientCreditsError    the account, or the team's limit, is used up (406)
-    ├── RateLimitedError            too many requests (429); retry_after says how long
-    ├── ServiceUnavailableError     the service could not be reached or is out of order (5xx, network)
-    │   └── InvalidResponseError    it answered with something that is not the API
-    ├── SubmissionUnknownError      a POST was sent and its answer was lost
-    └── JobError                    about one accepted job
-        ├── JobFailedError          it ran and failed; not billed
-        │   ├── JobRejectedError    because of its parameters
-        │   └── ContentBlockedError because of its content
-        ├── EmptyResultError        it is finished, but there is no picture in its result
-        ├── IncompleteResultError   fewer of its images are known than were paid for
-        ├── ImageUnavailableError   its picture could not be fetched
-        ├── ImageRefusedError       its picture may not be fetched, or is none
-        ├── ImageNotStoredError     its picture could not be written to the user's storage
-        ├── JobExpiredError         the service does not know it, or no longer
-        └── JobTimeoutError         it was not finished by the deadline
-
-Messages are written for the one who is on call: what happened, to which request, whether money may have been
-spent. None of them ever holds the API key: :mod:`~airflow_provider_kandinsky.segmind.http.client` takes it out of every
-answer before it is read, and no error here is raised from an exception that holds a request.
+Messages are written for the person on call: what happened, to which request, whether money may have been spent. None
+of them holds the API key: :mod:`~.http.api` redacts it from every response before it is read, and no error is raised
+from an exception that holds a request.
 """
 
 from __future__ import annotations
@@ -39,7 +12,7 @@ from typing import Any
 
 
 class Billing(StrEnum):
-    """Whether the call that failed may have cost something."""
+    """Whether the call that failed may have cost money."""
 
     NO = "no"
     MAYBE = "maybe"
@@ -47,21 +20,21 @@ class Billing(StrEnum):
 
 
 class KandinskyError(Exception):
-    """The root of the tree.
+    """The base class of all errors of the service.
 
     :param message: one or two sentences for a person.
-    :param http_status: the status of the answer, if one came.
-    :param request_id: the job it is about, if one is known.
-    :param billing: whether money may have been spent, where the type alone does not tell.
+    :param http_status: the status of the response, if there was one.
+    :param request_id: the job, if it is known.
+    :param billing: whether money may have been spent, if it differs from the type's default.
     """
 
     #: Whether the same call, made again later without any change, can succeed.
     retryable: bool = False
-    #: Whether money may have been spent on what failed.
+    #: Whether money may have been spent.
     billing: Billing = Billing.NO
-    #: Whether it only sums up other errors.
+    #: Whether this error only summarizes others.
     aggregates_errors: bool = False
-    #: What a retry will do, as far as the caller has said so.
+    #: What a retry will do, if the caller knows.
     retry_hint: str = ""
 
     def __init__(
@@ -88,13 +61,13 @@ class KandinskyError(Exception):
         facts.append(f"billed: {self.billing}")
         return f"{self.message} [{', '.join(facts)}] {self.retry_hint}".rstrip()
 
-    def hide(self, secret: str) -> None:
-        """Take a secret out of the message."""
+    def redact(self, secret: str) -> None:
+        """Remove a secret from the message."""
         self.message = self.message.replace(secret, "***")
         self.args = (self.message,)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a trigger's event; :func:`error_from_dict` is the way back."""
+        """Plain values, for a trigger's event; :func:`error_from_dict` is the inverse."""
         return {
             "type": type(self).__name__,
             "message": self.message,
@@ -106,11 +79,11 @@ class KandinskyError(Exception):
 
 
 class ConfigurationError(KandinskyError):
-    """The connection cannot work as it is: a malformed or insecure base URL, an unusable field."""
+    """The connection cannot be used as it is: a malformed or insecure base URL, an unusable field."""
 
 
 class BadRequestError(KandinskyError):
-    """A parameter is refused: by this package before anything is sent, or by the service (400, some 406)."""
+    """A parameter is rejected: by this package before anything is sent, or by the service (400, some 406)."""
 
 
 class AuthenticationError(KandinskyError):
@@ -118,19 +91,19 @@ class AuthenticationError(KandinskyError):
 
 
 class PermissionDeniedError(KandinskyError):
-    """The key is good, but not for this model (403)."""
+    """The API key is valid, but has no permission for this model (403)."""
 
 
 class ModelNotFoundError(KandinskyError):
-    """The service knows no model of that name (404 on submit)."""
+    """The service has no model of that name (404 on submit)."""
 
 
 class MethodNotAllowedError(KandinskyError):
-    """The URL exists but does not take this call (405): a wrong base URL or slug."""
+    """The URL exists but does not accept this method (405): a wrong base URL or slug."""
 
 
 class ModelRetiredError(KandinskyError):
-    """The model was taken out of service (410)."""
+    """The model is retired (410)."""
 
 
 class InsufficientCreditsError(KandinskyError):
@@ -140,21 +113,13 @@ class InsufficientCreditsError(KandinskyError):
 class RateLimitedError(KandinskyError):
     """Too many requests (429). Nothing was accepted.
 
-    :param retry_after: seconds to wait as told by the service, ``None`` if it did not say.
+    :param retry_after: seconds to wait, from the service's Retry-After; ``None`` if there was none.
     """
 
     retryable = True
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        http_status: int | None = None,
-        request_id: str | None = None,
-        billing: Billing | str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, http_status=http_status, request_id=request_id, billing=billing)
+    def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
         self.retry_after = retry_after
 
     def to_dict(self) -> dict[str, Any]:
@@ -162,109 +127,109 @@ class RateLimitedError(KandinskyError):
 
 
 class ServiceUnavailableError(KandinskyError):
-    """The service could not be reached, or answered a free call with 5xx. Never raised for a POST that may have
-    arrived: that is :class:`SubmissionUnknownError`."""
+    """The service could not be reached, or a free call got a 5xx. Never raised for a POST that may have arrived: that
+    is :class:`SubmissionUnknownError`."""
 
     retryable = True
 
 
 class InvalidResponseError(ServiceUnavailableError):
-    """A free call was answered with something that is not the API: HTML, broken JSON, a missing field."""
+    """The response to a free call is not the API's: HTML, broken JSON, a missing field."""
 
 
 class SubmissionUnknownError(KandinskyError):
-    """A POST was sent and what became of it is not known: a reset, a read timeout, a 5xx, an unreadable answer.
+    """A POST was sent and its outcome is unknown: a reset, a read timeout, a 5xx, an unreadable response.
 
-    It may have been accepted and billed. Sending it again would risk paying twice, so the client never does.
+    It may have been accepted and billed. The client never sends it again, because that could pay twice.
     """
 
     billing = Billing.MAYBE
 
 
 class JobError(KandinskyError):
-    """About one accepted job; ``request_id`` is set for all but the v1 call, which is not told it."""
+    """An error about one accepted job; ``request_id`` is set for all but the v1 call, which has none."""
 
 
 class JobFailedError(JobError):
-    """The job ran and failed. The service does not bill failed jobs, and another try may work."""
+    """The job ran and failed. The service does not bill failed jobs, and another submission may succeed."""
 
     retryable = True
 
 
 class JobRejectedError(JobFailedError):
-    """The job failed because of a parameter that the service noticed only while running it."""
+    """The job failed because of a parameter that the service rejected only while running it."""
 
     retryable = False
 
 
 class ContentBlockedError(JobFailedError):
-    """The job failed because the service will not paint this content."""
+    """The job failed because the service blocks this content."""
 
     retryable = False
 
 
 class JobExpiredError(JobError):
-    """The service does not know the job: records go one hour after submission. Its picture was paid for, if the
-    job ever finished, and may still be found in the request history."""
+    """The service has no record of the job: records are kept for one hour after submission. If the job completed, its
+    image was paid for and may still be in the request history."""
 
     retryable = True
     billing = Billing.MAYBE
 
 
 class EmptyResultError(JobError):
-    """The job is COMPLETED and billed, and its result holds no picture that this package can find."""
+    """The job is COMPLETED and billed, but no image was found in its result."""
 
     billing = Billing.YES
 
 
 class IncompleteResultError(JobError):
-    """The job is billed, and the request history tells of fewer images than were asked for. Asking again is free."""
+    """The job is billed, but the request history has fewer images than were requested. A retry is free."""
 
     retryable = True
     billing = Billing.YES
 
 
 class ImageUnavailableError(JobError):
-    """A picture that was paid for could not be fetched from its URL, for now."""
+    """A paid image could not be fetched from its URL, for now."""
 
     retryable = True
     billing = Billing.YES
 
 
 class ImageRefusedError(JobError):
-    """A picture that was paid for is not taken: it is at a host that is not allowed, too large, or no picture."""
+    """A paid image is not downloaded: its host is not allowed, it is too large, or it is not an image."""
 
     billing = Billing.YES
 
 
 class ImageNotStoredError(JobError):
-    """A picture that was paid for could not be written to the user's storage."""
+    """A paid image could not be written to the user's storage."""
 
     retryable = True
     billing = Billing.YES
 
 
 class JobTimeoutError(JobError):
-    """The job was not finished by the deadline. It may still be running, and will then be billed."""
+    """The job had not finished by the deadline. It may still be running, and will then be billed."""
 
     retryable = True
     billing = Billing.MAYBE
 
 
-def _tree(root: type[KandinskyError]) -> dict[str, type[KandinskyError]]:
+def _types_by_name(root: type[KandinskyError]) -> dict[str, type[KandinskyError]]:
     types = {root.__name__: root}
-    for branch in root.__subclasses__():
-        types |= _tree(branch)
+    for subclass in root.__subclasses__():
+        types |= _types_by_name(subclass)
     return types
 
 
 def error_from_dict(values: dict[str, Any]) -> KandinskyError:
-    """Bring back an error from :meth:`KandinskyError.to_dict`.
+    """The inverse of :meth:`KandinskyError.to_dict`.
 
-    A type that this version does not know (written by a newer one) becomes a plain :class:`KandinskyError`, and
-    fields that it does not know are left out.
+    A type that this version does not know (written by a newer one) becomes a plain :class:`KandinskyError`; fields
+    that it does not know are ignored.
     """
-    error_type = _tree(KandinskyError).get(values.get("type", ""), KandinskyError)
+    error_type = _types_by_name(KandinskyError).get(values.get("type", ""), KandinskyError)
     if values.get("billing") not in tuple(Billing):
         values = {name: value for name, value in values.items() if name != "billing"}
     known = {"http_status", "request_id", "billing"} | (
@@ -273,7 +238,7 @@ def error_from_dict(values: dict[str, Any]) -> KandinskyError:
     error = error_type(
         values.get("message", "unknown error"), **{name: values[name] for name in known if name in values}
     )
-    # Of a lost submission and of a type that is not known here, the type alone does not tell.
+    # An instance may differ from its type, and an unknown type has no default of its own.
     if isinstance(retryable := values.get("retryable"), bool) and retryable != error.retryable:
         error.retryable = retryable
     return error

@@ -1,4 +1,4 @@
-"""Text that others have written, made safe to keep: without the API key, and without what no database takes."""
+"""Make text from elsewhere safe to keep: without the API key, and without characters that no database takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
-#: What stands in the place of the key. No request id may hold it: what was struck out of an id is missing in it.
+#: Replaces the key. No request id may contain it: an id from which the key was redacted is incomplete.
 MARK: Final = "***"
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
 def redact(text: str, secret: str) -> str:
-    """Strike a secret out of a text, also as URLs, JSON and ``repr`` write it.
+    """Remove a secret from a text, also as URLs, JSON and ``repr`` write it.
 
     :param secret: empty for none.
     """
@@ -33,14 +33,14 @@ def _forms(secret: str) -> tuple[str, ...]:
 
 def clean(text: str, secret: str) -> str:
     """As :func:`redact`, and with NUL and lone surrogates replaced by ``U+FFFD``."""
-    # Replaced, not left out: what stood around them must not become the key.
+    # Replaced, not dropped: the text on both sides must not join to the key.
     return redact(text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("\ufffd", text), secret)
 
 
 def one_line(text: str, limit: int) -> str:
-    """A text of any origin as part of a message: no line of its own in a log, no control characters.
+    """Make a text safe as part of a message: one line, no control characters.
 
-    :param limit: how many characters of it are shown.
+    :param limit: the most characters that are shown.
     """
     words = " ".join(text[: 2 * limit].split())[:limit]
     return "".join(each if each.isprintable() else "\ufffd" for each in words)

@@ -14,7 +14,7 @@ from airflow_provider_kandinsky.compat.airflow import AirflowSensorTimeout
 from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
-from airflow_provider_kandinsky.segmind.schemas import Number
+from airflow_provider_kandinsky.segmind.validation import Number
 from airflow_provider_kandinsky.tasks.arguments import DEFERRAL_TIMEOUT_MARGIN, invalid_argument, is_literal
 from airflow_provider_kandinsky.tasks.error_translation import (
     apply_soft_fail,

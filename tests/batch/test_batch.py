@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from airflow.sdk import Asset, ObjectStoragePath
 
-from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
 from airflow_provider_kandinsky.operators.text_to_image_batch import SHARED_ARGUMENTS
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 
 from ..support.airflow_names import TaskDeferred, TimeoutPosix
-from ..support.task_instance import FakeTaskInstance, MemoryStore, cats, fire, paint_all
+from ..support.task_instance import SMALL, FakeTaskInstance, MemoryStore, cats, fire, paint_all
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
@@ -253,7 +253,9 @@ def test_more_items_than_xcom_takes_need_an_output_path(sandbox: Sandbox, ti: Fa
 def test_pictures_and_a_manifest_are_stored(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool
 ) -> None:
-    rows = ti.run(paint_all(cats(12), output_path=f"file://{tmp_path}", max_in_flight=5, deferrable=deferrable))
+    rows = ti.run(
+        paint_all(cats(12), output_path=f"file://{tmp_path}", max_in_flight=5, deferrable=deferrable, **SMALL)
+    )
 
     for row in rows:
         assert row["urls"] == [f"file://{tmp_path}/{row['request_id']}-0.png"]
@@ -281,12 +283,13 @@ def test_above_the_limit_the_rows_are_in_the_manifest_alone(
 def test_base64_goes_straight_to_files(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool
 ) -> None:
-    rows = ti.run(paint_all(cats(10), base64=True, samples=2, output_path=f"file://{tmp_path}", deferrable=deferrable))
+    arguments: dict[str, Any] = {"base64": True, "samples": 2, "output_path": f"file://{tmp_path}"} | SMALL
+    rows = ti.run(paint_all(cats(10), deferrable=deferrable, **arguments))
     assert [len(row["urls"]) for row in rows] == [2] * 10
     assert all(ObjectStoragePath(uri).read_bytes().startswith(b"\x89PNG") for row in rows for uri in row["urls"])
     assert sandbox.count_calls("image") == 0
     ti.retry()
-    assert ti.run(paint_all(cats(10), base64=True, samples=2, output_path=f"file://{tmp_path}")) == rows
+    assert ti.run(paint_all(cats(10), **arguments)) == rows
 
 
 def test_pictures_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
@@ -331,15 +334,15 @@ def test_the_event_is_compact(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
 
 
 @pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_RETRY_TIMEOUT", 0.0)
+def no_retries(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
 
 
 LIMITED = {"status": 429, "headers": {"retry-after": "0"}}
 
 
 @both_ways
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_retries")
 def test_a_rate_limit_in_the_middle_ends_the_wave_and_not_the_batch(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
@@ -350,7 +353,7 @@ def test_a_rate_limit_in_the_middle_ends_the_wave_and_not_the_batch(
     assert ti.deferrals == (2 if deferrable else 0)
 
 
-@pytest.mark.usefixtures("no_patience")
+@pytest.mark.usefixtures("no_retries")
 def test_a_rate_limit_that_lets_nothing_through_holds_no_worker(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.fault("submit", times=6, **LIMITED)
     with pytest.raises(TaskDeferred) as deferral:
@@ -456,7 +459,7 @@ def test_a_bad_picture_is_that_items_error(
     fault: dict[str, Any],
     error: str,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault(call, **fault)
     rows = ti.run(paint_all(cats(4), output_path=f"file://{tmp_path}", on_item_failure="keep", deferrable=True))
     (bad,) = [row for row in rows if row["error"]]

@@ -214,7 +214,7 @@ def test_the_button_tells_of_a_bad_key(page: Page, airflow: LocalAirflow, sandbo
     save_by_rest(airflow, "bad", host=sandbox.url, password="SG_of_somebody_else")
     press_test(page, "bad")
     expect(told(page, "Test Connection Failed")).to_contain_text(
-        "The API key is not good: The service does not accept the API key: Unauthorized: invalid or missing API key"
+        "The API key is not good: The service rejected the API key: Unauthorized: invalid or missing API key"
     )
     expect(row(page, "bad").get_by_role("button", name="Test").locator("svg")).to_have_css("color", "rgb(255, 0, 0)")
 

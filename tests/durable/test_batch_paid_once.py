@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
-from airflow_provider_kandinsky.durable.ledger import LedgerError
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.durable.service import open_service
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, LedgerError
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
@@ -268,7 +267,7 @@ def test_intents_that_nobody_can_settle_fail_or_are_submitted_again_as_asked(
 def test_a_picture_that_could_not_be_stored_is_fetched_again_and_not_bought(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault("image", status=404, times=2)
     with pytest.raises(BatchItemsFailedError, match=r"2 of 10.*ImageUnavailableError"):
         ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
-from airflow_provider_kandinsky.durable.ledger import LedgerError
+from airflow_provider_kandinsky.exceptions import LedgerError
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     JobFailedError,
@@ -104,7 +104,7 @@ def test_a_young_job_that_is_not_known_yet_is_not_bought_again(
 def test_an_expired_job_waits_for_a_history_that_is_away(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_RETRY_TIMEOUT", 0.0)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     first = ti.run(paint(deferrable=deferrable))
     sandbox.configure(expiry=0)
     ti.age(3600)
@@ -230,7 +230,7 @@ def test_an_intent_that_nobody_can_settle_fails_or_is_submitted_again_as_asked(
     failure: type[Exception],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.base_client.SUBMIT_RETRY_TIMEOUT", 0.0)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     ti.run(paint(deferrable=deferrable))
     lose_the_id(ti)
     if outage:

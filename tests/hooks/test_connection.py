@@ -138,6 +138,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("requests_per_minute", "0.5", 0.5),
     ("request_timeout", 12, 12.0),
     ("request_timeout", "1.5", 1.5),
+    ("retry_timeout", "0", 0.0),
     ("history_url", "", ""),
     ("history_url", " ", ""),
     ("history_url", "Off", ""),
@@ -149,8 +150,8 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("image_hosts", "A.example:8443, [::1]:9000, [::1]", ["a.example:8443", "[::1]:9000", "[::1]"]),
 ]
 DEFAULTS = {
-    "requests_per_minute": None, "request_timeout": 30.0, "history_url": None, "allow_insecure": False,
-    "image_hosts": [],
+    "requests_per_minute": None, "request_timeout": 30.0, "retry_timeout": 20.0, "history_url": None,
+    "allow_insecure": False, "image_hosts": [],
 }  # fmt: skip
 
 
@@ -183,6 +184,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("request_timeout", 0, "a number of seconds above 0"),
     ("request_timeout", "soon", "a number of seconds above 0"),
     ("request_timeout", [1], "a number of seconds above 0"),
+    ("retry_timeout", -1, "a number of seconds from 0 to 20"),
+    ("retry_timeout", 21, "a number of seconds from 0 to 20"),
     ("history_url", 5, "a URL, or 'off'"),
     ("allow_insecure", "maybe", "true or false"),
     *(

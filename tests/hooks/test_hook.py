@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
@@ -183,27 +184,23 @@ def test_the_twins_never_hold_up_the_event_loop(sandbox: Sandbox) -> None:
 def test_however_many_ask_for_the_async_client_at_once_there_is_one(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[AsyncSegmindClient] = []
-    create = AsyncSegmindClient.create
-
-    async def note_and_create(**options: Any) -> AsyncSegmindClient:
-        made.append(await create(**options))
-        return made[-1]
-
-    monkeypatch.setattr(AsyncSegmindClient, "create", note_and_create)
+    clients: list[AsyncSegmindClient] = []
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
 
     async def submit_a_group() -> float:
         async with KandinskyHook() as hook:
             started = time.monotonic()
+            opened = await asyncio.gather(*(hook.aget_conn() for _ in range(40)))
+            assert len(set(opened)) == 1
+            clients.append(opened[0])
             await asyncio.gather(*(hook.asubmit({"prompt": "a cat", "seed": seed}) for seed in range(40)))
             return time.monotonic() - started
 
-    for number in (1, 2):  # a hook may be used again in another event loop
+    for _ in range(2):  # a hook may be used again in another event loop
         # 1200 a minute are ten at once and then 19.8 a second.
         assert asyncio.run(submit_a_group()) > 1.4
-        assert len(made) == number
-    assert all(each._http.is_closed for each in made)
+    assert clients[0] is not clients[1]
+    assert all(each._sender._http.is_closed for each in clients)
 
 
 def test_threads_share_one_blocking_client_which_keeps_to_the_limit(
@@ -222,17 +219,38 @@ def test_a_hook_can_be_copied(sandbox: Sandbox) -> None:
         assert hook.get_credits().paid
 
 
+class Supervisor:
+    """The task's channel to Airflow's supervisor, which receives the secrets to mask."""
+
+    def __init__(self) -> None:
+        self.masked: list[Any] = []
+
+    def send(self, message: Any, *_: Any, **__: Any) -> None:
+        if type(message).__name__ == "MaskSecret":
+            self.masked.append(message.value)
+
+    async def asend(self, message: Any, *_: Any, **__: Any) -> None:
+        self.send(message)
+
+
+@pytest.mark.parametrize("way", ["blocking", "async"])
+def test_a_key_of_the_environment_is_masked(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Airflow itself masks only the passwords of connections."""
+    supervisor = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", json.dumps({"conn_type": "kandinsky"}))
+    monkeypatch.setenv("SEGMIND_API_KEY", "SG_environment")
+    settings = asyncio.run(KandinskyHook().aget_settings()) if way == "async" else KandinskyHook().settings
+    assert settings.api_key == "SG_environment"
+    assert "SG_environment" in supervisor.masked
+
+
 @pytest.mark.parametrize("way", ["blocking", "async"])
 def test_a_key_that_was_changed_is_read_again_and_masked(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    masked: list[str] = []
-
-    async def amask(secret: str) -> None:
-        masked.append(secret)
-
-    monkeypatch.setattr("airflow_provider_kandinsky.hooks.connection_reader.mask_secret", masked.append)
-    monkeypatch.setattr("airflow_provider_kandinsky.hooks.connection_reader.amask_secret", amask)
+    supervisor = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
 
     def change_key() -> None:
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection().replace("SG_sandbox", "SG_new"))
@@ -252,7 +270,8 @@ def test_a_key_that_was_changed_is_read_again_and_masked(
             change_key()
             result = hook.wait(job.request_id)
     assert len(result.urls) == 1
-    assert masked == ["SG_sandbox", "SG_new"]
+    assert "SG_sandbox" in supervisor.masked
+    assert "SG_new" in supervisor.masked
     assert [each["status"] for each in sandbox.calls("status")] == [401, 200]
 
 

@@ -41,13 +41,13 @@ def test_the_last_one_closes_it(sandbox: Sandbox) -> None:
         async with shared_client("kandinsky_default") as client:
             async with shared_client("kandinsky_default"):
                 pass
-            open_meanwhile = not client._http.is_closed
+            open_meanwhile = not client._sender._http.is_closed
         assert not _shares[asyncio.get_running_loop()]
         return client, open_meanwhile
 
     client, open_meanwhile = asyncio.run(use())
     assert open_meanwhile
-    assert client._http.is_closed
+    assert client._sender._http.is_closed
 
 
 def test_a_cancelled_user_leaves_the_client_to_the_others(sandbox: Sandbox) -> None:

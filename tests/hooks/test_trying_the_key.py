@@ -23,8 +23,7 @@ GivenConnection = Callable[..., str]
         (
             {"api_keys": ["SG_other"]},
             False,
-            "The API key is not good: "
-            "The service does not accept the API key: Unauthorized: invalid or missing API key",
+            "The API key is not good: The service rejected the API key: Unauthorized: invalid or missing API key",
         ),
     ],
     ids=["credits", "no credits left", "no record", "bad key"],

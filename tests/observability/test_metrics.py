@@ -209,7 +209,7 @@ def test_a_sensor_goes_on_where_the_submission_ended(
 def test_a_sensor_fails(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
     request_id = ti.run(paint(prompt="[blocked]", wait_for_completion=False))
     statsd.received()
-    fail(ti, KandinskyJobSensor(task_id="wait", request_id=request_id))
+    fail(ti, KandinskyJobSensor(task_id="wait", request_id=request_id, poke_interval=0.05))
     assert without_polls(statsd.sums()) == {"kandinsky.failed": 1, "kandinsky.failed.ContentBlockedError": 1}
 
 

@@ -17,7 +17,8 @@ from s3fs import S3FileSystem
 from airflow_provider_kandinsky.results.file_names import file_name, is_below
 from airflow_provider_kandinsky.results.storage import OutputPath, store
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.errors import BadRequestError, SubmissionUnknownError
+from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, SubmissionUnknownError
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 
 from ..support.task_instance import FakeTaskInstance, paint
@@ -129,7 +130,7 @@ def test_every_image_is_below_the_fixed_part(tmp_path: Path, s3: S3FileSystem, t
         GenerationResult(request_id, (Image(data=gif + str(place).encode()),)) for place, request_id in enumerate(EVIL)
     ]
     for folder, everything in folders(tmp_path, s3).items():
-        stored = store(results, OutputPath(f"{folder}/{template}"), ())
+        stored = store(results, OutputPath(f"{folder}/{template}"), DownloadPolicy(frozenset()))
         uris = [uri for (uri,) in stored]
         assert all(uri.startswith(f"{folder}/") and "/../" not in uri for uri in uris)
         assert sorted(everything()) == sorted(uris)
@@ -139,8 +140,9 @@ def test_every_image_is_below_the_fixed_part(tmp_path: Path, s3: S3FileSystem, t
 def test_another_file_is_not_taken_for_an_image_that_is_there_already(tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(b"not for you")
     result = GenerationResult("../secret", (Image(url="https://images.segmind.com/x.png"),))
-    (failure,) = store([result], OutputPath(f"file://{tmp_path}/out/{{request_id}}.{{extension}}"), ())
-    assert isinstance(failure, Exception)
+    output_path = OutputPath(f"file://{tmp_path}/out/{{request_id}}.{{extension}}")
+    (failure,) = store([result], output_path, DownloadPolicy(frozenset()))
+    assert isinstance(failure, ImageRefusedError)
 
 
 def test_the_type_in_a_url_leads_nowhere(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_an_id_that_leads_out_of_the_folder_stays_in_it(
     sandbox.fault("submit", body={"request_id": "..", "status": "QUEUED"}, times=1)
     sandbox.fault("status", body={"status": "COMPLETED"}, times=1)
     sandbox.fault("result", body={"status": "COMPLETED", "output": image}, times=1)
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault("image", body="GIF89a;", times=1)
     folder = tmp_path / "a" / "out"
     (uri,) = ti.run(paint(output_path=f"file://{folder}/{{request_id}}/evil.py"))
@@ -224,6 +226,6 @@ def test_an_id_that_can_be_none_is_an_unknown_outcome(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
     sandbox.fault("submit", body={"request_id": request_id, "status": "QUEUED"}, times=1)
-    with pytest.raises(SubmissionUnknownError, match="holds no request id that can be used"):
+    with pytest.raises(SubmissionUnknownError, match="has no usable request id"):
         ti.run(paint())
     assert "request_id" not in ti.pushed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,16 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
+from airflow_provider_kandinsky.exceptions import ImageRefusedError, ImageUnavailableError
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.results.storage import OutputPath, store
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 from ..support.task_instance import FakeTaskInstance, paint, paint_all
 
 PNG = b"\x89PNG"
-
-
-@pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -94,17 +93,19 @@ def test_the_key_does_not_go_to_the_image_host(sandbox: Sandbox, ti: FakeTaskIns
     [
         ({"status": 404}, ImageUnavailableError, r"could not be fetched.*billed: yes\] A retry fetches it again"),
         ({"drop": True}, ImageUnavailableError, "could not be fetched"),
-        ({"body": "<html>no picture</html>"}, AirflowFailException, "is not a picture"),
+        ({"body": "<html>no picture</html>"}, AirflowFailException, "is not an image"),
     ],
 )
 def test_what_cannot_be_stored_leaves_no_file(
     sandbox: Sandbox,
     ti: FakeTaskInstance,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     fault: dict[str, Any],
     failure: type[Exception],
     message: str,
 ) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault("image", **fault)
     with pytest.raises(failure, match=message):
         ti.run(paint(output_path=f"file://{tmp_path}/cats"))
@@ -114,7 +115,7 @@ def test_what_cannot_be_stored_leaves_no_file(
 def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
     sandbox.configure(public_url=sandbox.url.replace("127.0.0.1", "localhost"))
     with pytest.raises(
-        AirflowFailException, match=r"'localhost:\d+', which is not among the hosts.*add it to image_hosts"
+        AirflowFailException, match=r"'localhost:\d+', which is not an allowed host.*add it to image_hosts"
     ):
         ti.run(paint(output_path=f"file://{tmp_path}"))
     assert sandbox.count_calls("image") == 0
@@ -122,7 +123,7 @@ def test_a_host_that_is_not_known_is_not_asked(sandbox: Sandbox, ti: FakeTaskIns
 
 def test_what_is_no_url_is_refused_in_words(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
     sandbox.fault("result", body={"status": "COMPLETED", "output": "https://images.segmind.com:port/cat.png"})
-    with pytest.raises(AirflowFailException, match=r"The picture's URL is none.*billed: yes"):
+    with pytest.raises(AirflowFailException, match=r"Invalid image URL.*billed: yes"):
         ti.run(paint(output_path=f"file://{tmp_path}"))
 
 
@@ -136,12 +137,13 @@ def test_a_host_of_the_connection_is_known(
     assert len(ti.run(paint(output_path=f"file://{tmp_path}"))) == 1
 
 
-def test_a_picture_too_large_is_dropped(
-    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads.LARGEST_IMAGE", 1000)
-    with pytest.raises(AirflowFailException, match="it is larger than"):
-        ti.run(paint(output_path=f"file://{tmp_path}"))
+def test_an_image_that_is_too_large_is_not_stored(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+    (url,) = ti.run(paint())
+    limited = replace(KandinskyHook().settings.download_policy, max_bytes=1000)
+    (error,) = store([GenerationResult("r-1", (Image(url=url),))], OutputPath(f"file://{tmp_path}"), limited)
+    assert isinstance(error, ImageRefusedError)
+    assert "it is larger than" in error.message
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

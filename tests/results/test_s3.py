@@ -11,7 +11,7 @@ from s3fs import S3FileSystem
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageNotStoredError
 
-from ..support.task_instance import FakeTaskInstance, cats, paint, paint_all
+from ..support.task_instance import SMALL, FakeTaskInstance, cats, paint, paint_all
 
 PNG = b"\x89PNG"
 
@@ -33,7 +33,7 @@ def test_what_is_stored_is_not_fetched_again(sandbox: Sandbox, ti: FakeTaskInsta
 
 def test_a_batch_and_its_manifest_are_stored(sandbox: Sandbox, ti: FakeTaskInstance, s3: S3FileSystem) -> None:
     path = "s3://moto@pictures/{request_id}/{index}.{extension}"
-    rows = ti.run(paint_all(cats(25), output_path=path, max_in_flight=10, deferrable=True))
+    rows = ti.run(paint_all(cats(25), output_path=path, max_in_flight=10, deferrable=True, **SMALL))
     assert all(ObjectStoragePath(row["urls"][0]).read_bytes().startswith(PNG) for row in rows)
     manifest = ObjectStoragePath(ti.pushed["manifest"])
     assert str(manifest) == "s3://moto@pictures/manifest_gallery_manual__1_paint.jsonl"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, supports_plugin_tabs
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import JobFailedError

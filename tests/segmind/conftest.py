@@ -1,4 +1,4 @@
-"""What the tests of the service share: a clock that only sleeping moves, both clients behind one face, raw sockets."""
+"""Shared by the tests of segmind: a clock that only sleeping moves, both clients with one interface, raw sockets."""
 
 from __future__ import annotations
 
@@ -9,29 +9,24 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+import trustme
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.http.base_client import ssl_context
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
+from airflow_provider_kandinsky.segmind.wire.response import Response
 
 API_KEY = "SG_sandbox"
 
 
 @pytest.fixture(autouse=True)
 def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's proxies have no business between a test and its own machine."""
+    """Bypass the environment's proxies."""
     monkeypatch.setenv("NO_PROXY", "*")
 
 
@@ -55,7 +50,7 @@ class FakeTime:
 
 
 class InLoop:
-    """The async client with the face of the blocking one: each call runs in the client's own event loop."""
+    """The async client with the interface of the blocking one: each call runs in the client's own event loop."""
 
     def __init__(self, runner: asyncio.Runner, client: AsyncSegmindClient) -> None:
         self.client = client
@@ -66,7 +61,7 @@ class InLoop:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.client, name)
-        return (lambda *given, **named: self._runner.run(value(*given, **named))) if callable(value) else value
+        return (lambda *args, **kwargs: self._runner.run(value(*args, **kwargs))) if callable(value) else value
 
 
 @pytest.fixture
@@ -80,7 +75,7 @@ def connect(request: pytest.FixtureRequest, fake_time: FakeTime) -> Iterator[Cal
     with ExitStack() as stack:
 
         def make(base_url: str = "https://segmind.test", api_key: str = API_KEY, **settings: Any) -> Any:
-            # With a limit of its own it learns none, to which it would keep in real time.
+            # With a configured limit the client learns none, which it would wait for in real time.
             settings = {"clock": fake_time.clock, "sleep": fake_time.asleep, "requests_per_minute": 60_000} | settings
             if request.param == "blocking":
                 return stack.enter_context(SegmindClient(api_key, base_url, **settings))
@@ -95,7 +90,7 @@ def connect(request: pytest.FixtureRequest, fake_time: FakeTime) -> Iterator[Cal
 
 @pytest.fixture
 def sandbox(kandinsky_sandbox: Sandbox) -> Sandbox:
-    """Jobs are finished at once here: the clients' time passes only by their sleeping."""
+    """Jobs complete without latency: the clients' time passes only while they sleep."""
     kandinsky_sandbox.configure(latency=0)
     return kandinsky_sandbox
 
@@ -106,8 +101,8 @@ def a_cat() -> TextToImageRequest:
 
 
 @pytest.fixture
-def answer() -> Callable[..., Response]:
-    """Make an answer of the service; what is not bytes is sent as JSON."""
+def make_response() -> Callable[..., Response]:
+    """Make a response of the service; a body that is not bytes is sent as JSON."""
 
     def make(body: Any = b"", status: int = 200, headers: dict[str, str] | None = None, now: float = 0.0) -> Response:
         return Response(status, headers or {}, body if isinstance(body, bytes) else json.dumps(body).encode(), now)
@@ -116,16 +111,16 @@ def answer() -> Callable[..., Response]:
 
 
 class RawServer:
-    """A listening socket that answers every connection with the same pieces, and keeps what it was sent.
+    """A listening socket that sends every connection the same chunks, and keeps what it receives.
 
-    :param pieces: sent one by one.
+    :param chunks: sent one by one.
     :param gap: seconds between them.
-    :param tls: with what certificate it speaks https.
+    :param tls: for https.
     """
 
-    def __init__(self, pieces: list[bytes], gap: float, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, chunks: list[bytes], gap: float, tls: ssl.SSLContext | None) -> None:
         self.received: list[bytes] = []
-        self._pieces, self._gap, self._tls = pieces, gap, tls
+        self._chunks, self._gap, self._tls = chunks, gap, tls
         self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -133,11 +128,11 @@ class RawServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop, after all who have connected were heard."""
+        """Stop after all open connections were served."""
         if self._stopped.is_set():
             return
         self._stopped.set()
-        # Closing alone does not wake an accept() on every system; a caller does.
+        # Closing does not wake accept() on every system; a connection does.
         socket.create_connection(self._listener.getsockname()).close()
         self._thread.join(timeout=5)
         self._listener.close()
@@ -153,11 +148,11 @@ class RawServer:
                         self.received.append(line.recv(65536))
                         self._speak(line)
                 except OSError:
-                    continue  # the client hung up, as some tests want it to
+                    continue  # the client closed, as some tests want
 
     def _speak(self, connection: socket.socket) -> None:
-        for piece in self._pieces:
-            connection.sendall(piece)
+        for chunk in self._chunks:
+            connection.sendall(chunk)
             if self._stopped.wait(self._gap):
                 return
 
@@ -166,8 +161,8 @@ class RawServer:
 def raw_server() -> Iterator[Callable[..., RawServer]]:
     with ExitStack() as stack:
 
-        def start(*pieces: bytes, gap: float = 0.0, tls: ssl.SSLContext | None = None) -> RawServer:
-            server = RawServer(list(pieces), gap, tls)
+        def start(*chunks: bytes, gap: float = 0.0, tls: ssl.SSLContext | None = None) -> RawServer:
+            server = RawServer(list(chunks), gap, tls)
             stack.callback(server.close)
             return server
 
@@ -175,7 +170,7 @@ def raw_server() -> Iterator[Callable[..., RawServer]]:
 
 
 class Authority(NamedTuple):
-    """A certificate that nobody on this machine trusts by itself, and a server's side of it."""
+    """A certificate authority that this machine does not trust, and a server's context with a certificate of it."""
 
     certificate: Path
     tls: ssl.SSLContext
@@ -183,28 +178,18 @@ class Authority(NamedTuple):
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A certificate for 127.0.0.1, signed by itself, as an office's proxy has them."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=The office's own")
-    now, here = datetime.now(UTC), x509.IPAddress(ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([here]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("authority")
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
-    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    """An authority with a certificate for 127.0.0.1, as a company's proxy has."""
+    issuer = trustme.CA()
+    certificate = tmp_path_factory.mktemp("authority") / "certificate.pem"
+    issuer.cert_pem.write_to_path(str(certificate))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-    return Authority(folder / "certificate.pem", tls)
+    issuer.issue_cert("127.0.0.1").configure_cert(tls)
+    return Authority(certificate, tls)
 
 
 @pytest.fixture
 def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
-    """The authority, in an environment that has it in its SSL_CERT_FILE."""
+    """The authority, trusted through SSL_CERT_FILE."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
     ssl_context.cache_clear()
     yield authority

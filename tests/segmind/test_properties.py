@@ -19,19 +19,18 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import (
-    IMAGE_SIDES,
     RECORD_LIFETIME,
-    SCHEDULERS,
     Credits,
     GenerationResult,
     Job,
     JobStatus,
     TextToImageRequest,
 )
+from airflow_provider_kandinsky.segmind.validation import IMAGE_SIDES, SCHEDULERS
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
+from airflow_provider_kandinsky.segmind.wire.response import Response
 from airflow_provider_kandinsky.segmind.wire.values import retry_after_from
 
 KEYS = (
@@ -68,7 +67,7 @@ MOMENTS = (
 )  # fmt: skip
 HEADERS = st.dictionaries(st.sampled_from(["retry-after", "x-rate-limit-reset-at-utc", "location"]), MOMENTS)
 STATUSES = st.sampled_from([200, 201, 204, 302, 400, 401, 404, 406, 422, 429, 500, 502]) | st.integers(100, 599)
-ANSWERS = st.builds(Response, STATUSES, HEADERS, CONTENT, st.floats(0, 4e9))
+RESPONSES = st.builds(Response, STATUSES, HEADERS, CONTENT, st.floats(0, 4e9))
 
 READERS: dict[str, tuple[Callable[[Response], Any], type | tuple[type, ...]]] = {
     "submission": (jobs.read_submission, Job),
@@ -83,12 +82,12 @@ READERS: dict[str, tuple[Callable[[Response], Any], type | tuple[type, ...]]] = 
 
 @pytest.mark.parametrize(("read", "gives"), READERS.values(), ids=READERS)
 @settings(max_examples=150)
-@given(answer=ANSWERS)
-def test_an_answer_is_a_result_or_an_error_of_the_tree(
-    read: Callable[[Response], Any], gives: type | tuple[type, ...], answer: Response
+@given(response=RESPONSES)
+def test_a_response_is_a_result_or_an_error_of_the_tree(
+    read: Callable[[Response], Any], gives: type | tuple[type, ...], response: Response
 ) -> None:
     try:
-        given_back = read(answer)
+        given_back = read(response)
     except KandinskyError as error:
         given_back = error
     if isinstance(given_back, KandinskyError):
@@ -140,7 +139,7 @@ def test_no_pause_is_negative_or_ends_after_the_deadline_unless_nothing_is_known
             assert now >= deadline
             return
         if now >= deadline:
-            assert isinstance(look, KandinskyError), "an answer ends the wait"
+            assert isinstance(look, KandinskyError), "a response ends the wait"
             end = submitted_at + RECORD_LIFETIME
             assert now < end
 

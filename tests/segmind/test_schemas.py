@@ -130,7 +130,7 @@ def test_what_is_neither_prompt_nor_parameters_is_refused(wanted: Any) -> None:
     )
 
 
-def test_a_refused_value_is_told_in_200_characters_at_most() -> None:
+def test_a_rejected_value_is_shortened_to_200_characters() -> None:
     with pytest.raises(BadRequestError) as caught:
         TextToImageRequest.of(["x" * 500], {})
     assert caught.value.message.startswith("['" + "x" * 198 + " is not allowed")
@@ -152,7 +152,7 @@ def test_unknown_names_are_refused_with_the_known_ones(name: str) -> None:
     assert f"{name} is not a parameter; there are {', '.join(ALLOWED)}" in caught.value.message
 
 
-def test_all_refusals_are_told_at_once() -> None:
+def test_all_rejected_fields_are_named_together() -> None:
     with pytest.raises(BadRequestError, match=r"samples=9 .*; seed=-2 .*; width is not a parameter"):
         TextToImageRequest(prompt="a cat", samples=9, seed=-2, width=3)  # type: ignore[call-arg]
 
@@ -241,19 +241,19 @@ def test_a_result_written_by_an_older_version_is_read() -> None:
 @pytest.mark.parametrize(
     ("used", "sent", "told"), [(None, 7, 7), (3, 7, 3), (0, 7, 0), (3, None, 3), (None, None, None)]
 )
-def test_the_seed_that_was_sent_is_told_where_the_service_tells_none(used: Any, sent: Any, told: Any) -> None:
+def test_the_seed_that_was_sent_is_used_if_the_service_returns_none(used: Any, sent: Any, told: Any) -> None:
     result = replace(FULL, seed=used)
     assert result.with_seed(sent) == replace(FULL, seed=told)
 
 
-def test_picture_bytes_stay_out_of_dicts_and_reprs() -> None:
+def test_image_bytes_stay_out_of_dicts_and_reprs() -> None:
     result = GenerationResult("r", (Image(url="https://i/1"), Image(data=b"\x89PNG pixels")))
     assert result.has_image_data
     assert result.to_dict()["urls"] == ["https://i/1"]
     assert "pixels" not in repr(result) + repr(result.to_dict())
 
 
-def test_generation_tells_numbers_and_no_pictures() -> None:
+def test_generation_tells_numbers_and_no_images() -> None:
     assert FULL.generation() == {
         "request_id": "r-1", "model": "m", "seed": 2**63, "cost": 0.02, "inference_time": 1.5, "queue_time": 0.5,
     }  # fmt: skip
@@ -265,7 +265,7 @@ def test_credits_add_up(paid: float | None, free: float | None, total: float) ->
     assert Credits(paid, free).total == total
 
 
-def test_a_purchase_keeps_its_fingerprint() -> None:
+def test_a_submission_keeps_its_fingerprint() -> None:
     """The ledgers of earlier versions hold it: with another one, a retry after an upgrade would pay again."""
     payload = TextToImageRequest(
         prompt="K\u00e4the's cat", samples=2, guidance_scale=7.5, seed=7, base64=False
@@ -275,10 +275,10 @@ def test_a_purchase_keeps_its_fingerprint() -> None:
     )
 
 
-def test_equal_purchases_have_equal_fingerprints() -> None:
+def test_equal_submissions_have_equal_fingerprints() -> None:
     assert fingerprint("u", "m", {"a": 1, "b": 2}) == fingerprint("u", "m", {"b": 2, "a": 1})
 
 
 @pytest.mark.parametrize("other", [("v", "m", {"a": 1}), ("u", "n", {"a": 1}), ("u", "m", {"a": 2}), ("u", "m", {})])
-def test_other_purchases_have_other_fingerprints(other: tuple[str, str, dict[str, int]]) -> None:
+def test_other_submissions_have_other_fingerprints(other: tuple[str, str, dict[str, int]]) -> None:
     assert fingerprint(*other) != fingerprint("u", "m", {"a": 1})

@@ -213,7 +213,7 @@ def test_what_a_retry_may_cure_is_skipped_by_never_fail_alone(
     asked: dict[str, Any],
     outcome: type[Exception],
 ) -> None:
-    monkeypatch.setattr("airflow_provider_kandinsky.segmind.http.downloads._TRIES", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault("image", status=503, times=2)
     with pytest.raises(outcome):
         wait_out(ti, wait_for(submitted, output_path=f"file://{tmp_path}/{{index}}.{{extension}}", **way, **asked))

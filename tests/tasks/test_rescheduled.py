@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.batch.delivery import BatchItemsFailedError
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, policies_can_reschedule
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import InsufficientCreditsError, RateLimitedError
 

@@ -1,8 +1,8 @@
-"""What httpx and httpcore log of this package's own requests, put right; what they log of others' is left alone.
+"""Filter what httpx and httpcore log about this package's own requests; other requests are left alone.
 
-httpx has a line at INFO for every request: a task that waits would fill its log with polls that found nothing new.
-httpcore writes the headers of answers at DEBUG, in which a service may echo the key. The levels of their loggers
-belong to everybody in the process, so what counts is whose request it is.
+httpx logs every request at INFO: a waiting task would fill its log with polls. httpcore logs the headers of responses
+at DEBUG, in which a service may echo the key. The levels of their loggers belong to the whole process, so the filter
+goes by whose request it is.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Final
 
 from airflow_provider_kandinsky.segmind.redaction import redact
 
-#: A filter of a logger does not see the records of the loggers below it, so each is named.
+#: The filter of a logger does not see the records of its child loggers, so each is named.
 _LOGGERS: Final = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
-#: The secret of the request under way, empty if it has none; ``None`` while no request of this package is.
+#: The secret of the request in flight, empty if it has none; ``None`` outside of this package's requests.
 _secret: ContextVar[str | None] = ContextVar("secret_of_own_request", default=None)
 
 
 @contextmanager
 def redact_request_logs(secret: str = "") -> Iterator[None]:
-    """Whatever is requested in here is a request of this package.
+    """Mark the requests in this block as this package's own.
 
-    :param secret: what is to appear in no line about it.
+    :param secret: redacted from every log line about them.
     """
     token = _secret.set(secret)
     try:
@@ -36,7 +36,7 @@ def redact_request_logs(secret: str = "") -> Iterator[None]:
 
 
 def _redacting_filter(record: logging.LogRecord) -> bool:
-    """As a filter: hide the secret, and let lines below WARNING pass only where DEBUG is wanted."""
+    """Redact the secret, and pass lines below WARNING only if the logger is at DEBUG."""
     secret = _secret.get()
     if secret is None:
         return True

@@ -1,7 +1,7 @@
 """An event loop in a thread of its own, for callers that block.
 
-The caller waits where a signal handler can interrupt it at any moment, which is how Airflow ends a task that has run
-for too long; what it waited for is then cancelled.
+A signal handler can interrupt the waiting caller at any moment, which is how Airflow ends a task that exceeds its
+execution_timeout. The coroutine is then cancelled.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-
-#: How often a caller sees to it that the thread is still there, in seconds.
+#: How often a waiting caller checks that the thread is alive, in seconds.
 _CHECK_INTERVAL: Final = 5.0
 
 
 class _Call(Generic[T]):
-    """A coroutine on its way through the loop. It is started and cancelled by the loop's thread alone, so that there is
-    no moment in which an exception in the caller's leaves it running."""
+    """A coroutine to run in the loop. Only the loop's thread starts and cancels it, so an exception in the caller's
+    thread can never leave it running."""
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._work = work
         self._task: asyncio.Task[T] | None = None
         self._is_cancelled = False
-        # Its get() can be interrupted by what a signal handler raises, and is none the worse for it; locks are.
+        # An exception from a signal handler may interrupt its get(); locks do not survive that.
         self._ended: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
 
     def start(self) -> None:
@@ -44,7 +43,7 @@ class _Call(Generic[T]):
             self._task.cancel()
 
     def ended(self, within: float) -> asyncio.Task[T] | None:
-        """Wait for its end, for so many seconds."""
+        """Wait for its end, for ``within`` seconds; ``None`` if it still runs."""
         try:
             return self._ended.get(timeout=within)
         except Empty:
@@ -54,21 +53,21 @@ class _Call(Generic[T]):
 class LoopThread:
     """Runs coroutines for the threads of a process, until it is closed.
 
-    :param cleanup: what its loop does last.
+    :param cleanup: awaited in the loop at the end.
     """
 
     def __init__(self, cleanup: Callable[[], Awaitable[None]]) -> None:
         self._cleanup = cleanup
-        # Of asyncio's own kind, whatever others have made the default.
+        # asyncio's own, whatever event loop policy is set.
         self._loop = asyncio.SelectorEventLoop()
         self._closed = asyncio.Event()
-        # A daemon, so that a request under way does not keep the process from ending.
+        # A daemon, so that a request in flight does not keep the process alive.
         self._thread = threading.Thread(target=self._serve, name="kandinsky-client", daemon=True)
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can still run anything; after a fork it cannot in the child."""
+        """Whether it can still run coroutines; not in the child of a fork."""
         return self._thread.is_alive()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -76,7 +75,7 @@ class LoopThread:
 
         If the wait is interrupted by an exception (a signal handler's), the coroutine is cancelled.
 
-        :raises RuntimeError: this was closed meanwhile, or is called from within its own loop.
+        :raises RuntimeError: it was closed during the call, or is called from within its own loop.
         """
         if threading.current_thread() is self._thread:
             work.close()
@@ -85,10 +84,10 @@ class LoopThread:
         try:
             self._loop.call_soon_threadsafe(call.start)
             while task is None and is_alive:
-                is_alive = self._thread.is_alive()  # before: its last act may be to end this
+                is_alive = self._thread.is_alive()  # checked first: the thread may finish the call last
                 task = call.ended(within=_CHECK_INTERVAL)
         except BaseException:
-            with suppress(RuntimeError):  # the loop is closed, so nothing runs any more
+            with suppress(RuntimeError):  # the loop is closed and runs nothing
                 self._loop.call_soon_threadsafe(call.cancel)
             raise
         try:
@@ -98,10 +97,10 @@ class LoopThread:
             pass
         finally:
             del call, task  # they hold the exception, whose traceback holds this frame
-        raise RuntimeError("The client was closed during the call; what it had sent may have been accepted")
+        raise RuntimeError("The client was closed during the call; a submission in it may have been accepted")
 
     def close(self) -> None:
-        """Cancel what still runs, clean up, and wait until the thread has ended."""
+        """Cancel what still runs, clean up, and wait until the thread ends."""
         self.stop()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""What the network is asked to do: which host is this machine, where no proxy may be, why a connection failed."""
+"""Facts about hosts and connections: what is loopback, where no proxy is used, why a connection failed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _USUAL_PORTS: Final = {"https": 443, "http": 80}
 
 
 class Origin(NamedTuple):
-    """Who answers at a URL.
+    """Scheme, host and port of a URL.
 
-    :param port: the scheme's usual one where the URL has none.
+    :param port: the scheme's default if the URL has none.
     """
 
     scheme: str
@@ -29,22 +29,22 @@ class Origin(NamedTuple):
 
     @property
     def bracketed_host(self) -> str:
-        """The host as a URL holds it."""
+        """The host as a URL writes it."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
 
 def origin(url: str) -> Origin:
-    """Read who answers at a URL.
+    """The origin of a URL.
 
-    :raises httpx.InvalidURL: it is no URL.
+    :raises httpx.InvalidURL: it is not a URL.
     """
     parsed = httpx.URL(url)
     return Origin(parsed.scheme, parsed.host, parsed.port or _USUAL_PORTS.get(parsed.scheme))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host's name or address can only be this machine. Of names it is ``localhost`` alone: what is below it
-    (``x.localhost``) is for the resolver to answer, which may name any machine."""
+    """Whether a host's name or address can only be this machine. The only such name is ``localhost``; a resolver may
+    resolve ``x.localhost`` to any machine."""
     if host == "localhost":
         return True
     try:
@@ -54,19 +54,18 @@ def is_loopback(host: str) -> bool:
 
 
 def without_proxy(urls: Iterable[str]) -> dict[str, None]:
-    """Keep the environment's proxies away from this machine's own services.
+    """Bypass the environment's proxies for loopback URLs.
 
-    A proxy would be handed what may go unencrypted to this machine alone, and its ``localhost`` is another.
+    A proxy would receive what may be sent unencrypted only inside this machine, and its ``localhost`` is another host.
 
-    :param urls: those that will be asked; all but loopback ones are left to the environment.
+    :param urls: the URLs that will be requested; other than loopback ones follow the environment.
     :return: the ``mounts`` of an httpx client.
     """
     return {f"all://{each.bracketed_host}": None for each in map(origin, urls) if is_loopback(each.host)}
 
 
 def describe_failure(error: BaseException) -> str:
-    """Say what went wrong with a connection: the kind, and what the operating system, the resolver or TLS calls the
-    reason.
+    """Name the cause of a connection failure: the error's type and the reason from the operating system, DNS or TLS.
 
     httpx's own text is left out, because it puts header values into some; so is what asyncio adds.
     """
@@ -80,6 +79,6 @@ def describe_failure(error: BaseException) -> str:
     kind = type(error).__name__
     if not isinstance(found, OSError) or found.errno is None:
         return kind
-    # Both number their errors on their own.
-    has_own_words = isinstance(found, (socket.gaierror, ssl.SSLError))
-    return f"{kind}: {found.strerror if has_own_words else os.strerror(found.errno)}"
+    # Both have error numbers of their own.
+    has_own_text = isinstance(found, (socket.gaierror, ssl.SSLError))
+    return f"{kind}: {found.strerror if has_own_text else os.strerror(found.errno)}"

@@ -22,7 +22,7 @@ from typing import Final
 from aiolimiter import AsyncLimiter
 
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.api import Priority
+from airflow_provider_kandinsky.segmind.http.call import Priority
 from airflow_provider_kandinsky.segmind.http.request_queue import RequestQueue
 from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
 
@@ -147,7 +147,7 @@ class RateLimiter:
             self._grow_limit()
             # In step with the service's minutes.
             self._reset_window(max(self._window_ends, now - 60), self._passed)
-        if rank is Priority.LOOK or self.requests_per_minute is not None:
+        if rank is Priority.POLL or self.requests_per_minute is not None:
             await self._limiter.acquire()
 
     def _limit_after_429(self, now: float) -> float | None:
@@ -184,7 +184,7 @@ class RateLimiter:
         self._limiter = _limiter(rate, burst)
 
     def _resumes_at(self, rank: Priority) -> float:
-        return self._submits_resume_at if rank is Priority.PURCHASE else self._polls_resume_at
+        return self._submits_resume_at if rank is Priority.SUBMIT else self._polls_resume_at
 
     def _is_paused(self, rank: Priority) -> bool:
         return self._resumes_at(rank) > self._clock()

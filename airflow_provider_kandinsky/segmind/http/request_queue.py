@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Final
 
-from airflow_provider_kandinsky.segmind.http.api import Priority
+from airflow_provider_kandinsky.segmind.http.call import Priority
 
 #: How many polls and results go before the next submission, where both wait.
 _POLLS_PER_SUBMIT: Final = 3
@@ -48,7 +48,7 @@ class RequestQueue:
                     self._next()
                 raise
         self._taken = True
-        self._since_submit = 0 if rank is Priority.PURCHASE else self._since_submit + 1
+        self._since_submit = 0 if rank is Priority.SUBMIT else self._since_submit + 1
         try:
             yield
         finally:
@@ -64,5 +64,5 @@ class RequestQueue:
 
     def _order(self) -> tuple[Priority, ...]:
         if self._since_submit >= _POLLS_PER_SUBMIT:
-            return Priority.PURCHASE, Priority.ANSWER, Priority.LOOK
-        return Priority.ANSWER, Priority.LOOK, Priority.PURCHASE
+            return Priority.SUBMIT, Priority.RESULT, Priority.POLL
+        return Priority.RESULT, Priority.POLL, Priority.SUBMIT

@@ -1,4 +1,4 @@
-"""Names of others as parts of a URL's path."""
+"""Names from elsewhere as segments of a URL's path."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from urllib.parse import quote
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import parse_request_id
 
-#: Characters of a model's name; httpx refuses URLs of more than 64 KB.
-_LONGEST_NAME: Final = 200
+#: The longest model name, in characters; httpx rejects URLs of more than 64 KB.
+_MAX_NAME_LENGTH: Final = 200
 
 
 def id_segment(request_id: str) -> str:
-    """One segment of a path for a request id.
+    """Quote a request id as a single URL path segment.
 
-    :raises BadRequestError: it is none; see :func:`~.schemas.parse_request_id`.
+    :raises BadRequestError: it is not a request id; see :func:`~.schemas.parse_request_id`.
     """
     known = parse_request_id(request_id)
     if known is None:
-        raise _refused(request_id)
+        raise _invalid_name(request_id)
     return segment(known)
 
 
 def segment(name: str) -> str:
-    """One segment of a path, that stays one whatever is in the name.
+    """Quote a name as a single URL path segment.
 
-    :raises BadRequestError: no path can hold it.
+    :raises BadRequestError: the name is empty, too long or cannot be encoded.
     """
     try:
-        quoted = quote(name, safe="") if len(name) <= _LONGEST_NAME else ""
+        quoted = quote(name, safe="") if len(name) <= _MAX_NAME_LENGTH else ""
     except UnicodeEncodeError:
         quoted = ""
     if not quoted:
-        raise _refused(name)
-    # Dots alone would lead out of the folder.
+        raise _invalid_name(name)
+    # A name of only dots would lead out of the folder.
     return quoted if quoted.strip(".") else quoted.replace(".", "%252E")
 
 
-def _refused(name: str) -> BadRequestError:
+def _invalid_name(name: str) -> BadRequestError:
     return BadRequestError(f"{name[:200]!r} cannot be a request id or a model")

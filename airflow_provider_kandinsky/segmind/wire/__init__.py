@@ -1,1 +1,1 @@
-"""Bytes in, schemas out or errors raised: the only place that knows the names of the service's JSON keys."""
+"""Bytes in, schemas out or errors raised: the only room that knows the service's JSON keys."""

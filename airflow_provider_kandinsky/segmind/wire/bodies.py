@@ -1,4 +1,4 @@
-"""The bodies of answers, bounded: as many bytes as a call may need, as much JSON as a reader can use."""
+"""Read the bodies of responses within bounds: of bytes, of JSON values, of depth."""
 
 from __future__ import annotations
 
@@ -8,40 +8,38 @@ from typing import Any, Final
 
 import httpx
 
+from airflow_provider_kandinsky.segmind.constants import INTEGERS, MEGABYTE
 from airflow_provider_kandinsky.segmind.redaction import clean
-from airflow_provider_kandinsky.segmind.schemas import INTEGERS
 
-MEGABYTE: Final = 2**20
-
-#: What a piece of a body counts at least, in bytes: millions of them, of a byte each, take minutes to read.
+#: A chunk of a body counts as at least this many bytes: millions of chunks of one byte take minutes to read.
 _LEAST_CHUNK: Final = 1024
 
-#: Signs that part or open the values of JSON, texts included; a page of the history has some thousands.
-_MAX_SIGNS: Final = 250_000
-#: How deep objects and lists are read. Whatever is nested further is left out.
+#: Characters that separate or open JSON values; a page of the history has some thousands.
+_MAX_SEPARATORS: Final = 250_000
+#: How deep objects and lists are read. What is nested deeper is dropped.
 _MAX_DEPTH: Final = 32
 
 
 class UnreadBodyError(Exception):
-    """Why a body was not read, or not to its end."""
+    """A body was not read to its end; the message says why."""
 
 
 async def raw_chunks(response: httpx.Response, limit: int) -> AsyncIterator[bytes]:
-    """A body as it was sent: httpx would unpack it first, and a few bytes can unpack to gigabytes.
+    """Yield a body as sent. httpx would decompress it, and a few bytes can decompress to gigabytes.
 
-    :param response: as a client gives it with ``stream=True``.
-    :param limit: bytes.
-    :raises UnreadBodyError: it is packed, though that was not asked for, or larger than the limit.
+    :param response: a streamed one.
+    :param limit: in bytes.
+    :raises UnreadBodyError: the body is compressed, which was not requested, or larger than the limit.
     """
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise UnreadBodyError(f"it came in the encoding {encoding[:40]!r}, which was not asked for")
+        raise UnreadBodyError(f"its encoding is {encoding[:40]!r}, which was not requested")
     size = 0
-    # Not aiter_raw(), which does not know the responses of a MockTransport.
+    # Not aiter_raw(), which does not support the responses of a MockTransport.
     async for chunk in response.stream:  # type: ignore[union-attr]  # that of an AsyncClient is an AsyncByteStream
         size += max(len(chunk), _LEAST_CHUNK)
         if size > limit:
-            raise UnreadBodyError(f"it is larger than {limit // MEGABYTE} MB, or came in too many pieces")
+            raise UnreadBodyError(f"it is larger than {limit // MEGABYTE} MB, or came in too many chunks")
         yield chunk
 
 
@@ -54,12 +52,12 @@ async def read_body(response: httpx.Response, limit: int) -> bytes:
 
 
 def parse_json(text: bytes | str, secret: str = "") -> Any:
-    """Read JSON in which no text holds a secret, or what cannot be stored.
+    """Parse JSON, redact a secret from its texts and replace what cannot be stored.
 
-    :return: ``None`` if it is not JSON, or of more values than any answer has.
+    :return: ``None`` if it is not JSON, or has more values than any valid response.
     """
-    signs = (b",", b":", b"[", b"{") if isinstance(text, bytes) else (",", ":", "[", "{")
-    if sum(map(text.count, signs)) > _MAX_SIGNS:  # type: ignore[arg-type]  # bytes count bytes, and str count str
+    separators = (b",", b":", b"[", b"{") if isinstance(text, bytes) else (",", ":", "[", "{")
+    if sum(map(text.count, separators)) > _MAX_SEPARATORS:  # type: ignore[arg-type]  # bytes count bytes, and str count str
         return None
     try:
         return _cleaned(json.loads(text), secret, _MAX_DEPTH)

@@ -1,7 +1,7 @@
-"""Pictures in whatever shape the service sends them.
+"""Find images in a response, in any shape.
 
-With one sample the vendor documents a URL. With several, or with ``base64``, the shape is not known, so all the
-likely ones are read: URLs, data URIs, bare base64, JSON as text, and lists and objects of those.
+The vendor documents a URL for one sample. For several, or for ``base64``, the shape is not documented, so all likely
+ones are read: URLs, data URIs, bare base64, JSON as text, and lists and objects of those.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import IO, Any, Final
 from airflow_provider_kandinsky.segmind.schemas import Image
 from airflow_provider_kandinsky.segmind.wire.bodies import parse_json
 
-#: Under which keys an object may hold its picture, best first.
+#: Keys under which an object may hold its image, best first.
 _OBJECT_KEYS: Final = ("url", "image_url", "image", "b64_json", "base64", "data", "output", "images")
 
-#: How far before the end of a file the end of its picture may be, in bytes: some writers add a little after it.
+#: Bytes that may follow the end of an image in its file: some writers add a few.
 _TRAILER: Final = 1024
 
-#: A job gives 8 at most.
+#: A job has 8 at most.
 MAX_IMAGES: Final = 16
 
-#: Characters of a URL.
+#: The longest URL, in characters.
 _MAX_URL: Final = 2048
 
-#: How many boxes a file of the AVIF family may have; a whole one has a handful.
+#: The most boxes of an AVIF file that are read; a normal one has a handful.
 _MAX_BOXES: Final = 1000
 
-#: Shapes nest (a list of objects of JSON text …), but never this deep in good faith.
+#: Shapes nest (a list of objects of JSON text …), but no plausible one this deep.
 _MAX_DEPTH: Final = 8
 
 
@@ -42,13 +42,13 @@ def collect_images(*values: Any, parse: Parse = parse_json) -> tuple[Image, ...]
 
     :param values: the ``images`` and ``output`` fields of a body, in that order.
     :param parse: reads JSON that came as text; ``None`` if it is not JSON.
-    :return: as many as there are, :data:`MAX_IMAGES` at most; none if nothing looks like an image.
+    :return: at most :data:`MAX_IMAGES`; empty if nothing looks like an image.
     """
     return first_images(image for value in values for image in _walk(value, _MAX_DEPTH, parse))
 
 
 def first_images(images: Iterable[Image]) -> tuple[Image, ...]:
-    """As many of them as a request can have, in order, each once."""
+    """The first :data:`MAX_IMAGES` different images, in order."""
     found: dict[Image, None] = {}
     for image in images:
         found[image] = None
@@ -58,7 +58,7 @@ def first_images(images: Iterable[Image]) -> tuple[Image, ...]:
 
 
 def image_extension(data: bytes) -> str | None:
-    """A picture's type by its content: ``"png"``, ``"jpeg"``, ``"webp"``, ``"gif"``, ``"avif"``, or ``None``."""
+    """The type of an image by its content: ``"png"``, ``"jpeg"``, ``"webp"``, ``"gif"``, ``"avif"``, or ``None``."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
@@ -72,42 +72,41 @@ def image_extension(data: bytes) -> str | None:
     return None
 
 
-def is_whole(picture: IO[bytes], extension: str) -> bool:
-    """Whether a picture goes to its end, so far as its format tells: a connection that breaks can look like one that
-    ends.
+def is_complete(image: IO[bytes], extension: str) -> bool:
+    """Whether an image has its end, as far as its format shows it. A broken connection can look like a finished one.
 
-    :param picture: seekable; it is left at some place.
-    :param extension: as :func:`image_extension` gave it.
+    :param image: seekable; its position is changed.
+    :param extension: from :func:`image_extension`.
     """
-    size = picture.seek(0, io.SEEK_END)
-    picture.seek(max(0, size - _TRAILER))
-    tail = picture.read()
+    size = image.seek(0, io.SEEK_END)
+    image.seek(max(0, size - _TRAILER))
+    tail = image.read()
     if extension == "png":
         return b"IEND\xaeB`\x82" in tail
     if extension == "jpeg":
-        # Within the data of a JPEG these two never follow each other.
+        # These two bytes never follow each other inside the data of a JPEG.
         return b"\xff\xd9" in tail
     if extension == "gif":
         return tail.rstrip(b"\0").endswith(b";")
     if extension == "webp":
-        picture.seek(4)
-        return int.from_bytes(picture.read(4), "little") + 8 <= size
-    return _has_whole_boxes(picture, size)
+        image.seek(4)
+        return int.from_bytes(image.read(4), "little") + 8 <= size
+    return _has_complete_boxes(image, size)
 
 
-def _has_whole_boxes(picture: IO[bytes], size: int) -> bool:
-    """Whether a file of the AVIF family ends where its last box does."""
+def _has_complete_boxes(image: IO[bytes], size: int) -> bool:
+    """Whether an AVIF file ends where its last box ends."""
     start = 0
     for _ in range(_MAX_BOXES):
         if start >= size:
             break
-        picture.seek(start)
-        header = picture.read(16)
+        image.seek(start)
+        header = image.read(16)
         length = int.from_bytes(header[:4], "big")
         if length == 1:
             length = int.from_bytes(header[8:], "big")
         if length == 0:
-            return True  # this box goes to the end, wherever that is
+            return True  # this box extends to the end of the file
         if length < 8:
             return False
         start += length
@@ -123,7 +122,7 @@ def _walk(value: Any, depth: int, parse: Parse) -> Iterator[Image]:
         for item in value:
             yield from _walk(item, depth - 1, parse)
     elif isinstance(value, dict):
-        # An object describes one image, perhaps in two ways; its first good field is the one to take.
+        # An object describes one image, perhaps in two ways; its first usable field is taken.
         for key in _OBJECT_KEYS:
             found = _walk(value.get(key), depth - 1, parse)
             if (first := next(found, None)) is not None:
@@ -149,13 +148,13 @@ def _from_text(text: str, depth: int, parse: Parse) -> Iterator[Image]:
 
 
 def _from_base64(text: str) -> Iterator[Image]:
-    # Many a plain word is valid base64; only what decodes to an image is one.
+    # Many plain words are valid base64; it counts only if it decodes to an image.
     if image_extension(_decoded(text[:64])[:16]) and (data := _decoded(text)):
         yield Image(data=data)
 
 
 def _decoded(text: str) -> bytes:
-    """The bytes of base64 that may have blanks in it; none if it is not base64."""
+    """Decode base64 that may contain blanks; empty if it is not base64."""
     try:
         return base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
     except (binascii.Error, UnicodeEncodeError):

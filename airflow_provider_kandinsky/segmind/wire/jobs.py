@@ -1,9 +1,8 @@
-"""Answers in, schemas out or errors raised: the only place that knows the service's JSON keys. Does no I/O.
+"""Read the responses about jobs and credits into schemas, or raise errors. Does no I/O.
 
-What the vendor documents, and what had to be guessed, is told apart in ``docs/segmind-api.md``. The rules that
-matter most: a job has failed only where a body says FAILED, which it does under HTTP 422, sometimes under 200, and
-also behind a status of COMPLETED; the text of an error can be under any of five keys, or be an HTML page; and an
-answer to a POST that cannot be understood means that the POST may have been accepted.
+``docs/segmind-api.md`` separates what the vendor documents from what had to be guessed. The rules that matter most: a
+job has failed only if a body says FAILED, with HTTP 422, sometimes with 200, and even after a status of COMPLETED; a
+response to a POST that cannot be understood means that the POST may have been accepted.
 """
 
 from __future__ import annotations
@@ -26,71 +25,69 @@ from airflow_provider_kandinsky.segmind.schemas import (
 )
 from airflow_provider_kandinsky.segmind.wire.error_mapping import (
     Purpose,
-    Response,
     about_job,
     error_from_failed_job,
     error_from_status,
-    error_text,
 )
 from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension
+from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
 from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in, number_in
 
-#: So many keys of a body that holds no image are named.
-_MOST_KEYS: Final = 10
+#: The most keys that are named of a body without an image.
+_MAX_KEYS: Final = 10
 
 
-def read_submission(answer: Response) -> Job:
-    """Read the answer to ``POST /v2/{model}``.
+def read_submission(response: Response) -> Job:
+    """Read the response to ``POST /v2/{model}``.
 
-    :raises SubmissionUnknownError: for a 5xx, and for a 2xx without a usable request id: the job may exist.
-    :raises KandinskyError: what the status means, for all else.
+    :raises SubmissionUnknownError: a 5xx, or a 2xx without a usable request id: the job may exist.
+    :raises KandinskyError: any other status but 2xx; see :func:`~.error_mapping.error_from_status`.
     """
-    if not answer.is_success:
-        raise error_from_status(answer, Purpose.SUBMIT)
-    body = answer.json()
+    if not response.is_success:
+        raise error_from_status(response, Purpose.SUBMIT)
+    body = response.json()
     request_id = parse_request_id(body.get("request_id")) if isinstance(body, dict) else None
     if request_id is None:
         raise SubmissionUnknownError(
-            "The service accepted the request but its answer holds no request id that can be used; the job is "
-            "probably running",
-            http_status=answer.status,
+            "The service accepted the request but its response has no usable request id; the job is probably running",
+            http_status=response.status,
         )
     return Job(request_id, JobStatus.parse(body.get("status")))
 
 
-def read_status(answer: Response, request_id: str) -> JobStatus:
-    """Read the answer to ``GET /v2/requests/{id}/status``.
+def read_status(response: Response, request_id: str) -> JobStatus:
+    """Read the response to ``GET /v2/requests/{id}/status``.
 
     :raises JobFailedError: the job failed; failed jobs are not billed.
-    :raises JobExpiredError: the service does not know the id.
-    :raises KandinskyError: what the status means, for all else.
+    :raises JobExpiredError: the service has no record of the job.
+    :raises KandinskyError: any other status but 2xx; see :func:`~.error_mapping.error_from_status`.
     """
-    return JobStatus.parse(_job_body(answer, request_id).get("status"))
+    return JobStatus.parse(_job_body(response, request_id).get("status"))
 
 
-def read_result(answer: Response, request_id: str | None, model: str | None = None) -> GenerationResult:
-    """Read the answer to ``GET /v2/requests/{id}``, or the JSON that v1 gives.
+def read_result(response: Response, request_id: str | None, model: str | None = None) -> GenerationResult:
+    """Read the response to ``GET /v2/requests/{id}``, or the JSON of v1.
 
-    :raises JobFailedError: the body says FAILED, whatever the status call had said.
-    :raises InvalidResponseError: this is not the API's JSON, or the job is not finished yet.
-    :raises EmptyResultError: the job is finished and no picture is in the body.
+    :raises JobFailedError: the body says FAILED, whatever the status call had returned.
+    :raises InvalidResponseError: this is not the API's JSON, or the job has not finished.
+    :raises EmptyResultError: the job has finished and no image is in the body.
     """
-    body = _job_body(answer, request_id)
-    images = collect_images(body.get("images"), body.get("output"), parse=answer.parse)
+    body = _job_body(response, request_id)
+    images = collect_images(body.get("images"), body.get("output"), parse=response.parse)
     if "status" in body and not JobStatus.parse(body["status"]).is_terminal:
         raise about_job(
             InvalidResponseError,
-            f"The result is not there yet: the body says {_in_short(body['status'])!r:.80}",
-            answer,
+            f"The result is not ready: the status in it is {_abbreviated(body['status'])!r:.80}",
+            response,
             request_id,
         )
     if not images:
         keys = sorted(body)
-        named = ", ".join(one_line(key, 40) for key in keys[:_MOST_KEYS]) or "none"
-        more = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
+        named = ", ".join(one_line(key, 40) for key in keys[:_MAX_KEYS]) or "none"
+        more = f" and {len(keys) - _MAX_KEYS} more" if len(keys) > _MAX_KEYS else ""
         raise EmptyResultError(
-            f"The job is finished, and billed, but no image is in its result; the keys that came: {named}{more}",
-            http_status=answer.status,
+            f"The job has finished, and is billed, but its result has no image; its keys are: {named}{more}",
+            http_status=response.status,
             request_id=request_id,
         )
     metrics, timings = _object(body.get("metrics")), _object(body.get("timings"))
@@ -107,55 +104,55 @@ def read_result(answer: Response, request_id: str | None, model: str | None = No
     )
 
 
-def read_generation(answer: Response, model: str) -> GenerationResult:
-    """Read the answer to ``POST /v1/{model}``: image bytes, or JSON.
+def read_generation(response: Response, model: str) -> GenerationResult:
+    """Read the response to ``POST /v1/{model}``: image bytes, or JSON.
 
-    :raises SubmissionUnknownError: for a 5xx, and for a 2xx that is not the API's: it may have been billed.
-    :raises EmptyResultError: it is finished and no picture is in the body.
+    :raises SubmissionUnknownError: a 5xx, or a 2xx that is not the API's: it may have been billed.
+    :raises EmptyResultError: it has finished and no image is in the body.
     """
-    if answer.is_success and image_extension(answer.content):
-        return GenerationResult(request_id=None, images=(Image(data=answer.content),), model=model)
-    if not answer.is_success and answer.status != 422:
-        raise error_from_status(answer, Purpose.SUBMIT)
+    if response.is_success and image_extension(response.content):
+        return GenerationResult(request_id=None, images=(Image(data=response.content),), model=model)
+    if not response.is_success and response.status != 422:
+        raise error_from_status(response, Purpose.SUBMIT)
     try:
-        return read_result(answer, None, model)
+        return read_result(response, None, model)
     except InvalidResponseError as error:
-        unclear = error.message
-    # Raised out here, so that no other error is in its context: what hides the key sees this one only.
-    raise SubmissionUnknownError(unclear, http_status=answer.status)
+        reason = error.message
+    # Raised here, without another error as its context: only this one has the key redacted.
+    raise SubmissionUnknownError(reason, http_status=response.status)
 
 
-def read_credits(answer: Response) -> Credits:
-    """Read the answer to ``GET /v1/get-user-credits``. A 404 "No credits found for the user" is a good key."""
-    body = answer.json()
-    if answer.status == 404 and "no credits found" in error_text(answer).lower():
+def read_credits(response: Response) -> Credits:
+    """Read the response to ``GET /v1/get-user-credits``. A 404 "No credits found for the user" means a valid key."""
+    body = response.json()
+    if response.status == 404 and "no credits found" in error_text(response).lower():
         return Credits(paid=None)
-    if not answer.is_success:
-        raise error_from_status(answer, Purpose.ACCOUNT)
+    if not response.is_success:
+        raise error_from_status(response, Purpose.ACCOUNT)
     if not isinstance(body, dict) or number_in(body.get("credits")) is None:
-        raise InvalidResponseError("The credits call was not answered with credits", http_status=answer.status)
+        raise InvalidResponseError("The response to the credits call has no credits", http_status=response.status)
     return Credits(paid=number_in(body["credits"]), free=number_in(body.get("free-credits")))
 
 
-def _job_body(answer: Response, request_id: str | None) -> dict[str, Any]:
-    """The object that a job's status and result come in, unless it says that there is none."""
-    body = answer.json()
+def _job_body(response: Response, request_id: str | None) -> dict[str, Any]:
+    """The JSON object with a job's status or result; raises if the job failed or there is no object."""
+    body = response.json()
     says_failed = isinstance(body, dict) and JobStatus.parse(body.get("status")) is JobStatus.FAILED
-    if says_failed and (answer.is_success or answer.status == 422):
-        raise error_from_failed_job(answer, request_id)
-    if answer.status == 422:
-        # Not documented. To take it for a failure that costs nothing would be to pay for the job a second time.
-        text = f"HTTP 422 without a status of FAILED: {error_text(answer)}"
-        raise about_job(InvalidResponseError, text, answer, request_id)
-    if not answer.is_success:
-        raise error_from_status(answer, Purpose.JOB, request_id)
+    if says_failed and (response.is_success or response.status == 422):
+        raise error_from_failed_job(response, request_id)
+    if response.status == 422:
+        # Not documented. Taken for a failure, which is not billed, it would lead to paying for the job twice.
+        text = f"HTTP 422 without a status of FAILED: {error_text(response)}"
+        raise about_job(InvalidResponseError, text, response, request_id)
+    if not response.is_success:
+        raise error_from_status(response, Purpose.JOB, request_id)
     if not isinstance(body, dict):
-        raise about_job(InvalidResponseError, f"Not the API's JSON: {error_text(answer)}", answer, request_id)
+        raise about_job(InvalidResponseError, f"Not the API's JSON: {error_text(response)}", response, request_id)
     return body
 
 
-def _in_short(status: Any) -> Any:
-    """A status that is none, as little of it as a message shows."""
+def _abbreviated(status: Any) -> Any:
+    """An invalid status, short enough for a message."""
     if isinstance(status, str):
         return status[:80]
     return type(status).__name__ if isinstance(status, (dict, list)) else status

@@ -1,4 +1,4 @@
-"""Numbers and times in whatever form the service writes them. Whatever comes is read or is ``None``; nothing raises."""
+"""Numbers and times in any form in which the service writes them. What cannot be read is ``None``; nothing raises."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
-from airflow_provider_kandinsky.segmind.schemas import INTEGERS
+from airflow_provider_kandinsky.segmind.constants import INTEGERS
 
-#: No number and no time is longer than this, in characters.
+#: The longest number or time that is read, in characters.
 _MAX_LENGTH: Final = 400
-#: Dollars or seconds; with more than this, sums would be none.
+#: The largest amount that is believed, in dollars or seconds.
 _MAX_AMOUNT: Final = 1e9
-#: Seconds that the service may have its callers wait.
+#: The longest wait in seconds that the service can ask for.
 MAX_RETRY_AFTER_SECONDS: Final = 3600.0
-#: How far a time without a zone may be from what it is in UTC, and how far a date alone.
+#: By how many seconds a time without a zone, and a date without a time, may differ from UTC.
 _ZONE_DOUBT: Final = 14 * 3600.0
 _DATE_DOUBT: Final = 38 * 3600.0
 
 
 def number_in(value: Any) -> float | None:
-    """A finite number, also out of a string; ``None`` for all else."""
+    """A finite number, also from a string; ``None`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, str) and len(value) > _MAX_LENGTH:
@@ -35,13 +35,13 @@ def number_in(value: Any) -> float | None:
 
 
 def amount_in(value: Any) -> float | None:
-    """Dollars or seconds: a number from 0 to a billion. A negative cost would let others cost more than a limit."""
+    """Dollars or seconds, from 0 to a billion. A negative cost would make room under a cost limit."""
     number = number_in(value)
     return number if number is not None and 0 <= number <= _MAX_AMOUNT else None
 
 
 def integer_in(value: Any) -> int | None:
-    """An integer that fits into an XCom, also out of a string, and exactly: a float would round the large ones."""
+    """An integer that fits into an XCom, also from a string. Never from a float, which rounds large integers."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     if isinstance(value, str) and len(value) > _MAX_LENGTH:
@@ -54,10 +54,10 @@ def integer_in(value: Any) -> int | None:
 
 
 class Moment(NamedTuple):
-    """A time.
+    """A point in time.
 
     :param seconds: since the epoch.
-    :param doubt: by how many seconds it may be wrong: a time without a zone is read as UTC, a date as its beginning.
+    :param doubt: by how many seconds it may be wrong: a time without a zone is read as UTC, a date as its midnight.
     """
 
     seconds: float
@@ -65,7 +65,7 @@ class Moment(NamedTuple):
 
 
 def parse_moment(value: Any) -> Moment | None:
-    """Read a time: seconds since the epoch, or a thousandth, millionth, billionth of them, ISO 8601, an HTTP date."""
+    """Parse a time: seconds, milli-, micro- or nanoseconds since the epoch, ISO 8601, or an HTTP date."""
     if (number := number_in(value)) is not None:
         scales = (scale for scale in (1, 1e3, 1e6, 1e9) if abs(number) / scale <= 1e11)
         scale = next(scales, None)
@@ -92,13 +92,13 @@ def parse_timestamp(value: Any) -> float | None:
 
 
 def retry_after_from(headers: Mapping[str, str], now: float) -> float | None:
-    """How many seconds the service asks to wait, from ``Retry-After`` or ``x-rate-limit-reset-at-utc``.
+    """Seconds that the service asks to wait, from ``Retry-After`` or ``x-rate-limit-reset-at-utc``.
 
-    The format of the latter is not documented; see :func:`parse_moment` for what is understood.
+    The format of the latter is not documented; :func:`parse_moment` reads the likely ones.
 
     :param headers: names in lower case.
     :param now: seconds since the epoch.
-    :return: 0 to :data:`MAX_RETRY_AFTER_SECONDS`; ``None`` if nothing was said, or nothing that can be read.
+    :return: 0 to :data:`MAX_RETRY_AFTER_SECONDS`; ``None`` if there is neither, or neither can be parsed.
     """
     wait = number_in(headers.get("retry-after"))
     if wait is None:

@@ -1,4 +1,4 @@
-"""The calls of the API before they are sent: where each goes, with what, and what it means that no answer comes."""
+"""The calls of the API before they are sent: where each goes, with what, and what it means that no response comes."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.api import Call, Priority, SegmindApi
+from airflow_provider_kandinsky.segmind.http.api import SegmindApi
+from airflow_provider_kandinsky.segmind.http.call import Call, Priority
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response
+from airflow_provider_kandinsky.segmind.wire.response import Response
 
 from ..timezones import in_zone
 
-MakeAnswer = Callable[..., Response]
+MakeResponse = Callable[..., Response]
 BASE, HISTORY = "https://segmind.test", "https://history.test/past"
 NOON = 1_699_963_200.0  # 2023-11-14T12:00:00 UTC
 A_CAT = TextToImageRequest(prompt="a cat", seed=7)
 API = SegmindApi("SG_x", BASE, history_url=HISTORY)
-LOOK = {"json": None, "params": None, "is_billable": False, "rank": Priority.LOOK}
-ANSWER = LOOK | {"rank": Priority.ANSWER}
+LOOK = {"json": None, "params": None, "is_billable": False, "rank": Priority.POLL}
+ANSWER = LOOK | {"rank": Priority.RESULT}
 PURCHASE = {
     "request_id": None,
     "json": {"prompt": "a cat", "seed": 7},
     "params": None,
     "is_billable": True,
-    "rank": Priority.PURCHASE,
+    "rank": Priority.SUBMIT,
 }
 PAGE = {"page": 3, "per_page": 100, "model_name": "m", "from_date": "2023-11-13"}
 PAGE |= {"sort_by": "model_created", "sort_order": "desc"}
@@ -57,8 +58,8 @@ def test_each_call_goes_where_it_belongs(call: Call[Any], line: str, rest: dict[
     assert {name: getattr(call, name) for name in rest} == rest
 
 
-def test_what_buys_goes_before_answers_and_answers_before_looks() -> None:
-    assert Priority.PURCHASE < Priority.ANSWER < Priority.LOOK
+def test_submissions_come_before_results_and_results_before_polls() -> None:
+    assert Priority.SUBMIT < Priority.RESULT < Priority.POLL
 
 
 NEVER_SENT = [
@@ -84,12 +85,12 @@ def test_what_was_never_sent_costs_nothing(call: Call[Any], kind: type[httpx.HTT
 
 @pytest.mark.parametrize("kind", LOST)
 @pytest.mark.parametrize("call", [call for call, *_ in CALLS.values()], ids=CALLS)
-def test_a_lost_answer_to_a_purchase_is_an_unknown_outcome(call: Call[Any], kind: type[httpx.HTTPError]) -> None:
+def test_a_lost_response_to_a_submission_is_an_unknown_outcome(call: Call[Any], kind: type[httpx.HTTPError]) -> None:
     error = call.transport_error(kind("SG_x"))
     if call.is_billable:
         assert type(error) is SubmissionUnknownError
         assert error.message == (
-            f"The request was sent but its answer was lost ({kind.__name__}); it may have been accepted"
+            f"The request was sent but the response was lost ({kind.__name__}); it may have been accepted"
         )
         assert (error.request_id, error.billing) == (None, "maybe")
         return
@@ -151,30 +152,34 @@ def test_a_model_is_one_segment_with_blanks_and_all() -> None:
 
 
 @pytest.mark.parametrize("model", ["m", None])
-def test_the_model_is_told_in_what_comes_of_it(answer: MakeAnswer, model: str | None) -> None:
-    done = answer({"status": "COMPLETED", "output": "https://i/1.png"})
+def test_the_result_has_the_model(make_response: MakeResponse, model: str | None) -> None:
+    done = make_response({"status": "COMPLETED", "output": "https://i/1.png"})
     assert API.read(API.result("r-1", model), done).model == model
     assert API.read(API.generate(A_CAT, "m"), done).model == "m"
     assert API.read(API.result("r-1", model), done).request_id == "r-1"
 
 
 @pytest.mark.parametrize("call", [API.status("r-1"), API.result("r-1", "m")], ids=["status", "result"])
-def test_what_goes_wrong_with_a_look_is_told_of_its_job(answer: MakeAnswer, call: Call[Any]) -> None:
-    for refused in (answer({"error": "x"}, 500), answer({"status": "FAILED"}, 422), answer(b"<html>")):
+def test_the_error_of_a_poll_names_its_job(make_response: MakeResponse, call: Call[Any]) -> None:
+    for refused in (
+        make_response({"error": "x"}, 500),
+        make_response({"status": "FAILED"}, 422),
+        make_response(b"<html>"),
+    ):
         with pytest.raises(KandinskyError) as caught:
             API.read(call, refused)
         assert caught.value.request_id == "r-1"
 
 
-def test_an_echo_of_the_key_is_taken_out_of_what_is_read(answer: MakeAnswer) -> None:
-    result = API.read(API.result("r-1", None), answer({"output": "https://i/SG_x.png?key=SG_x"}))
+def test_an_echo_of_the_key_is_taken_out_of_what_is_read(make_response: MakeResponse) -> None:
+    result = API.read(API.result("r-1", None), make_response({"output": "https://i/SG_x.png?key=SG_x"}))
     assert result.urls == ["https://i/***.png?key=***"]
 
 
 @pytest.mark.parametrize("echo", [b"SG_x", b'"\\u0053G_x"'], ids=["as it is", "escaped"])
-def test_an_echo_of_the_key_is_taken_out_of_an_error(answer: MakeAnswer, echo: bytes) -> None:
+def test_an_echo_of_the_key_is_taken_out_of_an_error(make_response: MakeResponse, echo: bytes) -> None:
     with pytest.raises(InvalidResponseError) as caught:
-        API.read(API.status("r-1"), answer(echo))
+        API.read(API.status("r-1"), make_response(echo))
     assert caught.value.message == "Not the API's JSON: ***"
     assert caught.value.args == (caught.value.message,)
 
@@ -184,7 +189,7 @@ CLEAR_TEXT = "would send the API key unencrypted; use https, or set allow_insecu
 UNUSABLE: list[tuple[dict[str, Any], type[KandinskyError], str]] = [
     ({"api_key": " "}, AuthenticationError, "There is no API key"),
     *(
-        ({"api_key": key}, AuthenticationError, "The API key has characters that no key has; was it copied whole?")
+        ({"api_key": key}, AuthenticationError, "The API key has characters that no key has; was it copied completely?")
         for key in ("SG_\u00e4", "SG_\x00")
     ),
     *(

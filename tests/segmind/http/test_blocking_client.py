@@ -49,7 +49,7 @@ def alarm_after(seconds: float) -> Iterator[None]:
 
 
 class Service(httpx.AsyncBaseTransport):
-    """Answers polls when it is opened, and all else at once; notes what was cancelled."""
+    """Responses polls when it is opened, and all else at once; notes what was cancelled."""
 
     def __init__(self) -> None:
         self.polled = threading.Event()
@@ -70,10 +70,10 @@ class Service(httpx.AsyncBaseTransport):
         return httpx.Response(200, json=STATUS)
 
 
-def test_a_slow_poll_that_is_cut_off_in_one_thread_leaves_alone_what_another_buys(
+def test_interrupting_a_poll_in_one_thread_does_not_affect_a_submission_in_another(
     raw_server: Callable[..., Any], a_cat: TextToImageRequest
 ) -> None:
-    """Both are under way at one time: the poll is cut off before the purchase is answered."""
+    """Both are under way at one time: the poll is cut off before the submission is responded."""
     slow = raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n", *[b" "] * 200, gap=0.05)
     buying, cut_off = threading.Event(), threading.Event()
 
@@ -119,12 +119,12 @@ def test_a_task_timeout_interrupts_the_wait_at_once_and_ends_the_request() -> No
         assert client.get_status("r-1") is JobStatus.QUEUED, "the client goes on"
 
 
-def test_a_task_timeout_while_the_purchase_is_noted_keeps_it_back(a_cat: TextToImageRequest) -> None:
+def test_a_task_timeout_while_the_submission_is_noted_keeps_it_back(a_cat: TextToImageRequest) -> None:
     """Wherever the caller's thread is by then: in most of the rounds it has only just handed over the call."""
     sent: list[httpx.Request] = []
     interrupted = threading.Event()
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         sent.append(request)
         return httpx.Response(200, json=STATUS)
 
@@ -132,7 +132,7 @@ def test_a_task_timeout_while_the_purchase_is_noted_keeps_it_back(a_cat: TextToI
         os.kill(os.getpid(), signal.SIGALRM)
         assert interrupted.wait(5)
 
-    with SegmindClient("SG_x", transport=httpx.MockTransport(answer)) as client:
+    with SegmindClient("SG_x", transport=httpx.MockTransport(respond)) as client:
         for _ in range(30):
             interrupted.clear()
             with alarm_after(60), pytest.raises(TaskTimeout):
@@ -226,9 +226,9 @@ FORK = """
 import os, sys, httpx
 from airflow_provider_kandinsky.segmind.http.client import SegmindClient
 pids = []
-def answer(request):
+def response(request):
     return httpx.Response(200, json={"status": "QUEUED", "request_id": "r-1"})
-client = SegmindClient("SG_x", transport=httpx.MockTransport(answer))
+client = SegmindClient("SG_x", transport=httpx.MockTransport(response))
 if "used" in sys.argv:
     client.get_status("r-1")
 child = os.fork()

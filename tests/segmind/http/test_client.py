@@ -28,7 +28,7 @@ FULL = TextToImageRequest(
 )  # fmt: skip
 
 
-def test_a_job_from_submission_to_pictures(connect: Connect, sandbox: Sandbox) -> None:
+def test_a_job_from_submission_to_images(connect: Connect, sandbox: Sandbox) -> None:
     client = connect(sandbox.url)
     job = client.submit(FULL)
     assert job.status is JobStatus.QUEUED
@@ -58,7 +58,7 @@ def test_urls_come_in_order_in_any_shape(connect: Connect, sandbox: Sandbox, sha
 
 
 @pytest.mark.parametrize("shape", ["data-uri", "bare-base64"])
-def test_pictures_in_the_body_are_decoded(connect: Connect, sandbox: Sandbox, shape: str) -> None:
+def test_images_in_the_body_are_decoded(connect: Connect, sandbox: Sandbox, shape: str) -> None:
     sandbox.configure(output_shape=shape)
     client = connect(sandbox.url)
     result = client.get_result(client.submit(TextToImageRequest(prompt="a cat", samples=2)).request_id)

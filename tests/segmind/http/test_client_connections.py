@@ -12,9 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS, ssl_context
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 from ..virtual_time import T0, run
@@ -41,7 +42,7 @@ def test_the_key_is_not_sent_to_whom_nobody_trusts(
     assert server.received == []
 
 
-def test_a_server_that_drips_over_tls_is_cut_off(
+def test_a_server_that_drips_over_tls_is_incomplete(
     connect: Connect, raw_server: Callable[..., Any], trusted: Any
 ) -> None:
     server = raw_server(*DRIP, gap=0.1, tls=trusted.tls)
@@ -121,7 +122,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def test_a_purchase_goes_before_the_looks_that_wait(a_cat: TextToImageRequest) -> None:
+def test_a_submission_goes_before_waiting_polls(a_cat: TextToImageRequest) -> None:
     async def crowd() -> list[str]:
         service = Held()
         async with AsyncSegmindClient("SG_x", transport=service) as client:
@@ -145,7 +146,7 @@ def test_a_purchase_goes_before_the_looks_that_wait(a_cat: TextToImageRequest) -
     ]
 
 
-def test_a_thousand_jobs_are_looked_at_by_no_more_than_there_are_connections() -> None:
+def test_a_thousand_jobs_are_polled_by_no_more_tasks_than_connections() -> None:
     async def crowd() -> None:
         service = Held()
         loop = asyncio.get_running_loop()
@@ -171,11 +172,11 @@ def test_questions_to_the_history_are_asked_again(connect: Connect, fake_time: A
     answers = [httpx.Response(status), httpx.Response(200, json=[]), httpx.Response(status), httpx.Response(404)]
     paths: list[str] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         paths.append(request.url.path)
         return answers.pop(0)
 
-    client = connect(history_url="https://segmind.test/past", transport=httpx.MockTransport(answer))
+    client = connect(history_url="https://segmind.test/past", transport=httpx.MockTransport(respond))
     assert client.get_history("m", T0) == []
     assert client.get_past_request("r-1") is None
     assert paths == ["/past", "/past", "/past/r-1", "/past/r-1"]

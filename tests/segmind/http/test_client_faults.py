@@ -19,7 +19,8 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.http.async_client import KEY_REFRESH_INTERVAL, AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.sender import KEY_REFRESH_INTERVAL
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 Connect = Callable[..., Any]
@@ -35,7 +36,7 @@ PASSING: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("call", ["status", "result"])
-def test_twenty_failed_looks_are_waited_out(
+def test_twenty_failed_polls_are_waited_out(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, call: str, seed: int
 ) -> None:
     client = connect(sandbox.url)
@@ -54,7 +55,7 @@ def test_twenty_failed_looks_are_waited_out(
     [("1700000030", 29, 34.5), ("2023-11-14T22:13:50Z", 29, 34.5), ("1700090000000", 60, 69), ("soon", 0.85, 1.3)],
     ids=["epoch seconds", "ISO", "epoch milliseconds, tomorrow", "garbage"],
 )
-def test_a_rate_limit_is_obeyed_between_looks(
+def test_a_rate_limit_is_respected_between_polls(
     connect: Connect,
     sandbox: Sandbox,
     a_cat: TextToImageRequest,
@@ -107,7 +108,7 @@ def test_a_refusal_on_a_poll_does_not_end_the_wait_for_a_job_that_was_accepted(
 
 
 @pytest.mark.parametrize("fault", [{"status": 429}, {"status": 500}, {"drop": True}, {"body": PAGE}], ids=str)
-def test_a_last_poll_without_an_answer_does_not_lose_a_job_that_is_finished(
+def test_a_last_poll_without_a_response_does_not_lose_a_job_that_is_finished(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, fault: dict[str, Any]
 ) -> None:
     client = connect(sandbox.url)
@@ -185,14 +186,14 @@ def test_a_key_that_stays_bad_is_waited_out_until_the_deadline(
     job = client.submit(a_cat)
     sandbox.configure(api_keys=["SG_other"])
     started = fake_time.now
-    with pytest.raises(JobTimeoutError, match="does not accept the API key") as caught:
+    with pytest.raises(JobTimeoutError, match="rejected the API key") as caught:
         client.wait(job.request_id, timeout=120)
     assert fake_time.now - started == pytest.approx(120, abs=1)
     assert caught.value.retryable
 
 
 @pytest.mark.parametrize("call", ["submit", "get_credits", "get_status"])
-def test_what_does_not_wait_for_a_job_is_told_of_a_bad_key_at_once(
+def test_a_bad_key_fails_other_calls_immediately(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, call: str
 ) -> None:
     keys = Keys("SG_new")
@@ -204,20 +205,20 @@ def test_what_does_not_wait_for_a_job_is_told_of_a_bad_key_at_once(
     assert keys.read == 0
 
 
-def test_an_answer_that_comes_after_the_key_was_changed_repeats_neither(fake_time: Any) -> None:
+def test_a_response_that_comes_after_the_key_was_changed_repeats_neither(fake_time: Any) -> None:
     """The old key went out with it."""
 
     async def overlap() -> str:
         changed = asyncio.Event()
 
-        async def answer(request: httpx.Request) -> httpx.Response:
+        async def respond(request: httpx.Request) -> httpx.Response:
             if request.url.path.endswith("/old/status"):
                 await changed.wait()
                 return httpx.Response(400, json={"error": f"bad key {request.headers['x-api-key']}"})
             return httpx.Response(401)
 
         client = AsyncSegmindClient(
-            "SG_old_key", transport=httpx.MockTransport(answer), read_key=Keys("SG_new_key"), clock=fake_time.clock
+            "SG_old_key", transport=httpx.MockTransport(respond), read_key=Keys("SG_new_key"), clock=fake_time.clock
         )
         async with client:
             late = asyncio.create_task(client.get_status("old"))
@@ -234,7 +235,7 @@ def test_an_answer_that_comes_after_the_key_was_changed_repeats_neither(fake_tim
 DRIP = b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"
 
 
-def test_a_server_that_drips_its_body_is_cut_off(connect: Connect, raw_server: Callable[..., Any]) -> None:
+def test_a_server_that_drips_its_body_is_incomplete(connect: Connect, raw_server: Callable[..., Any]) -> None:
     server = raw_server(DRIP, *[b" "] * 200, gap=0.02)
     started = time.monotonic()
     with pytest.raises(ServiceUnavailableError, match="ReadTimeout"):
@@ -242,7 +243,7 @@ def test_a_server_that_drips_its_body_is_cut_off(connect: Connect, raw_server: C
     assert 0.15 < time.monotonic() - started < 1.5
 
 
-def test_a_server_that_drips_its_headers_is_cut_off(connect: Connect, raw_server: Callable[..., Any]) -> None:
+def test_a_server_that_drips_its_headers_is_incomplete(connect: Connect, raw_server: Callable[..., Any]) -> None:
     head = [b"X-%d: y\r\n" % number for number in range(25)]
     server = raw_server(b"HTTP/1.1 422 No\r\nConnection: close\r\n", *head, b"\r\n", gap=0.02)
     with pytest.raises(ServiceUnavailableError, match="ReadTimeout"):

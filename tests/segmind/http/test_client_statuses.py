@@ -38,7 +38,7 @@ ACCOUNTS: dict[str, tuple[dict[str, Any], type[KandinskyError], int]] = {
 
 @pytest.mark.parametrize(("settings", "error_type", "status"), ACCOUNTS.values(), ids=ACCOUNTS)
 @pytest.mark.parametrize("call", ["submit", "generate"])
-def test_what_the_service_refuses_is_not_bought(
+def test_a_rejected_submission_is_not_accepted(
     connect: Connect,
     sandbox: Sandbox,
     a_cat: TextToImageRequest,

@@ -99,17 +99,17 @@ def test_no_key_is_an_error(key: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["SG_\u00e4", "SG_x\r\nx-evil: 1", "SG_x\x00", "SG_\u200bx"], ids=repr)
-def test_a_key_that_no_header_can_carry_is_refused_without_being_told(key: str) -> None:
+def test_a_key_that_no_header_can_carry_is_rejected_without_being_shown(key: str) -> None:
     with pytest.raises(AuthenticationError) as caught:
         SegmindApi(key)
     assert "SG_" not in str(caught.value)
 
 
-def test_space_around_a_key_is_cut_off() -> None:
+def test_space_around_a_key_is_incomplete() -> None:
     assert SegmindApi(" SG_x\n").api_key == "SG_x"
 
 
-def test_the_urls_in_answers_are_not_followed(
+def test_the_urls_in_responses_are_not_followed(
     connect: Connect, sandbox: Sandbox, raw_server: Callable[..., Any], a_cat: TextToImageRequest
 ) -> None:
     elsewhere = raw_server()

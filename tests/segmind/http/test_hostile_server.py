@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ TO_THE_END = OK + b"Connection: close\r\n\r\n"
 SMALL = {"submit", "status", "credits"}
 
 
+@cache
 def packed_twice(megabytes: int) -> bytes:
     once = io.BytesIO()
     with gzip.GzipFile(fileobj=once, mode="wb") as file:
@@ -43,7 +45,6 @@ def packed_twice(megabytes: int) -> bytes:
     return gzip.compress(once.getvalue())
 
 
-BOMB = packed_twice(200)
 MUCH = [b"x" * MEGABYTE] * 10_000
 ATTACKS: dict[str, list[bytes]] = {
     "endless": [TO_THE_END, *MUCH],
@@ -56,7 +57,7 @@ ATTACKS: dict[str, list[bytes]] = {
     "negative length": [OK + b"Content-Length: -5\r\n\r\n{}"],
     "two lengths": [OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}x"],
     "chunk of many digits": [CHUNKED, b"f" * 5000 + b"\r\n"],
-    "gzip, gzip": [OK + f"Content-Encoding: gzip, gzip\r\nContent-Length: {len(BOMB)}\r\n\r\n".encode(), BOMB],
+    "gzip, gzip": [],  # takes a while to make
     "endless headers": [OK, *[b"X-Header: of no use\r\n" * 1000] * 10_000],
     "endless header": [OK + b"X-Header: ", *MUCH],
     "endless trailers": [CHUNKED + b"0\r\n", *[b"X-Trailer: of no use\r\n" * 1000] * 10_000],
@@ -65,6 +66,11 @@ ATTACKS: dict[str, list[bytes]] = {
     "no HTTP": [b"SSH-2.0-OpenSSH_9.2\r\n" * 1000],
     "nothing": [b""],
 }
+
+
+def bomb() -> list[bytes]:
+    body = packed_twice(200)
+    return [OK + f"Content-Encoding: gzip, gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode(), body]
 
 
 @contextmanager
@@ -90,7 +96,7 @@ def bounds(seconds: float, megabytes: float) -> Iterator[None]:
 def test_an_attack_ends_soon_and_small(
     connect: Connect, raw_server: Callable[..., Any], name: str, attack: str
 ) -> None:
-    url = server_of(raw_server, ATTACKS[attack])
+    url = server_of(raw_server, ATTACKS[attack] or bomb())
     client = connect(url, history_url=url, request_timeout=2.0)
     # A body of 64 MB is held as it arrives and once more as a whole.
     with bounds(seconds=15, megabytes=16 if name in SMALL else 160), pytest.raises(KandinskyError) as caught:
@@ -125,7 +131,7 @@ DRIPS: dict[str, list[bytes]] = {
 
 @pytest.mark.parametrize("drip", DRIPS.values(), ids=DRIPS)
 @pytest.mark.parametrize("name", ["submit", "status"])
-def test_a_drip_is_cut_off(connect: Connect, raw_server: Callable[..., Any], name: str, drip: list[bytes]) -> None:
+def test_a_drip_is_incomplete(connect: Connect, raw_server: Callable[..., Any], name: str, drip: list[bytes]) -> None:
     url = server_of(raw_server, drip, gap=0.02)
     client = connect(url, history_url=url, request_timeout=0.2)
     with bounds(seconds=8, megabytes=8), pytest.raises(KandinskyError) as caught:
@@ -163,7 +169,7 @@ def test_a_status_tells_what_it_means_whatever_its_body(
 ) -> None:
     packed = b"Content-Encoding: gzip\r\nRetry-After: 60\r\nContent-Length: 3\r\n\r\nabc"
     server = raw_server(b"HTTP/1.1 429 Too Many\r\n" + packed)
-    with pytest.raises(RateLimitedError, match="a body that was not read, because it came in the encoding 'gzip'"):
+    with pytest.raises(RateLimitedError, match="a body that was not read, because its encoding is 'gzip'"):
         CALLS[name](connect(server.url, history_url=server.url))
 
 

@@ -22,7 +22,7 @@ def lines(caplog: pytest.LogCaptureFixture, name: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name.startswith(name)]
 
 
-def test_requests_are_told_at_debug_only(
+def test_requests_are_logged_at_debug_only(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = connect(sandbox.url)
@@ -34,7 +34,7 @@ def test_requests_are_told_at_debug_only(
     assert len(lines(caplog, "httpx")) == 1
 
 
-def test_requests_of_others_are_told_as_ever(
+def test_requests_of_others_are_logged_as_before(
     connect: Connect, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect(sandbox.url).get_credits()
@@ -59,7 +59,7 @@ def test_an_echo_of_the_key_in_a_header_is_hidden(
     ("level", "told"),
     [(logging.INFO, []), (logging.WARNING, ["*** and another are bad"]), (logging.ERROR, ["*** and another are bad"])],
 )
-def test_a_warning_about_an_own_request_is_told_without_the_key(
+def test_a_warning_about_an_own_request_has_no_key(
     caplog: pytest.LogCaptureFixture, level: int, told: list[str]
 ) -> None:
     caplog.set_level(logging.INFO, "httpx")

@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
-from airflow_provider_kandinsky.segmind.http.downloads import ImageDownloader
+from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy, ImageDownloader
 from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
@@ -73,7 +73,7 @@ def test_an_image_comes_from_this_machine_without_a_proxy(
     (url,) = client.wait(client.submit(a_cat).request_id).urls
 
     async def fetch() -> str:
-        async with ImageDownloader([sandbox.url.removeprefix("http://")]) as downloader:
+        async with ImageDownloader(DownloadPolicy(frozenset({sandbox.url.removeprefix("http://")}))) as downloader:
             return await downloader.fetch(url, io.BytesIO(), None)
 
     assert asyncio.run(fetch()) == "png"
@@ -155,7 +155,7 @@ def test_a_host_that_refuses_is_named_with_the_systems_reason(connect: Connect, 
     )
 
 
-def test_a_name_that_is_not_known_is_told_with_the_resolvers_reason(
+def test_an_unknown_host_is_reported_with_the_resolvers_reason(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: Any, **__: Any) -> Any:
@@ -170,16 +170,18 @@ def test_a_name_that_is_not_known_is_told_with_the_resolvers_reason(
     )
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told_as_such(
+def test_an_untrusted_certificate_is_named_in_the_error(
     connect: Connect, raw_server: Callable[..., Any], authority: Any
 ) -> None:
-    with pytest.raises(ServiceUnavailableError, match="certificate verify failed: self-signed certificate"):
+    with pytest.raises(ServiceUnavailableError, match="verify failed: unable to get local issuer certificate"):
         connect(raw_server(tls=authority.tls).url, KEY).get_credits()
 
 
-def test_an_image_that_cannot_be_fetched_is_told_with_the_reason(closed_port: int, fake_time: Any) -> None:
+def test_the_error_of_a_failed_download_names_the_reason(closed_port: int, fake_time: Any) -> None:
     async def fetch() -> None:
-        async with ImageDownloader([f"127.0.0.1:{closed_port}"], sleep=fake_time.asleep) as downloader:
+        async with ImageDownloader(
+            DownloadPolicy(frozenset({f"127.0.0.1:{closed_port}"})), sleep=fake_time.asleep
+        ) as downloader:
             await downloader.fetch(f"http://127.0.0.1:{closed_port}/c.png", io.BytesIO(), "r-1")
 
     with pytest.raises(ImageUnavailableError, match=r"c\.png \(ConnectError: Connection refused\)"):
@@ -208,15 +210,15 @@ def test_the_texts_of_exceptions_are_not_repeated(error: BaseException, told: st
     assert describe_failure(error) == told
 
 
-def test_each_new_try_is_told_while_a_submission_is_sent_again(
+def test_each_retry_of_a_submission_is_logged(
     connect: Connect, closed_port: int, a_cat: TextToImageRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "airflow_provider_kandinsky")
     with pytest.raises(ServiceUnavailableError):
         connect(f"http://127.0.0.1:{closed_port}", KEY).submit(a_cat)
-    told = [record.getMessage() for record in caplog.records if "Trying again" in record.getMessage()]
-    assert 3 <= len(told) <= 5
-    left = [float(line.split("and then for ")[1].split(" s")[0]) for line in told]
+    lines = [record.getMessage() for record in caplog.records if "Retrying in" in record.getMessage()]
+    assert 3 <= len(lines) <= 5
+    left = [float(line.split("retries end ")[1].split(" s")[0]) for line in lines]
     assert left == sorted(left, reverse=True)
     assert all(0 <= seconds < SUBMIT_RETRY_TIMEOUT for seconds in left)
-    assert all("Connection refused" in line and KEY not in line for line in told)
+    assert all("Connection refused" in line and KEY not in line for line in lines)

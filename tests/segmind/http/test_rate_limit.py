@@ -8,7 +8,7 @@ import math
 import pytest
 
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.api import Priority
+from airflow_provider_kandinsky.segmind.http.call import Priority
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter, _limiter
 from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
 
@@ -37,7 +37,7 @@ def limiter(time: Time) -> RateLimiter:
 
 
 async def send(
-    limiter: RateLimiter, *, refused: RateLimitedError | None = None, rank: Priority = Priority.ANSWER
+    limiter: RateLimiter, *, refused: RateLimitedError | None = None, rank: Priority = Priority.RESULT
 ) -> None:
     async with limiter.slot(rank):
         if refused is not None:
@@ -96,9 +96,9 @@ def test_after_a_reset_polls_resume_before_submissions(
                 sent_at[rank] = loop.time()
 
         await asyncio.gather(*map(one, Priority))
-        assert sent_at[Priority.LOOK] == pytest.approx(polls, abs=0.01)
-        assert sent_at[Priority.ANSWER] == pytest.approx(polls, abs=0.01)
-        assert sent_at[Priority.PURCHASE] == pytest.approx(submissions, abs=0.01)
+        assert sent_at[Priority.POLL] == pytest.approx(polls, abs=0.01)
+        assert sent_at[Priority.RESULT] == pytest.approx(polls, abs=0.01)
+        assert sent_at[Priority.SUBMIT] == pytest.approx(submissions, abs=0.01)
 
     run(requests())
 
@@ -110,12 +110,12 @@ def test_a_submission_that_cannot_be_sent_in_time_fails_at_that_time(limit: floa
         limiter = RateLimiter(limit, at_once=20, clock=loop.time, rng=lambda: 0.0)
         await send(limiter, refused=RateLimitedError("slow down", retry_after=wait) if wait else None)
         with pytest.raises(RateLimitedError, match="had to wait for too long and was not sent") as caught:
-            async with limiter.slot(Priority.PURCHASE, until=10.0):
+            async with limiter.slot(Priority.SUBMIT, until=10.0):
                 raise AssertionError("it was not allowed to be sent")
         assert loop.time() == pytest.approx(10.0, abs=0.01)
         assert caught.value.retry_after == (pytest.approx(25.0, abs=0.01) if wait else None)
         # It blocks no other request.
-        await send(limiter, rank=Priority.PURCHASE)
+        await send(limiter, rank=Priority.SUBMIT)
         assert loop.time() == pytest.approx(35.0 if wait else 60.0, abs=0.01)
 
     run(requests())
@@ -130,19 +130,19 @@ def test_of_four_requests_one_is_a_submission_where_both_wait() -> None:
             async with limiter.slot(rank):
                 came.append(rank.name[0])
 
-        async with limiter.slot(Priority.LOOK):
-            ranks = [Priority.PURCHASE] * 4 + [Priority.LOOK] * 6 + [Priority.ANSWER] * 2
+        async with limiter.slot(Priority.POLL):
+            ranks = [Priority.SUBMIT] * 4 + [Priority.POLL] * 6 + [Priority.RESULT] * 2
             waiting = [asyncio.create_task(one(rank)) for rank in ranks]
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
         return came
 
-    assert "".join(run(requests())) in ("PAALPLLLPLLP", "PPAALPLLLPLL")
+    assert "".join(run(requests())) in ("SRRPSPPPSPPS", "SSRRPSPPPSPP")
 
 
 def test_a_nearer_reset_does_not_open_the_gate_early(limiter: RateLimiter, time: Time) -> None:
     async def requests() -> None:
-        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
+        async with limiter.slot(Priority.POLL), limiter.slot(Priority.POLL):
             limiter.pause_for(RateLimitedError("slow down", retry_after=30.0))
             limiter.pause_for(RateLimitedError("slow down", retry_after=1.0))
         await send(limiter)
@@ -159,10 +159,10 @@ def test_waiting_requests_are_sent_by_priority_and_then_in_order(limiter: RateLi
             async with limiter.slot(rank):
                 came.append(name)
 
-        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
+        async with limiter.slot(Priority.POLL), limiter.slot(Priority.POLL):
             waiting = []
             for name in ("first", "poll 1", "result 1", "submission", "poll 2", "result 2"):
-                rank = {"p": Priority.LOOK, "r": Priority.ANSWER, "s": Priority.PURCHASE, "f": Priority.LOOK}[name[0]]
+                rank = {"p": Priority.POLL, "r": Priority.RESULT, "s": Priority.SUBMIT, "f": Priority.POLL}[name[0]]
                 waiting.append(asyncio.create_task(one(name, rank)))
                 await asyncio.sleep(0)
             assert came == [], "two are under way already"
@@ -174,7 +174,7 @@ def test_waiting_requests_are_sent_by_priority_and_then_in_order(limiter: RateLi
 
 def test_a_cancelled_request_blocks_no_other(limiter: RateLimiter) -> None:
     async def requests() -> None:
-        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
+        async with limiter.slot(Priority.POLL), limiter.slot(Priority.POLL):
             waiting = [asyncio.create_task(send(limiter)) for _ in range(6)]
             await asyncio.sleep(0)
             for each in (waiting[0], waiting[2], waiting[5]):
@@ -184,7 +184,7 @@ def test_a_cancelled_request_blocks_no_other(limiter: RateLimiter) -> None:
             waiting[1].cancel()
         done = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), timeout=5)
         assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, True, False, False, True]
-        async with limiter.slot(Priority.LOOK), limiter.slot(Priority.LOOK):
+        async with limiter.slot(Priority.POLL), limiter.slot(Priority.POLL):
             pass
 
     asyncio.run(requests())
@@ -274,7 +274,7 @@ def test_of_requests_refused_together_the_first_sets_the_limit(time: Time) -> No
         refusal = RateLimitedError("slow down", retry_after=1.0)
         for _ in range(70):
             await send(limiter)
-        async with limiter.slot(Priority.ANSWER), limiter.slot(Priority.ANSWER):
+        async with limiter.slot(Priority.RESULT), limiter.slot(Priority.RESULT):
             limiter.pause_for(refusal)
             limiter.pause_for(refusal)
         assert limiter.requests_per_minute == 70
@@ -300,12 +300,12 @@ def test_a_429_at_the_very_reset_begins_another_pause(time: Time) -> None:
 @pytest.mark.parametrize(
     ("limit", "rank", "seconds"),
     [
-        (None, Priority.LOOK, 4.92),
-        (None, Priority.ANSWER, 0.0),
-        (None, Priority.PURCHASE, 0.0),
-        (600, Priority.LOOK, 60.0),
-        (600, Priority.ANSWER, 60.0),
-        (600, Priority.PURCHASE, 60.0),
+        (None, Priority.POLL, 4.92),
+        (None, Priority.RESULT, 0.0),
+        (None, Priority.SUBMIT, 0.0),
+        (600, Priority.POLL, 60.0),
+        (600, Priority.RESULT, 60.0),
+        (600, Priority.SUBMIT, 60.0),
     ],
 )
 def test_a_configured_limit_holds_for_all_requests_and_the_default_for_polls_alone(
@@ -325,7 +325,7 @@ def test_who_waits_for_the_limit_does_not_slip_through_a_gate_that_has_closed_me
     async def requests() -> None:
         loop = asyncio.get_running_loop()
         limiter = RateLimiter(60, at_once=20, clock=loop.time, rng=lambda: 0.0)
-        async with limiter.slot(Priority.ANSWER):
+        async with limiter.slot(Priority.RESULT):
             late = asyncio.create_task(send(limiter))
             await asyncio.sleep(0.5)
             assert not late.done(), "one a second is let through"

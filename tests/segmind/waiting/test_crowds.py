@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
@@ -92,11 +92,11 @@ def test_quick_jobs_cost_no_more_polls_than_one_a_second() -> None:
     run(stream())
 
 
-def test_a_restart_with_thousands_of_jobs_spreads_their_polls() -> None:
+def test_a_restart_with_a_thousand_jobs_spreads_their_polls() -> None:
     async def restart() -> None:
         service = Service(latency=60.0)
         async with service.client() as client:
-            requests = [TextToImageRequest(prompt=f"cat {number}") for number in range(2000)]
+            requests = [TextToImageRequest(prompt=f"cat {number}") for number in range(1000)]
             jobs = await asyncio.gather(*map(client.submit, requests))
         service.exchanges.clear()
         started_at = service.clock() + 20

@@ -1,4 +1,4 @@
-"""Good answers of every call, and a thousand ways to spoil them, drawn from a seed."""
+"""Good responses of every call, and a thousand ways to spoil them, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ SPOIL_BYTES: tuple[Callable[[random.Random, bytes], bytes], ...] = (
 
 
 def mangled(rng: random.Random, call: str) -> httpx.Response:
-    """An answer to a call, spoilt in some ways, or in none."""
+    """A response to a call, spoilt in some ways, or in none."""
     body: Any = copy.deepcopy(GOOD[call])
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         body = _spoil_json(rng, body)

@@ -37,11 +37,11 @@ from airflow_provider_kandinsky.segmind.wire.values import integer_in, number_in
 
 from ..timezones import in_zone
 
-MakeAnswer = Callable[..., Response]
+MakeResponse = Callable[..., Response]
 Told = tuple[type[KandinskyError], str]
 FAILURES: dict[type[JobFailedError], str] = {
     ContentBlockedError: "The service blocked this content",
-    JobRejectedError: "The job failed for its parameters",
+    JobRejectedError: "The job failed because of its parameters",
     JobFailedError: "The job failed",
 }
 KEYS = ("error", "error_description", "detail", "message", "html-message")
@@ -61,15 +61,17 @@ KEYS = ("error", "error_description", "detail", "message", "html-message")
     ],
     ids=str,
 )
-def test_the_text_is_found_under_any_key_in_any_form(answer: MakeAnswer, key: str, value: Any, text: str) -> None:
-    assert error_text(answer({"noise": "x", key: value})) == text
+def test_the_text_is_found_under_any_key_in_any_form(
+    make_response: MakeResponse, key: str, value: Any, text: str
+) -> None:
+    assert error_text(make_response({"noise": "x", key: value})) == text
 
 
 @pytest.mark.parametrize(("better", "worse"), list(pairwise(KEYS)))
-def test_the_first_key_that_says_something_wins(answer: MakeAnswer, better: str, worse: str) -> None:
-    assert error_text(answer({worse: "second", better: "first"})) == "first"
+def test_the_first_key_that_says_something_wins(make_response: MakeResponse, better: str, worse: str) -> None:
+    assert error_text(make_response({worse: "second", better: "first"})) == "first"
     for nothing in (None, "", [], {}, {"code": 5}, [""]):
-        assert error_text(answer({worse: "second", better: nothing})) == "second"
+        assert error_text(make_response({worse: "second", better: nothing})) == "second"
 
 
 @pytest.mark.parametrize(
@@ -91,8 +93,8 @@ def test_the_first_key_that_says_something_wins(answer: MakeAnswer, better: str,
     ],
     ids=repr,
 )
-def test_bodies_without_a_key_are_told_as_they_are(answer: MakeAnswer, body: Any, text: str) -> None:
-    assert error_text(answer(body)) == text
+def test_bodies_without_an_error_key_are_quoted(make_response: MakeResponse, body: Any, text: str) -> None:
+    assert error_text(make_response(body)) == text
 
 
 @pytest.mark.parametrize(
@@ -104,8 +106,8 @@ def test_bodies_without_a_key_are_told_as_they_are(answer: MakeAnswer, body: Any
     ],
     ids=["JSON", "text", "HTML"],
 )
-def test_long_texts_are_cut(answer: MakeAnswer, body: Any, text: str) -> None:
-    assert error_text(answer(body)) == text
+def test_long_texts_are_cut(make_response: MakeResponse, body: Any, text: str) -> None:
+    assert error_text(make_response(body)) == text
 
 
 def in_objects(value: Any, depth: int) -> Any:
@@ -117,14 +119,14 @@ def in_lists(value: Any, depth: int) -> Any:
 
 
 @pytest.mark.parametrize(("depth", "text"), [(8, "it broke"), (9, "no reason given")])
-def test_a_text_is_looked_for_so_deep(answer: MakeAnswer, depth: int, text: str) -> None:
-    assert error_text(answer(in_objects("it broke", depth))) == text
-    assert error_text(answer(in_lists("it broke", depth))) == text
+def test_a_text_is_found_down_to_a_depth(make_response: MakeResponse, depth: int, text: str) -> None:
+    assert error_text(make_response(in_objects("it broke", depth))) == text
+    assert error_text(make_response(in_lists("it broke", depth))) == text
 
 
 PAGE = b"<title>Bad Gateway</title>"
-REDIRECT = "The service answered with a redirect, which is not followed; check the connection's host"
-EXPIRED = "The service does not know this request, or no longer: records are kept for one hour after submission"
+REDIRECT = "The service responded with a redirect, which is not followed; check the connection's host"
+EXPIRED = "The service has no record of this request; records are kept for one hour after submission"
 #: Status, body, and what they are to a submission, to a look at a job, and to a question about the account, where that
 #: differs from a look at a job.
 MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
@@ -134,35 +136,35 @@ MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
             300: (ConfigurationError, REDIRECT),
             302: (ConfigurationError, REDIRECT),
             399: (ConfigurationError, REDIRECT),
-            400: (BadRequestError, "The service refused the request: x"),
-            401: (AuthenticationError, "The service does not accept the API key: x"),
+            400: (BadRequestError, "The service rejected the request: x"),
+            401: (AuthenticationError, "The service rejected the API key: x"),
             402: (InsufficientCreditsError, "Insufficient credits: x"),
             403: (PermissionDeniedError, "The API key has no permission for this model: x"),
             405: (
                 MethodNotAllowedError,
-                "The URL does not take this call; check the connection's host and the model: x",
+                "The URL does not accept this method; check the connection's host and the model: x",
             ),
             406: (InsufficientCreditsError, "Insufficient credits: x"),
-            407: (BadRequestError, "The service refused the request: x"),
-            409: (BadRequestError, "The service refused the request: x"),
-            410: (ModelRetiredError, "The model is retired; give another one as `model`: x"),
-            418: (BadRequestError, "The service refused the request: x"),
+            407: (BadRequestError, "The service rejected the request: x"),
+            409: (BadRequestError, "The service rejected the request: x"),
+            410: (ModelRetiredError, "The model is retired; set another one as `model`: x"),
+            418: (BadRequestError, "The service rejected the request: x"),
             429: (RateLimitedError, "Rate limited: x"),
-            499: (BadRequestError, "The service refused the request: x"),
+            499: (BadRequestError, "The service rejected the request: x"),
         }.items()
     ),
     (
         404,
         {"error": "x"},
-        (ModelNotFoundError, "The service knows no such model: x"),
+        (ModelNotFoundError, "The service has no such model: x"),
         (JobExpiredError, EXPIRED),
-        (ConfigurationError, "The service has no such call; check the connection's host: x"),
+        (ConfigurationError, "The service has no such endpoint; check the connection's host: x"),
     ),
     (
         406,
         {"error": "samples must be 8"},
-        (BadRequestError, "The service refused the request: samples must be 8"),
-        (BadRequestError, "The service refused the request: samples must be 8"),
+        (BadRequestError, "The service rejected the request: samples must be 8"),
+        (BadRequestError, "The service rejected the request: samples must be 8"),
         None,
     ),
     *(
@@ -171,9 +173,9 @@ MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
             PAGE,
             (
                 SubmissionUnknownError,
-                "The service failed while taking the job: an HTML page, 'Bad Gateway'. It may have been accepted",
+                "The service failed while accepting the job: an HTML page, 'Bad Gateway'. It may have been accepted",
             ),
-            (ServiceUnavailableError, "The service is out of order: an HTML page, 'Bad Gateway'"),
+            (ServiceUnavailableError, "The service is unavailable: an HTML page, 'Bad Gateway'"),
             None,
         )
         for status in (408, 500, 501, 599)
@@ -185,9 +187,9 @@ MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
     ("status", "body", "on_submit", "on_job", "on_account"), MEANINGS, ids=[str(status) for status, *_ in MEANINGS]
 )
 def test_each_refusal_tells_what_happened_and_what_it_may_cost(
-    answer: MakeAnswer, status: int, body: Any, on_submit: Told, on_job: Told, on_account: Told | None
+    make_response: MakeResponse, status: int, body: Any, on_submit: Told, on_job: Told, on_account: Told | None
 ) -> None:
-    refused = answer(body, status)
+    refused = make_response(body, status)
     for purpose, request_id, (error_type, message) in (
         (Purpose.SUBMIT, None, on_submit),
         (Purpose.JOB, "r-1", on_job),
@@ -200,9 +202,9 @@ def test_each_refusal_tells_what_happened_and_what_it_may_cost(
         assert error.billing == ("maybe" if billed else "no")
 
 
-def test_a_limit_tells_how_long_to_wait(answer: MakeAnswer) -> None:
+def test_a_limit_tells_how_long_to_wait(make_response: MakeResponse) -> None:
     error = error_from_status(
-        answer({}, 429, {"x-rate-limit-reset-at-utc": "1700000012"}, 1_700_000_000.0), Purpose.SUBMIT
+        make_response({}, 429, {"x-rate-limit-reset-at-utc": "1700000012"}, 1_700_000_000.0), Purpose.SUBMIT
     )
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == 12.0
@@ -224,8 +226,10 @@ def test_a_limit_tells_how_long_to_wait(answer: MakeAnswer) -> None:
         ("", JobFailedError),
     ],
 )
-def test_failures_are_told_apart_by_their_text(answer: MakeAnswer, text: str, error_type: type[JobFailedError]) -> None:
-    error = error_from_failed_job(answer({"status": "FAILED", "error": text}, 422), "r")
+def test_failures_are_distinguished_by_their_text(
+    make_response: MakeResponse, text: str, error_type: type[JobFailedError]
+) -> None:
+    error = error_from_failed_job(make_response({"status": "FAILED", "error": text}, 422), "r")
     assert type(error) is error_type
     assert error.retryable == (error_type is JobFailedError)
     assert error.message == f"{FAILURES[error_type]}: {text or 'no reason given'}"
@@ -243,18 +247,20 @@ def test_failures_are_told_apart_by_their_text(answer: MakeAnswer, text: str, er
         ("samples: 9 is out of range", BadRequestError),
     ],
 )
-def test_406_is_told_apart_by_its_text(answer: MakeAnswer, text: str, error_type: type[KandinskyError]) -> None:
-    assert type(error_from_status(answer({"error": text}, 406), Purpose.SUBMIT)) is error_type
+def test_406_is_distinguished_by_its_text(
+    make_response: MakeResponse, text: str, error_type: type[KandinskyError]
+) -> None:
+    assert type(error_from_status(make_response({"error": text}, 406), Purpose.SUBMIT)) is error_type
 
 
-def test_an_empty_account_is_not_a_bad_request(answer: MakeAnswer) -> None:
+def test_an_empty_account_is_not_a_bad_request(make_response: MakeResponse) -> None:
     text = "Insufficient credits: your balance must be at least $0.02"
-    assert type(error_from_status(answer({"error": text}, 406), Purpose.SUBMIT)) is InsufficientCreditsError
+    assert type(error_from_status(make_response({"error": text}, 406), Purpose.SUBMIT)) is InsufficientCreditsError
 
 
-def test_a_mishap_of_the_worker_is_no_fault_of_the_parameters(answer: MakeAnswer) -> None:
+def test_a_mishap_of_the_worker_is_no_fault_of_the_parameters(make_response: MakeResponse) -> None:
     assert (
-        type(error_from_failed_job(answer({"status": "FAILED", "error": "list index out of range"}, 422), "r"))
+        type(error_from_failed_job(make_response({"status": "FAILED", "error": "list index out of range"}, 422), "r"))
         is JobFailedError
     )
 
@@ -353,5 +359,5 @@ def test_a_date_beyond_all_calendars_is_garbage(text: str) -> None:
     assert retry_after_from({RESET: text}, NOW) is None
 
 
-def test_a_deeply_nested_body_is_no_trap(answer: MakeAnswer) -> None:
-    assert error_text(answer(b"[" * 450 + b"]" * 450)) == "no reason given"
+def test_a_deeply_nested_body_is_no_trap(make_response: MakeResponse) -> None:
+    assert error_text(make_response(b"[" * 450 + b"]" * 450)) == "no reason given"

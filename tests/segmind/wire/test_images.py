@@ -1,4 +1,4 @@
-"""Pictures in every shape that the service is known or feared to send."""
+"""Images in every shape that the service is known or feared to send."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import PIL.Image
 import pytest
 
 from airflow_provider_kandinsky.segmind.schemas import Image
-from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension, is_whole
+from airflow_provider_kandinsky.segmind.wire.images import collect_images, image_extension, is_complete
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n one", b"\xff\xd8\xff\xe0 two"
 PNG64, JPEG64 = base64.b64encode(PNG).decode(), base64.b64encode(JPEG).decode()
 ONE, TWO = "https://images.segmind.com/1.jpeg", "https://images.segmind.com/2.jpeg"
 URLS = [f"https://images.segmind.com/{number}.jpeg" for number in (5, 3, 8, 1, 7, 2, 6, 4)]
 
-#: What the field holds, and the pictures in it: URLs as text, decoded pictures as bytes.
+#: What the field holds, and the images in it: URLs as text, decoded images as bytes.
 SHAPES: dict[str, tuple[Any, list[str | bytes]]] = {
     "nothing": (None, []),
     "empty text": ("", []),
@@ -96,7 +96,7 @@ def test_base64_in_lines_is_read() -> None:
     assert collect_images(base64.encodebytes(long).decode()) == images([long])
 
 
-def test_an_unusable_known_key_does_not_hide_the_picture() -> None:
+def test_an_unusable_known_key_does_not_hide_the_image() -> None:
     assert collect_images({"data": "see link", "link": ONE}) == images([ONE])
 
 
@@ -116,7 +116,7 @@ def test_an_unusable_known_key_does_not_hide_the_picture() -> None:
         (b"", None),
     ],
 )
-def test_pictures_are_known_by_their_first_bytes(start: bytes, extension: str | None) -> None:
+def test_images_are_known_by_their_first_bytes(start: bytes, extension: str | None) -> None:
     assert image_extension(start + bytes(20) if start else b"") == extension
 
 
@@ -131,28 +131,28 @@ WHOLE = {extension: picture(extension) for extension in ("png", "jpeg", "webp", 
 
 
 @pytest.mark.parametrize("extension", WHOLE)
-def test_a_picture_that_is_cut_off_is_noticed(extension: str) -> None:
+def test_an_image_that_is_incomplete_is_noticed(extension: str) -> None:
     data = WHOLE[extension]
     assert image_extension(data) == extension
-    assert is_whole(io.BytesIO(data), extension)
+    assert is_complete(io.BytesIO(data), extension)
     assert not any(
-        is_whole(io.BytesIO(data[:length]), extension) for length in (len(data) // 2, len(data) - 3, len(data) - 1)
+        is_complete(io.BytesIO(data[:length]), extension) for length in (len(data) // 2, len(data) - 3, len(data) - 1)
     )
 
 
 @pytest.mark.parametrize("extension", ["png", "jpeg", "webp", "gif"])
 def test_a_little_padding_is_no_damage(extension: str) -> None:
-    assert is_whole(io.BytesIO(WHOLE[extension] + bytes(8)), extension)
+    assert is_complete(io.BytesIO(WHOLE[extension] + bytes(8)), extension)
 
 
 def test_a_sign_of_the_end_in_the_midst_of_a_gif_is_not_its_end() -> None:
-    assert not is_whole(io.BytesIO(WHOLE["gif"] + b"X"), "gif")
+    assert not is_complete(io.BytesIO(WHOLE["gif"] + b"X"), "gif")
 
 
-def test_the_end_of_a_picture_is_looked_for_near_the_end_of_its_file() -> None:
+def test_the_end_of_an_image_is_near_the_end_of_its_file() -> None:
     within = WHOLE["png"] + bytes(1000)
-    assert is_whole(io.BytesIO(within), "png")
-    assert not is_whole(io.BytesIO(within + bytes(100)), "png")
+    assert is_complete(io.BytesIO(within), "png")
+    assert not is_complete(io.BytesIO(within + bytes(100)), "png")
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_the_end_of_a_picture_is_looked_for_near_the_end_of_its_file() -> None:
     ],
 )  # fmt: skip
 def test_an_avif_ends_where_its_last_box_does(boxes: bytes, is_one: bool) -> None:
-    assert is_whole(io.BytesIO(AVIF + boxes), "avif") is is_one
+    assert is_complete(io.BytesIO(AVIF + boxes), "avif") is is_one

@@ -1,4 +1,4 @@
-"""A thousand mangled answers of every call: a right result or an error of the tree, and nothing else."""
+"""A thousand mangled responses of every call: a right result or an error of the tree, and nothing else."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ def expect_right(name: str, found: Any) -> None:
 
 @pytest.mark.parametrize("connect", ["blocking"], indirect=True)  # which has the async client within it
 @pytest.mark.parametrize("name", CALLS)
-def test_a_mangled_answer_is_a_right_result_or_a_typed_error(
+def test_a_mangled_response_is_a_right_result_or_a_typed_error(
     connect: Connect, fake_time: Any, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
     rng = random.Random(f"mangled {name}")
     sent: list[httpx.Response] = []
 
-    def answer(_: httpx.Request) -> httpx.Response:
+    def respond(_: httpx.Request) -> httpx.Response:
         sent.append(mangled(rng, name))
         return sent[-1]
 
-    client = connect(api_key=KEY, transport=httpx.MockTransport(answer), history_url="https://segmind.test/past")
+    client = connect(api_key=KEY, transport=httpx.MockTransport(respond), history_url="https://segmind.test/past")
     outcomes = {"right": 0, "error": 0}
     while len(sent) < ANSWERS:
         fake_time.pauses.clear()

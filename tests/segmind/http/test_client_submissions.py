@@ -1,4 +1,4 @@
-"""What goes wrong with a purchase: it is sent again only if it cannot have arrived or was refused."""
+"""What goes wrong with a submission: it is sent again only if it cannot have arrived or was refused."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import httpx
 import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
     Billing,
     RateLimitedError,
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.base_client import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
@@ -39,7 +39,7 @@ LOST: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("after", [False, True], ids=["nothing accepted", "accepted"])
 @pytest.mark.parametrize("fault", LOST.values(), ids=LOST)
-def test_a_purchase_whose_answer_is_lost_is_never_sent_again(
+def test_a_submission_whose_response_is_lost_is_never_sent_again(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fault: dict[str, Any], after: bool
 ) -> None:
     sandbox.fault("submit", after=after, **fault)
@@ -50,7 +50,7 @@ def test_a_purchase_whose_answer_is_lost_is_never_sent_again(
     assert len(sandbox.submissions) == int(after)
 
 
-def test_a_purchase_that_ran_into_its_timeout_is_never_sent_again(
+def test_a_submission_that_ran_into_its_timeout_is_never_sent_again(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest
 ) -> None:
     sandbox.fault("submit", stall=3, after=True, times=9)
@@ -59,7 +59,7 @@ def test_a_purchase_that_ran_into_its_timeout_is_never_sent_again(
     assert len(sandbox.submissions) == 1
 
 
-def test_a_purchase_without_any_answer_is_sent_once(
+def test_a_submission_without_any_response_is_sent_once(
     connect: Connect, raw_server: Callable[..., Any], a_cat: TextToImageRequest
 ) -> None:
     silent = raw_server(b"", gap=30)
@@ -86,7 +86,7 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize("way", ["refused", "no such host"])
-def test_who_is_not_reached_is_tried_again_for_a_while(
+def test_an_unreachable_service_is_retried_for_a_while(
     connect: Connect, a_cat: TextToImageRequest, fake_time: Any, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     url = f"http://127.0.0.1:{closed_port()}"
@@ -117,7 +117,7 @@ def test_https_to_a_server_without_tls_sends_nothing(
     assert not any(b"x-api-key" in heard or b"POST" in heard for heard in server.received)
 
 
-def test_a_host_that_comes_up_in_time_gets_one_purchase(connect: Connect, a_cat: TextToImageRequest) -> None:
+def test_a_host_that_comes_up_in_time_gets_one_submission(connect: Connect, a_cat: TextToImageRequest) -> None:
     sent: list[httpx.Request] = []
 
     def come_up(request: httpx.Request) -> httpx.Response:
@@ -139,7 +139,7 @@ RESET = {"x-rate-limit-reset-at-utc": "1700000007"}
     [({}, (1.6, 2.4), (2, 3)), (RETRY_AFTER, (12, 19), (12, 19)), (RESET, (12, 19), (0, 1))],
     ids=["no advice", "Retry-After", "reset"],
 )
-def test_a_rate_limited_purchase_is_sent_again_behind_those_who_wait_for_jobs(
+def test_a_rate_limited_submission_is_retried_after_the_polls(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, headers: Any, first: Any, second: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=2, headers=headers)
@@ -152,7 +152,7 @@ def test_a_rate_limited_purchase_is_sent_again_behind_those_who_wait_for_jobs(
 
 
 @pytest.mark.parametrize("advised", [21, 60, 3600])
-def test_a_limit_beyond_patience_is_told_at_once(
+def test_a_limit_longer_than_the_retry_timeout_is_raised_immediately(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, advised: int
 ) -> None:
     sandbox.fault("submit", status=429, times=9, headers={"x-rate-limit-reset-at-utc": f"{1_700_000_000 + advised}"})
@@ -172,7 +172,7 @@ def test_a_limit_beyond_patience_is_told_at_once(
     ],
     ids=["Retry-After", "no advice"],
 )
-def test_a_purchase_is_given_up_before_it_would_sleep_beyond_the_time_by_which_it_has_to_leave(
+def test_a_submission_is_given_up_before_it_would_sleep_beyond_the_time_by_which_it_has_to_leave(
     connect: Connect,
     sandbox: Sandbox,
     a_cat: TextToImageRequest,
@@ -191,7 +191,7 @@ def test_a_purchase_is_given_up_before_it_would_sleep_beyond_the_time_by_which_i
     assert sandbox.count_calls("submit") == len(sent_at)
 
 
-def test_a_purchase_that_is_late_is_not_sent(
+def test_a_submission_that_is_late_is_not_sent(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
 ) -> None:
     with pytest.raises(RateLimitedError, match="was not sent"):
@@ -214,7 +214,7 @@ def test_waiting_for_the_rate_limiter_counts_as_well() -> None:
     run(submit_two())
 
 
-def test_what_is_raised_just_before_the_purchase_leaves_keeps_it_back(
+def test_what_is_raised_just_before_the_submission_leaves_keeps_it_back(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest
 ) -> None:
     def keep_back(_: float) -> None:
@@ -228,7 +228,7 @@ def test_what_is_raised_just_before_the_purchase_leaves_keeps_it_back(
     assert client.submit(a_cat).request_id
 
 
-def test_each_time_a_purchase_leaves_is_told(
+def test_on_send_is_called_before_each_try(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=2)
@@ -245,7 +245,7 @@ def test_each_time_a_purchase_leaves_is_told(
     assert sent_at[-1] == fake_time.now
 
 
-def test_a_limit_that_stays_ends_patience(
+def test_retries_of_a_persistent_limit_end(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any
 ) -> None:
     sandbox.fault("submit", status=429, times=99)
@@ -256,7 +256,7 @@ def test_a_limit_that_stays_ends_patience(
     assert sandbox.submissions == []
 
 
-def test_a_purchase_that_found_no_free_connection_was_not_sent(
+def test_a_submission_that_found_no_free_connection_was_not_sent(
     raw_server: Callable[..., Any], a_cat: TextToImageRequest
 ) -> None:
     class SentAgain(Exception):

@@ -1,4 +1,4 @@
-"""Answers made to do harm: they cost little time and memory, and nothing but a typed error comes of them."""
+"""Responses made to do harm: they cost little time and memory, and nothing but a typed error comes of them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from airflow_provider_kandinsky.segmind.errors import (
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.schemas import Image, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.wire import jobs
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Response, error_text
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
 from airflow_provider_kandinsky.segmind.wire.images import collect_images
+from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
 from airflow_provider_kandinsky.segmind.wire.values import integer_in, parse_timestamp, retry_after_from
 
-MakeAnswer = Callable[..., Response]
+MakeResponse = Callable[..., Response]
 URL = "https://images.segmind.com/1.jpeg"
 KEY = "SG_f00dfeedc0ffee42"
 A_CAT = TextToImageRequest(prompt="a cat", seed=7)
@@ -41,14 +41,14 @@ def within(seconds: float) -> Iterator[None]:
 @pytest.mark.parametrize(
     "page", [b"<h1>" * 16_000, b"<title" * 10_000, b"<h1 " * 250_000, b"<title>" + b"x" * 2**20], ids=range(4)
 )
-def test_an_error_page_takes_no_time(answer: MakeAnswer, page: bytes) -> None:
+def test_an_error_page_takes_no_time(make_response: MakeResponse, page: bytes) -> None:
     with within(5):
-        assert len(error_text(answer(page, 502))) <= 500
+        assert len(error_text(make_response(page, 502))) <= 500
 
 
-def test_an_error_of_many_parts_takes_no_time(answer: MakeAnswer) -> None:
+def test_an_error_of_many_parts_takes_no_time(make_response: MakeResponse) -> None:
     with within(5):
-        assert len(error_text(answer({"error": ["x" * 100] * 150_000}, 502))) == 500
+        assert len(error_text(make_response({"error": ["x" * 100] * 150_000}, 502))) == 500
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_an_error_of_many_parts_takes_no_time(answer: MakeAnswer) -> None:
     [b"[" + b"{}," * 10_000_000 + b"{}]", b"[" * 10_000_000, b'{"a":' * 1_000_000, b"[" + b"1" * 5_000 + b"]"],
     ids=["wide", "deep lists", "deep objects", "long number"],
 )
-def test_a_body_that_would_fill_the_memory_is_not_read(answer: MakeAnswer, body: bytes) -> None:
+def test_a_body_that_would_fill_the_memory_is_not_read(make_response: MakeResponse, body: bytes) -> None:
     with within(5):
         for read in (lambda each: jobs.read_result(each, "r"), read_history, read_past_request, jobs.read_credits):
             with pytest.raises(InvalidResponseError):
-                read(answer(body))
+                read(make_response(body))
 
 
 def test_children_are_walked_once() -> None:
@@ -89,32 +89,32 @@ def test_the_longest_url_is_taken_and_no_longer_one() -> None:
     assert collect_images([longest + "x", longest]) == (Image(url=longest),)
 
 
-def test_a_request_of_the_history_has_so_many_images(answer: MakeAnswer) -> None:
+def test_a_request_of_the_history_has_so_many_images(make_response: MakeResponse) -> None:
     rows = [{"request_id": "r", "generation_url": f"{URL}?{number}"} for number in range(20_000)]
     with within(5):
-        (past,) = read_history(answer(rows))
+        (past,) = read_history(make_response(rows))
     assert len(past.images) == 16
 
 
 @pytest.mark.parametrize(
     ("count", "told"), [(10, ", ".join("abcdefghij")), (11, ", ".join("abcdefghij") + " and 1 more")]
 )
-def test_so_many_keys_are_named(answer: MakeAnswer, count: int, told: str) -> None:
+def test_at_most_ten_keys_are_named(make_response: MakeResponse, count: int, told: str) -> None:
     with pytest.raises(EmptyResultError) as caught:
-        jobs.read_result(answer(dict.fromkeys("abcdefghijk"[:count], 1)), "r")
-    assert caught.value.message.endswith(f"the keys that came: {told}")
+        jobs.read_result(make_response(dict.fromkeys("abcdefghijk"[:count], 1)), "r")
+    assert caught.value.message.endswith(f"its keys are: {told}")
 
 
-def test_names_of_keys_are_cut(answer: MakeAnswer) -> None:
+def test_names_of_keys_are_cut(make_response: MakeResponse) -> None:
     with pytest.raises(EmptyResultError) as caught:
-        jobs.read_result(answer({"k" * 2**20: 1}), "r")
-    assert caught.value.message.endswith("the keys that came: " + "k" * 40)
+        jobs.read_result(make_response({"k" * 2**20: 1}), "r")
+    assert caught.value.message.endswith("its keys are: " + "k" * 40)
 
 
 @pytest.mark.parametrize("status", [["x" * 1000] * 1000, {"a": 1}, "w" * 2**20, 10**4000], ids=range(4))
-def test_a_status_of_any_form_is_told_in_short(answer: MakeAnswer, status: Any) -> None:
+def test_a_status_of_any_type_is_shortened(make_response: MakeResponse, status: Any) -> None:
     with pytest.raises(InvalidResponseError) as caught:
-        jobs.read_result(answer({"status": status, "output": URL}), "r")
+        jobs.read_result(make_response({"status": status, "output": URL}), "r")
     assert len(caught.value.message) < 200
 
 
@@ -157,13 +157,13 @@ def test_a_row_of_the_history_whose_id_cannot_be_one_stays_without_it(request_id
     ],
     ids=lambda text: repr(text)[:30],
 )  # fmt: skip
-def test_no_time_is_a_trap(answer: MakeAnswer, text: str) -> None:
+def test_no_time_is_a_trap(make_response: MakeResponse, text: str) -> None:
     moment = parse_timestamp(text)
     assert moment is None or abs(moment) < 1e12
     for name in ("retry-after", "x-rate-limit-reset-at-utc"):
         wait = retry_after_from({name: text}, 1_700_000_000.0)
         assert wait is None or 0 <= wait <= 3600
-    (past,) = read_history(answer([{"request_id": "r", "created_at": text}]))
+    (past,) = read_history(make_response([{"request_id": "r", "created_at": text}]))
     assert past.created_at is None or abs(past.created_at) < 1e12
 
 
@@ -173,9 +173,9 @@ def test_an_epoch_is_read_in_any_unit(number: int) -> None:
 
 
 @pytest.mark.parametrize(("text", "wait"), [("86400", 3600.0), ("1e308", 3600.0), ("-5", 0.0), ("3600", 3600.0)])
-def test_an_advised_wait_is_an_hour_at_most(answer: MakeAnswer, text: str, wait: float) -> None:
+def test_an_advised_wait_is_an_hour_at_most(make_response: MakeResponse, text: str, wait: float) -> None:
     with pytest.raises(RateLimitedError) as caught:
-        jobs.read_submission(answer({}, 429, {"retry-after": text}))
+        jobs.read_submission(make_response({}, 429, {"retry-after": text}))
     assert caught.value.retry_after == wait
 
 
@@ -196,8 +196,8 @@ def test_an_advised_wait_is_an_hour_at_most(answer: MakeAnswer, text: str, wait:
     ],
     ids=str,
 )
-def test_a_time_tells_by_how_much_it_may_be_wrong(answer: MakeAnswer, time_told: Any, doubt: float) -> None:
-    (past,) = read_history(answer([{"request_id": "r", "created_at": time_told}]))
+def test_a_time_has_its_doubt(make_response: MakeResponse, time_told: Any, doubt: float) -> None:
+    (past,) = read_history(make_response([{"request_id": "r", "created_at": time_told}]))
     assert past.created_at_doubt == doubt
 
 
@@ -217,53 +217,53 @@ ROW = {"request_id": "r", "request_body": {"prompt": "a"}, "credits_deduction": 
     ],
     ids=str,
 )
-def test_the_rows_of_one_request_are_merged(answer: MakeAnswer, words: list[str], status: JobStatus) -> None:
+def test_the_rows_of_one_request_are_merged(make_response: MakeResponse, words: list[str], status: JobStatus) -> None:
     rows = [ROW | {"model_status": word, "generation_url": f"{URL}?{word}{place}"} for place, word in enumerate(words)]
-    past = read_past_request(answer({"request_id": "trace", "data": rows}))
-    (listed,) = read_history(answer(rows))
+    past = read_past_request(make_response({"request_id": "trace", "data": rows}))
+    (listed,) = read_history(make_response(rows))
     for each in (past, listed):
         assert each is not None
         assert (each.status, len(each.images), each.cost) == (status, 2, 0.02)
 
 
-def test_what_one_row_does_not_tell_another_may(answer: MakeAnswer) -> None:
-    (past,) = read_history(answer([{"request_id": "r"}, ROW | {"created_at": "2023-11-14", "model_name": "m"}]))
+def test_what_one_row_does_not_tell_another_may(make_response: MakeResponse) -> None:
+    (past,) = read_history(make_response([{"request_id": "r"}, ROW | {"created_at": "2023-11-14", "model_name": "m"}]))
     assert (past.payload, past.cost, past.model) == ({"prompt": "a"}, 0.02, "m")
     assert (past.created_at, past.created_at_doubt) == (1_699_920_000.0, 38 * 3600.0)
 
 
 @pytest.mark.parametrize("cost", [-0.01, "-1", 1e10, float("inf"), float("nan"), 10**4000, "1" * 5000], ids=range(7))
-def test_a_cost_that_can_be_none_is_not_known(answer: MakeAnswer, cost: Any) -> None:
+def test_a_cost_that_can_be_none_is_not_known(make_response: MakeResponse, cost: Any) -> None:
     """A negative one would let a batch spend more than its max_cost."""
-    assert jobs.read_result(answer({"output": URL, "metrics": {"cost": cost}}), "r").cost is None
-    (past,) = read_history(answer([ROW | {"credits_deduction": cost}]))
+    assert jobs.read_result(make_response({"output": URL, "metrics": {"cost": cost}}), "r").cost is None
+    (past,) = read_history(make_response([ROW | {"credits_deduction": cost}]))
     assert past.cost is None
 
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, str(2**64), 10**4000, "9" * 399, "9" * 5000], ids=range(6))
-def test_a_seed_that_no_xcom_carries_is_not_known(answer: MakeAnswer, seed: Any) -> None:
+def test_a_seed_that_no_xcom_carries_is_not_known(make_response: MakeResponse, seed: Any) -> None:
     assert integer_in(seed) is None
-    assert jobs.read_result(answer({"output": URL, "seed": seed}), "r").seed is None
+    assert jobs.read_result(make_response({"output": URL, "seed": seed}), "r").seed is None
 
 
 HARMFUL = {"NUL": "\0", "lone surrogate": "\ud800", "the other half": "\udfff"}
 
 
 @pytest.mark.parametrize("harm", HARMFUL.values(), ids=HARMFUL)
-def test_what_no_database_takes_is_replaced(answer: MakeAnswer, harm: str) -> None:
-    result = jobs.read_result(answer({"output": f"{URL}?{harm}", "metrics": {harm: [harm]}}), "r")
-    (past,) = read_history(answer([ROW | {"model_name": harm, "request_body": {harm: harm}}]))
+def test_what_no_database_takes_is_replaced(make_response: MakeResponse, harm: str) -> None:
+    result = jobs.read_result(make_response({"output": f"{URL}?{harm}", "metrics": {harm: [harm]}}), "r")
+    (past,) = read_history(make_response([ROW | {"model_name": harm, "request_body": {harm: harm}}]))
     with pytest.raises(KandinskyError) as caught:
-        jobs.read_submission(answer({"error": harm}, 400))
+        jobs.read_submission(make_response({"error": harm}, 400))
     written = str((result.urls, result.metrics, past, caught.value.message))
     assert written.count("\ufffd") == 7
     assert all(repr(each)[1:-1] not in written and each not in written for each in HARMFUL.values())
 
 
-def test_an_error_is_one_line(answer: MakeAnswer) -> None:
+def test_an_error_is_one_line(make_response: MakeResponse) -> None:
     with pytest.raises(KandinskyError) as caught:
-        jobs.read_submission(answer({"error": "broke\n2026-01-01 INFO all is well\x1b[2J"}, 400))
-    assert caught.value.message == "The service refused the request: broke 2026-01-01 INFO all is well\ufffd[2J"
+        jobs.read_submission(make_response({"error": "broke\n2026-01-01 INFO all is well\x1b[2J"}, 400))
+    assert caught.value.message == "The service rejected the request: broke 2026-01-01 INFO all is well\ufffd[2J"
 
 
 def escaped(text: str) -> str:
@@ -328,11 +328,11 @@ def test_the_key_is_struck_out_of_what_could_not_be_parsed(broken: str) -> None:
 
 def test_a_key_in_a_url_is_struck_out_as_urls_write_it() -> None:
     api = SegmindApi("SG_a+b/c=")
-    answer = Response(200, {}, json.dumps({"output": f"{URL}?key=SG_a%2Bb%2Fc%3D"}).encode(), 0.0)
-    assert api.read(api.result("r", None), answer).urls == [f"{URL}?key=***"]
+    make_response = Response(200, {}, json.dumps({"output": f"{URL}?key=SG_a%2Bb%2Fc%3D"}).encode(), 0.0)
+    assert api.read(api.result("r", None), make_response).urls == [f"{URL}?key=***"]
 
 
-def test_no_repr_of_an_answer_holds_the_key() -> None:
+def test_no_repr_of_a_response_holds_the_key() -> None:
     seen: list[Response] = []
     api = SegmindApi(KEY)
     call = api.status("r")

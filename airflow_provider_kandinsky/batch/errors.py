@@ -1,0 +1,19 @@
+"""The errors of a batch."""
+
+from __future__ import annotations
+
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+
+
+class BatchItemsFailedError(KandinskyError):
+    """Some items of a batch failed, after all others were done."""
+
+    aggregates_errors = True
+
+
+class CostLimitError(KandinskyError):
+    """An item was not submitted, because the costs so far have reached ``max_cost``."""
+
+
+class RequestsChangedError(KandinskyError):
+    """The requests of a batch differ from those with which the try began. Nothing more of it is submitted."""

@@ -1,0 +1,33 @@
+"""Numbers and names of the service that more than one module needs. Cheap to import."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DEFAULT_MODEL: Final = "kandinsky2.1-txt2im"
+
+DEFAULT_BASE_URL: Final = "https://api.segmind.com"
+#: Where the vendor's own client reads past requests, with the same key. It belongs to the base URL above alone.
+DEFAULT_HISTORY_URL: Final = "https://api.spotprod.segmind.com/inference-request/request-history"
+IMAGE_HOST: Final = "images.segmind.com"
+
+#: Seconds from its submission for which the service keeps the record of a job.
+RECORD_LIFETIME: Final = 3600.0
+#: Seconds for which it keeps the images; reported, not documented.
+IMAGE_LIFETIME: Final = 7 * 24 * 3600.0
+
+#: Seconds.
+CONNECT_TIMEOUT: Final = 5.0
+REQUEST_TIMEOUT: Final = 30.0
+#: The blocking v1 call lasts until the image is generated, which includes cold starts of minutes.
+GENERATE_TIMEOUT: Final = 600.0
+WAIT_TIMEOUT: Final = 900.0
+#: How long a submission, or a call to the history, is retried.
+SUBMIT_RETRY_TIMEOUT: Final = 20.0
+
+MAX_CONNECTIONS: Final = 20
+MEGABYTE: Final = 2**20
+LARGEST_IMAGE: Final = 32 * MEGABYTE
+
+#: The integers that Airflow can carry from a task to its XComs. A larger one crashes the worker.
+INTEGERS: Final = range(-(2**63), 2**64)
