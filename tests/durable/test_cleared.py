@@ -81,7 +81,7 @@ def test_the_old_image_is_not_taken_for_the_new_one(sandbox: Sandbox, ti: FakeTa
     first = urls(ti.run(OPERATORS[kind](seed=-1)))
     ti.clear()
     sandbox.fault("submit", drop=True)
-    with pytest.raises(Exception, match=SubmissionUnknownError.__name__ if kind == "batch" else "answer was lost"):
+    with pytest.raises(Exception, match=SubmissionUnknownError.__name__ if kind == "batch" else "response was lost"):
         ti.run(OPERATORS[kind](seed=-1))
     ti.retry()
     second = urls(ti.run(OPERATORS[kind](seed=-1)))
@@ -99,7 +99,7 @@ def test_a_failed_job_is_not_taken_for_the_one_after_it(sandbox: Sandbox, ti: Fa
     ti.retry()
     sandbox.fault("submit", drop=True, after=True)
     sandbox.fault("history", status=403, times=100)
-    with pytest.raises(Exception, match=SubmissionUnknownError.__name__ if kind == "batch" else "answer was lost"):
+    with pytest.raises(Exception, match=SubmissionUnknownError.__name__ if kind == "batch" else "response was lost"):
         ti.run(OPERATORS[kind](seed=7))
     sandbox.clear_faults()
     ti.retry()

@@ -268,7 +268,7 @@ def test_a_refused_submission_leaves_nothing_in_the_ledger(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     sandbox.fault("submit", status=401)
-    with pytest.raises(AirflowFailException, match="does not accept the API key"):
+    with pytest.raises(AirflowFailException, match="rejected the API key"):
         ti.run(paint(deferrable=deferrable))
     assert ti.store.values == {}
 
