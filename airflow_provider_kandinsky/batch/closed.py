@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from airflow_provider_kandinsky.durable.ledger import from_record
+from airflow_provider_kandinsky.durable.records import from_record
 
 #: Fewer chunks than this are read each time.
 MIN_CHUNKS: Final = 25

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError
-from airflow_provider_kandinsky.batch.items import Item, by_position
-from airflow_provider_kandinsky.batch.purchases import BatchState
+from airflow_provider_kandinsky.batch.items import by_position
+from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.compat.airflow import loop_index
+from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.results.delivery import add_outlet_event_extra, error_for_xcom
 from airflow_provider_kandinsky.results.file_names import file_name
@@ -31,21 +32,21 @@ _MOST_NAMED: Final = 5
 class BatchDelivery:
     """The end of a batch.
 
-    :param purchases: what was wanted, and how far it has come.
+    :param state: what was wanted, and how far it has come.
     :param left_out: why the items that were not bought were not.
     :param with_uris: whether pictures were stored, so that their URIs are what is wanted.
     """
 
-    def __init__(self, purchases: BatchState, left_out: KandinskyError | None, *, with_uris: bool) -> None:
-        self._purchases = purchases
+    def __init__(self, state: BatchState, left_out: KandinskyError | None, *, with_uris: bool) -> None:
+        self._state = state
         self._left_out = left_out
         self._with_uris = with_uris
         self._manifest: str | None = None
-        failures = by_position(purchases.items, self._failure)
+        failures = by_position(state.items, self._failure)
         self._failures = {position: failure for position, failure in enumerate(failures) if failure is not None}
         #: One for each item that was asked for, in that order.
-        self.rows = by_position(purchases.items, self._row)
-        self._orphans = [self._row(item) for item, _ in purchases.orphans()]
+        self.rows = by_position(state.items, self._row)
+        self._orphans = [self._row(item) for item, _ in state.orphans()]
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -54,7 +55,7 @@ class BatchDelivery:
             "items": len(self.rows),
             "succeeded": len(self.rows) - len(self._failures),
             "failed": len(self._failures),
-            "cost": self._purchases.cost(),
+            "cost": self._state.cost(),
         }
 
     def push(
@@ -76,7 +77,7 @@ class BatchDelivery:
             log.warning("Submitted for requests that have changed since, and in XCom orphans: %s", named)
             ti.xcom_push(key="orphans", value=self._orphans)
         if self._left_out is not None:
-            self._purchases.count_skipped(self._left_out)
+            self._state.count_skipped(self._left_out)
         ti.xcom_push(key="counts", value=counts)
         told: dict[str, Any] = {"counts": counts, "cost": counts["cost"]}
         if output_path is not None:
@@ -98,14 +99,14 @@ class BatchDelivery:
         :param with_rows: whether to name each request and each picture, or the manifest alone.
         """
         if not with_rows:
-            return Lineage(model, self._purchases.cost(), [], [self._manifest] if self._manifest else [])
-        rows = [(item, self._row(item)) for item in self._purchases.items]
+            return Lineage(model, self._state.cost(), [], [self._manifest] if self._manifest else [])
+        rows = [(item, self._row(item)) for item in self._state.items]
         generations = [
             {name: row[name] for name in ("request_id", "seed", "cost")}
             | {"prompt": item.request.prompt, "error": row["error"] and row["error"]["type"]}
             for item, row in rows
         ]
-        return Lineage(model, self._purchases.cost(), generations, [url for _, row in rows for url in row["urls"]])
+        return Lineage(model, self._state.cost(), generations, [url for _, row in rows for url in row["urls"]])
 
     def failure(self) -> BatchItemsFailedError | None:
         """Why the task has failed, if any item has."""
@@ -122,7 +123,7 @@ class BatchDelivery:
         )
         curable = sum(each.retryable for each in self._failures.values())
         error.retryable = curable > 0
-        if not self._purchases.are_kept:
+        if not self._state.are_kept:
             error.retry_hint = "A retry buys all items again, because no record is kept of them."
         elif curable:
             error.retry_hint = f"A retry takes up the {curable} that it may cure, and pays for nothing else."
@@ -131,19 +132,19 @@ class BatchDelivery:
         return error
 
     def _failure(self, item: Item) -> KandinskyError | None:
-        entry = self._purchases.entry(item)
-        return self._left_out if entry is None else entry.failure
+        record = self._state.record(item)
+        return self._left_out if record is None else record.failure
 
     def _row(self, item: Item) -> dict[str, Any]:
-        entry, failure = self._purchases.entry(item), self._failure(item)
-        result = entry.generation if entry else None
+        record, failure = self._state.record(item), self._failure(item)
+        result = record.generation if record else None
         row: dict[str, Any] = {"urls": [], **({"source_urls": []} if self._with_uris else {})}
-        if entry and result and failure is None:
-            row["urls"] = entry.uris if self._with_uris else result.urls
+        if record and result and failure is None:
+            row["urls"] = record.uris if self._with_uris else result.urls
             if self._with_uris:
                 row["source_urls"] = result.urls
         return row | {
-            "request_id": entry.request_id if entry else None,
+            "request_id": record.request_id if record else None,
             "seed": result.seed if result else item.seed,
             "cost": result.cost if result else None,
             "error": failure and error_for_xcom(failure),
@@ -157,7 +158,7 @@ class BatchDelivery:
         if (index := loop_index(context)) is not None:
             names = [*names, f"iteration_{index}"]
         path = output_path.sibling(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
-        arguments = by_position(self._purchases.items, lambda item: item.request.payload())
+        arguments = by_position(self._state.items, lambda item: item.request.payload())
         rows = [row | {"arguments": payload} for row, payload in zip(self.rows, arguments, strict=True)]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         write(io.BytesIO(lines.encode()), path)

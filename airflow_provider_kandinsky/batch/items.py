@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
@@ -15,27 +15,6 @@ T = TypeVar("T")
 
 #: So many refused rows are told at once; the others are counted.
 _MOST_REFUSALS: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One purchase of a batch.
-
-    :param key: names the purchase: its fingerprint, numbered where several of the same are wanted.
-    :param request: what to buy.
-    :param positions: where in the list its result belongs; several where rows are the same picture.
-    :param has_own_seed: whether its seed is made from the task's name, so that no other task sends its payload.
-    """
-
-    key: str
-    request: TextToImageRequest
-    positions: tuple[int, ...]
-    has_own_seed: bool = False
-
-    @property
-    def seed(self) -> int | None:
-        """The seed that is sent; ``None`` if the service draws one."""
-        return None if self.request.seed == -1 else self.request.seed
 
 
 def read_items(

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 from airflow_provider_kandinsky.batch.errors import RequestsChangedError
-from airflow_provider_kandinsky.batch.items import Item, by_position
-from airflow_provider_kandinsky.durable.ledger import from_record
+from airflow_provider_kandinsky.batch.items import by_position
+from airflow_provider_kandinsky.durable.records import Item, from_record
 
 #: So many hashes are kept at most; in a larger batch each is of several rows.
 _MAX_HASHES: Final = 4_000

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from airflow_provider_kandinsky.batch.items import Item
-from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
-from airflow_provider_kandinsky.batch.outcomes import Outcomes
-from airflow_provider_kandinsky.batch.purchases import BatchState
+from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
+from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
-from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -27,31 +23,25 @@ log = logging.getLogger(__name__)
 
 
 class BatchRun:
-    """Submits waves, takes in what they give, and stores the pictures. It does not wait between the two, for that may
+    """Submits waves, takes in what they give, and stores the images. It does not wait between the two, for that may
     happen elsewhere.
 
     :param items: what is wanted.
     :param ledger: the task instance's.
-    :param hook: the service.
-    :param runner: the event loop that the hook's async client lives in.
-    :param model: the slug.
+    :param service: where it is submitted.
     :param metrics: where purchases are counted.
     :param began_at: when this try began, seconds since the epoch.
     :param timeout: seconds from a submission until the job is given up.
-    :param output_path: where the pictures are stored, if anywhere.
+    :param output_path: where the images are stored, if anywhere.
     :param max_cost: dollars; no wave is begun once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
-    :param on_unknown_submit: see :class:`~.durable.reconciliation.HistoryReconciler`.
-    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
         self,
         items: Sequence[Item],
         ledger: BatchLedger,
-        hook: KandinskyHook,
-        runner: TimeoutAwareRunner,
-        model: str,
+        service: Service,
         *,
         metrics: JobMetrics,
         began_at: float,
@@ -59,22 +49,14 @@ class BatchRun:
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
-        on_unknown_submit: OnUnknownSubmit = "fail",
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        history = HistoryReconciler(hook, model, on_unknown_submit, clock=clock)
-        self.purchases = BatchState(items, ledger, metrics)
-        self._submission = BatchSubmission(
-            self.purchases, hook, runner, history, model, max_cost=max_cost, stopped=stopped, clock=clock
-        )
-        self._outcomes = Outcomes(self.purchases, hook, runner, history, model, clock=clock)
-        self._hook = hook
-        self._runner = runner
-        self._model = model
+        self.state = BatchState(items, ledger, metrics)
+        self._submission = BatchSubmission(self.state, service, max_cost=max_cost, stopped=stopped)
+        self._outcomes = BatchOutcomes(self.state, service)
+        self._service = service
         self._began_at = began_at
         self._timeout = timeout
         self._output_path = output_path
-        self._clock = clock
 
     @property
     def stopped(self) -> KandinskyError | None:
@@ -95,27 +77,27 @@ class BatchRun:
         self._store()
 
     def submit_wave(self, size: int) -> list[PendingJob]:
-        """Buy until so many jobs are in flight; see :meth:`~.submission.BatchSubmission.submit_wave`.
+        """Submit until so many jobs are in flight; see :meth:`~.submission.BatchSubmission.submit_wave`.
 
         :return: what is to be waited for; nothing if that was all.
         """
-        wave = [self._watched(entry) for _, entry in self._submission.submit_wave(size)]
-        self.purchases.tell_progress()
+        wave = [self._watched(record) for _, record in self._submission.submit_wave(size)]
+        self.state.write_progress()
         if wave:
-            log.info("%d jobs are in flight. %s", len(wave), self.purchases.in_words())
+            log.info("%d jobs are in flight. %s", len(wave), self.state.summary())
         return wave
 
-    def take(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in what became of a wave, and store its pictures.
+    def apply_outcomes(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take in what became of a wave, and store its images.
 
         :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
         """
-        self._outcomes.take(outcomes)
+        self._outcomes.apply_outcomes(outcomes)
         self._store()
         template = self._output_path and self._output_path.template
-        self.purchases.close_done(lambda entry: template is None or entry.output_path == template)
-        self.purchases.tell_progress()
-        log.info("%d jobs are over. %s", len(outcomes), self.purchases.in_words())
+        self.state.close_done(lambda record: template is None or record.output_path == template)
+        self.state.write_progress()
+        log.info("%d jobs are over. %s", len(outcomes), self.state.summary())
 
     def wait(self, jobs: Sequence[PendingJob], poll_interval: float | None) -> None:
         """Wait for a wave in this process, and take it in.
@@ -124,28 +106,28 @@ class BatchRun:
         """
 
         async def poll(job: PendingJob) -> GenerationResult:
-            client = await self._hook.aget_conn()
-            return await client.poll_until_done(**asdict(job), model=self._model, poll_interval=poll_interval)
+            client = await self._service.hook.aget_conn()
+            return await client.poll_until_done(**asdict(job), model=self._service.model, poll_interval=poll_interval)
 
-        self.take(self._runner.run(poll_all(jobs, poll)))
+        self.apply_outcomes(self._service.runner.run(poll_all(jobs, poll)))
 
     def wait_for_in_flight(self, poll_interval: float | None) -> None:
         """Wait in this process for what is in flight, each to its own deadline.
 
         :param poll_interval: seconds between polls; adaptive if ``None``.
         """
-        self.wait([self._watched(entry) for _, entry in self.purchases.in_flight()], poll_interval)
+        self.wait([self._watched(record) for _, record in self.state.in_flight()], poll_interval)
 
-    def look_once(self) -> None:
-        """Give what is in flight a last look, and up if it is not finished."""
-        jobs = [self._watched(entry) for _, entry in self.purchases.in_flight()]
-        self.wait([replace(job, deadline=min(job.deadline, self._clock())) for job in jobs], None)
+    def poll_once_more(self) -> None:
+        """Give what is in flight a last poll, and up if it is not finished."""
+        jobs = [self._watched(record) for _, record in self.state.in_flight()]
+        self.wait([replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs], None)
 
-    def _watched(self, entry: BatchEntry) -> PendingJob:
-        # A try that takes a job up waits as long as the first one, but not for what the service has forgotten.
-        since = max(self._began_at, entry.submitted_at)
-        deadline = min(since + self._timeout, entry.submitted_at + RECORD_LIFETIME)
-        return PendingJob(entry.request_id or "", entry.submitted_at, deadline)
+    def _watched(self, record: JobRecord) -> PendingJob:
+        # A try that re-attaches waits as long as the first one, but not for what the service has forgotten.
+        since = max(self._began_at, record.submitted_at)
+        deadline = min(since + self._timeout, record.submitted_at + RECORD_LIFETIME)
+        return PendingJob(record.request_id or "", record.submitted_at, deadline)
 
     def _store(self) -> None:
-        self._outcomes.store(self._output_path, self._hook.settings.download_policy)
+        self._outcomes.store(self._output_path, self._service.hook.settings.download_policy)

@@ -1,201 +1,220 @@
-"""What a task instance has already paid for, kept across its tries.
+"""What a task instance has already submitted, kept across its tries.
 
-The service has no idempotency key, so the task keeps its own books, in Airflow's task state store (3.3 and later):
-an intent before the POST, the request id after it. A try that finds an intent without an id knows that an earlier
-one died in between. What is written here is shown in Airflow's UI, and is meant to be read there.
+The service has no idempotency key, so the task keeps a record of its own, in Airflow's task state store (3.3 and
+later): an intent before the POST, the request id after it. A try that finds an intent without an id knows that an
+earlier one died in between. What is written here is shown in Airflow's UI, and is meant to be read there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from airflow_provider_kandinsky.compat.airflow import loop_index, task_state_store
 from airflow_provider_kandinsky.durable.errors import LedgerError
+from airflow_provider_kandinsky.durable.records import JobRecord, from_record, to_record
+from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
+from airflow_provider_kandinsky.segmind.errors import JobFailedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-log = logging.getLogger(__name__)
-
 _KEY: Final = "kandinsky_job"
-#: So many ids of earlier submissions are kept; the history is asked about the days around a submission only.
-_MAX_EARLIER_IDS: Final = 50
-
-Record = TypeVar("Record")
-
-
-class TaskStateStore(Protocol):
-    """What is used of Airflow's store."""
-
-    def get(self, key: str) -> Any: ...
-
-    def set(self, key: str, value: Any) -> None: ...
-
-    def delete(self, key: str) -> None: ...
+#: What of a single generation's record is kept. What it gave is not: the service is asked for it, or the history.
+_KEPT_FIELDS: Final = (
+    "arguments", "intended_at", "max_tries", "request_id", "submitted_at", "send_by", "sent_at", "earlier_ids",
+    "not_found",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One purchase, made or meant.
+class Ledger(ABC):
+    """What one task instance has submitted. What is noted is in memory until :meth:`write` keeps it.
 
-    :param fingerprint: names the purchase; see :func:`~.segmind.schemas.fingerprint`.
-    :param arguments: a hash of each argument, to tell which of them changed.
-    :param intended_at: when it was about to be submitted, seconds since the epoch.
-    :param max_tries: the task instance's; a user's clear raises it, a retry does not.
-    :param request_id: the job, once the service had accepted it.
-    :param submitted_at: when it had, seconds since the epoch.
-    :param send_by: by when the POST had left, or never will, seconds since the epoch.
-    :param sent_at: when the POST had last left, if its answer was lost.
-    :param earlier_ids: jobs that this task instance has submitted before, and which are not to be taken for this one.
-    :param not_found: whether a wait for the job has ended because the service knew nothing of it any more.
+    :param store: Airflow's task state store; without one nothing outlives this process.
+    :param try_number: the task instance's.
+    :param max_tries: the task instance's.
     """
 
-    fingerprint: str
-    arguments: Mapping[str, str]
-    intended_at: float
-    max_tries: int
-    request_id: str | None = None
-    submitted_at: float | None = None
-    send_by: float | None = None
-    sent_at: float | None = None
-    earlier_ids: Sequence[str] = ()
-    not_found: bool = False
-
-    @property
-    def known_ids(self) -> list[str]:
-        """All jobs that this task instance knows to be its own, the latest last."""
-        return add_earlier_id(self.earlier_ids, self.request_id)
-
-    def changed(self, arguments: Mapping[str, str]) -> list[str]:
-        """The names of the arguments that are not what they were."""
-        return sorted(name for name in {*self.arguments, *arguments} if self.arguments.get(name) != arguments.get(name))
-
-
-class JobLedger:
-    """The books of one task instance.
-
-    :param store: Airflow's task state store; without one nothing is kept, and every try buys anew.
-    """
-
-    def __init__(self, store: TaskStateStore | None) -> None:
+    def __init__(self, store: TaskStateStore | None, try_number: int, max_tries: int) -> None:
         self._store = store
-
-    @classmethod
-    def of(cls, context: Context, *, durable: bool) -> Self:
-        """The ledger of the running task instance.
-
-        :param durable: whether to keep one. If so and Airflow has no task state store, that is said once.
-        """
-        return cls(task_state_store_for(context, durable=durable))
+        self.try_number = try_number
+        self.max_tries = max_tries
 
     @property
     def is_kept(self) -> bool:
         """Whether what is written will be there for the next try."""
         return self._store is not None
 
-    def read(self) -> Entry | None:
-        """What an earlier try has written.
+    @abstractmethod
+    def __iter__(self) -> Iterator[JobRecord]: ...
 
+    @abstractmethod
+    def _raw(self, key: str) -> JobRecord | None:
+        """What is known of an item, whether it still counts or not."""
+
+    @abstractmethod
+    def put(self, record: JobRecord) -> None:
+        """Note how far an item has come."""
+
+    @abstractmethod
+    def reset(self, key: str) -> None:
+        """Have an item submitted, or submitted again. The ids of its jobs stay known."""
+
+    @abstractmethod
+    def write(self) -> None:
+        """Keep what was noted."""
+
+    def get(self, key: str, *, is_random: bool = False) -> JobRecord | None:
+        """What is known of an item, and still counts in this try.
+
+        What an earlier try has submitted counts. That it failed does not, where a retry or a user's clear is to cure
+        it.
+
+        :param is_random: whether its seed is ``-1``, so that a clear asks for another image.
+        """
+        record = self._raw(key)
+        if record is None or record.is_open:
+            return None
+        if record.try_number == self.try_number:
+            return record
+        is_cleared = self.is_cleared(record)
+        if is_cleared and is_random:
+            return None
+        failure = record.failure
+        if failure is None or not (failure.retryable or is_cleared):
+            return record
+        if record.intended_at == 0.0 or (isinstance(failure, JobFailedError) and failure.retryable):
+            return None  # never accepted, or not billed
+        return replace(record, error=None)
+
+    def is_cleared(self, record: JobRecord) -> bool:
+        """Whether a user has cleared the task since."""
+        return record.max_tries != self.max_tries
+
+    def open_record(self, key: str) -> JobRecord:
+        """An item that is to be submitted, or submitted again, with what is known of its earlier jobs."""
+        record = JobRecord(key, self.try_number, self.max_tries)
+        if (before := self._raw(key)) is None:
+            return record
+        return replace(record, earlier_ids=before.known_ids, earlier_cost=before.cost or None)
+
+
+class JobLedger(Ledger):
+    """The ledger of a task that wants one generation: one value, which takes one read and two writes.
+
+    :param arguments: a hash of each argument; see :func:`argument_hashes`.
+    """
+
+    def __init__(
+        self,
+        store: TaskStateStore | None,
+        try_number: int = 1,
+        max_tries: int = 0,
+        arguments: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(store, try_number, max_tries)
+        self.arguments = dict(arguments or {})
+        #: Of this generation, or of another one that the task wanted before its arguments changed.
+        self.record: JobRecord | None = None
+        self._read: Mapping[str, Any] | None = None
+        self._stored: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, context: Context, *, durable: bool, arguments: Mapping[str, str] | None = None) -> Self:
+        """The ledger of the running task instance, which :meth:`read` has still to read.
+
+        :param durable: whether to keep one. If so and Airflow has no task state store, that is said once.
+        """
+        ti = context["ti"]
+        return cls(task_state_store_for(context, durable=durable), ti.try_number, ti.max_tries, arguments)
+
+    def read(self, *, is_resumed: bool = False) -> Self:
+        """Read what an earlier process has written.
+
+        :param is_resumed: whether that was one of this try.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
-        if self._store is None:
-            return None
-        with reading():
-            written = self._store.get(_KEY)
-            return None if written is None else from_record(Entry, written)
-
-    def write(self, entry: Entry) -> None:
-        """Put down a submission, in place of an earlier one."""
         if self._store is not None:
-            # Whether there is an id is the first that people look for.
-            self._store.set(_KEY, {"request_id": None, "submitted_at": None} | to_record(entry))
+            with ledger_errors():
+                self._read = self._stored = self._store.get(_KEY)
+                if self._read is not None:
+                    self.record = from_job_value(self._read, self.try_number if is_resumed else 0)
+        return self
 
-    def write_not_found(self) -> None:
-        """Note that the service knew nothing of the job for a whole wait."""
-        if (entry := self.read()) is not None:
-            self.write(replace(entry, not_found=True))
+    def of_job(self, key: str, request_id: str, submitted_at: float) -> JobLedger:
+        """The ledger of a job that an earlier process of this try has submitted: this one, if it has that job, and else
+        one that keeps nothing.
 
-    def delete(self, before: Entry | None) -> None:
-        """Take out a submission that was not made.
-
-        :param before: what it was written in place of.
+        :param key: what the job is called in the latter.
+        :param submitted_at: seconds since the epoch; the same.
         """
+        if self.record is not None and self.record.request_id == request_id:
+            return self
+        ledger = JobLedger(None, self.try_number, self.max_tries, self.arguments)
+        ledger.record = JobRecord(
+            key, self.try_number, self.max_tries, submitted_at, request_id=request_id, submitted_at=submitted_at
+        )
+        return ledger
+
+    def __iter__(self) -> Iterator[JobRecord]:
+        return iter([self.record] if self.record else [])
+
+    def _raw(self, key: str) -> JobRecord | None:
+        return self.record if self.record is not None and self.record.key == key else None
+
+    def open_record(self, key: str) -> JobRecord:
+        earlier_ids = self.record.known_ids if self.record else ()
+        return replace(super().open_record(key), earlier_ids=earlier_ids, arguments=self.arguments)
+
+    def put(self, record: JobRecord) -> None:
+        if self.record and record.request_id and record.request_id == self.record.request_id:
+            # A clear is known by the number that the job was submitted with.
+            record = replace(record, max_tries=self.record.max_tries)
+        self.record = record
+
+    def reset(self, key: str) -> None:
+        self.record = self.open_record(key)
+
+    def write(self) -> None:
         if self._store is None:
             return
-        if before is None:
+        # What was not submitted leaves in place what was there before.
+        is_submitted = self.record is not None and (self.record.request_id or self.record.intended_at)
+        value = to_job_value(self.record) if self.record is not None and is_submitted else self._read
+        if value == self._stored:
+            return
+        if value is None:
             self._store.delete(_KEY)
         else:
-            self.write(before)
+            self._store.set(_KEY, value)
+        self._stored = value
 
 
-def task_state_store_for(context: Context, *, durable: bool) -> TaskStateStore | None:
-    """Where the running task instance keeps its books.
-
-    :param durable: whether to keep any. If so and Airflow has no task state store, that is said once.
-    """
-    store = task_state_store(context) if durable else None
-    if durable and store is None:
-        _warn_of_no_store()
-    index = loop_index(context)
-    return store if store is None or index is None else _IterationStore(store, index)
+def to_job_value(record: JobRecord) -> dict[str, Any]:
+    """A single generation's record as it is kept; :func:`from_job_value` is the way back."""
+    known = to_record(record)
+    kept = {name: known[name] for name in _KEPT_FIELDS if name in known}
+    # Whether there is an id is the first that people look for.
+    value = {"request_id": None, "submitted_at": None} | kept | {"fingerprint": record.key}
+    return value if record.request_id else value | {"submitted_at": None}
 
 
-class _IterationStore:
-    """The store of one iteration of a task loop.
-
-    Airflow's own store keeps iterations apart. One of the user's own, written for an Airflow without loops, may name
-    what it keeps after the DAG, the run, the task and the map index, and iterations share all of them.
-
-    :param index: the iteration, counted from 0.
-    """
-
-    def __init__(self, store: TaskStateStore, index: int) -> None:
-        self._store = store
-        self._suffix = f"_iteration_{index}"
-
-    def get(self, key: str) -> Any:
-        return self._store.get(key + self._suffix)
-
-    def set(self, key: str, value: Any) -> None:
-        self._store.set(key + self._suffix, value)
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key + self._suffix)
-
-
-def add_earlier_id(earlier_ids: Sequence[str], request_id: str | None) -> list[str]:
-    """The ids of earlier submissions and one more, the latest last, as many as are kept."""
-    ids = dict.fromkeys([*earlier_ids, *([request_id] if request_id else [])])
-    return list(ids)[-_MAX_EARLIER_IDS:]
-
-
-def from_record(record_type: type[Record], record: Mapping[str, Any]) -> Record:
-    """Read what a version of this package has written; fields that this version does not know are left out.
+def from_job_value(value: Mapping[str, Any], try_number: int = 0) -> JobRecord:
+    """Read a single generation's record, of this version or of another.
 
     :raises TypeError: it is no such record.
     """
-    names = {each.name for each in fields(record_type)}  # type: ignore[arg-type]  # only dataclasses come here
-    return record_type(**{name: value for name, value in record.items() if name in names})
-
-
-def to_record(entry: Any) -> dict[str, Any]:
-    """Plain values, without the fields that have nothing to say."""
-    return {
-        name: value
-        for name, value in asdict(entry).items()
-        if not (value is None or value is False or (isinstance(value, Sequence) and not value))
-    }
+    known = {"key" if name == "fingerprint" else name: each for name, each in value.items() if each is not None}
+    record = from_record(JobRecord, known | {"try_number": try_number})
+    return record if record.submitted_at else replace(record, submitted_at=record.intended_at)
 
 
 @contextmanager
-def reading() -> Iterator[None]:
+def ledger_errors() -> Iterator[None]:
     """Whatever goes wrong in here means that what was paid for is not known."""
     try:
         yield
@@ -212,33 +231,3 @@ def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
         name: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
         for name, value in {"model": model, **payload}.items()
     }
-
-
-def derive_seed(context: Context, *item: str | int) -> int:
-    """A seed for a task instance that was given none: the same in every try, another in every other task instance and
-    in every other iteration of a task loop.
-
-    So payloads are unique, a retry repeats the picture, and a request found in the history is certainly this task's.
-
-    :param item: what tells the items of one task apart.
-    :return: 0 to 2147483647.
-    """
-    ti, index = context["ti"], loop_index(context)
-    iteration = () if index is None else (f"iteration {index}",)
-    return seed_from_names(
-        ti.dag_id, ti.run_id, ti.task_id, -1 if ti.map_index is None else ti.map_index, *iteration, *item
-    )
-
-
-def seed_from_names(dag_id: str, run_id: str, task_id: str, map_index: int, *item: str | int) -> int:
-    """A seed that is made from names; see :func:`derive_seed`."""
-    name = "\n".join((dag_id, run_id, task_id, str(map_index), *map(str, item)))
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
-
-
-@cache
-def _warn_of_no_store() -> None:
-    log.warning(
-        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has bought, "
-        "and buys again. Set durable=False to say that you know."
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from airflow_provider_kandinsky.durable.policy import ON_UNKNOWN_SUBMIT
-from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, TextToImageRequest
 
@@ -44,6 +43,8 @@ def check_output_path(output_path: str | None, samples: int = 1) -> None:
     :raises BadRequestError: see :meth:`~airflow_provider_kandinsky.results.storage.OutputPath.check_template`.
     """
     if output_path is not None and is_literal(output_path):
+        from airflow_provider_kandinsky.results.storage import OutputPath  # slow to import, and most tasks have none
+
         OutputPath.check_template(output_path, samples)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from airflow.sdk import Context
+from typing import TYPE_CHECKING
 
 from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
-from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
-from airflow_provider_kandinsky.results.delivery import deliver
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+    from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 
+# An operator comes first: beside a first base without Airflow's arguments, Airflow takes their None for the defaults of
+# a mapped task.
 class ImageTask(WakesSupervisor, OpenLineageMixin):
     """A task with an image link, with lineage, and with an ``output_path``."""
 
@@ -31,6 +36,8 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
 
         :param prompt: what was generated, if known.
         """
+        from airflow_provider_kandinsky.results.delivery import deliver  # slow to import, and no DAG file needs it
+
         # For a delivery that fails, in a sensor, which has noted no lineage before.
         self.lineage = self.lineage or Lineage.of_request(str(result.request_id), prompt=prompt)
         uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered)

@@ -390,7 +390,7 @@ def test_when_the_deferral_itself_times_out_there_is_one_last_look(
 
 def test_an_execution_timeout_tells_what_is_in_flight(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(latency=60)
-    billed = pytest.raises(AirflowTaskTimeout, match=r"3 requests of the batch may still be running.*takes them up")
+    billed = pytest.raises(AirflowTaskTimeout, match=r"3 requests of the batch may still be running.*re-attaches them")
     # Made before the clock runs, because the first one in a process makes Airflow import much.
     operator = paint_all(cats(3))
     with billed, TimeoutPosix(2):

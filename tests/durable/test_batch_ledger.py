@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.batch.closed import Closed
-from airflow_provider_kandinsky.batch.items import Item
-from airflow_provider_kandinsky.batch.ledger import BatchEntry, BatchLedger
-from airflow_provider_kandinsky.batch.purchases import BatchState
+from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.batch.state import BatchState
+from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, TextToImageRequest
 
@@ -21,9 +21,10 @@ from ..support.task_instance import FakeTaskInstance, MemoryStore
 LARGEST = 65_535
 
 
-def entry(number: int, size: int = 100, **more: Any) -> BatchEntry:
+def entry(number: int, size: int = 100, **more: Any) -> JobRecord:
     made: dict[str, Any] = {"intended_at": 1.0, "request_id": f"r{number}", "result": {"urls": ["u" * size]}}
-    return BatchEntry(**{"key": f"k{number}", "try_number": 1, "max_tries": 2} | made | more)
+    known: dict[str, Any] = {"key": f"k{number}", "try_number": 1, "max_tries": 2} | made | more
+    return JobRecord(**known)
 
 
 def read(ti: FakeTaskInstance) -> BatchLedger:
@@ -107,8 +108,8 @@ def test_what_is_reset_is_wanted_and_its_job_stays_known(ti: FakeTaskInstance) -
     ledger.write()
     again = read(ti)
     assert again.get("k1") is again.get("k2") is None
-    assert again.open_entry("k1").earlier_ids == ["r1"]
-    assert again.open_entry("k2").earlier_ids == ()
+    assert again.open_record("k1").earlier_ids == ["r1"]
+    assert again.open_record("k2").earlier_ids == ()
 
 
 def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstance) -> None:
@@ -127,25 +128,25 @@ def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstanc
     waves = 0
     while True:
         ledger = BatchLedger.read(ti.context, durable=True, is_resumed=waves > 0)
-        purchases = BatchState(items, ledger, metrics)
-        if not (wave := list(islice(purchases.wanted, 200))):
+        state = BatchState(items, ledger, metrics)
+        if not (wave := list(islice(state.wanted, 200))):
             break
         for item in wave:
-            purchases.note_intent(item, 1.0, 2.0)
-            purchases.record_submitted(item, f"r-{item.key}", 1.0)
-            purchases.note_result(item, GenerationResult(f"r-{item.key}", (Image(url="http://a"),), cost=0.01))
-        purchases.write()
-        purchases.close_done(lambda _: True)
-        assert purchases.progress()["succeeded"] == (waves + 1) * 200
-        assert purchases.cost() == pytest.approx((waves + 1) * 2.0)
+            state.note_intent(item, 1.0, 2.0)
+            state.record_submitted(item, f"r-{item.key}", 1.0)
+            state.note_result(item, GenerationResult(f"r-{item.key}", (Image(url="http://a"),), cost=0.01))
+        state.write()
+        state.close_done(lambda _: True)
+        assert state.progress()["succeeded"] == (waves + 1) * 200
+        assert state.cost() == pytest.approx((waves + 1) * 2.0)
         waves += 1
 
     assert waves == 50
     assert len(reads) < 50 * 35
-    purchases.reopen()
-    assert [each.request_id for _, each in purchases.entries()] == [f"r-k{number}" for number in range(10_000)]
-    assert len(purchases.known_ids()) == 10_000
-    assert purchases.cost() == 100.0
+    state.reopen()
+    assert [each.request_id for _, each in state.records()] == [f"r-k{number}" for number in range(10_000)]
+    assert len(state.known_ids()) == 10_000
+    assert state.cost() == 100.0
 
 
 def test_what_is_not_done_is_not_left(ti: FakeTaskInstance) -> None:
@@ -154,10 +155,10 @@ def test_what_is_not_done_is_not_left(ti: FakeTaskInstance) -> None:
     for place in range(2_000):
         ledger.put(entry(place, **({"result": None} if place == 100 else {})))
     ledger.write()
-    purchases = BatchState(items, ledger, JobMetrics.of_task(ti))
-    purchases.close_done(lambda _: True)
+    state = BatchState(items, ledger, JobMetrics.of_task(ti))
+    state.close_done(lambda _: True)
     assert ledger.closed.chunks == 2
-    assert [item.key for item, _ in purchases.in_flight()] == ["k100"]
+    assert [item.key for item, _ in state.in_flight()] == ["k100"]
     ledger.put(entry(2_000))
     ledger.write()
     assert sum(len(value) for value in ti.store.values.values() if isinstance(value, list)) == 2_001

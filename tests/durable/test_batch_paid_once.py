@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.batch.state import BatchState
+from airflow_provider_kandinsky.batch.submission import BatchSubmission
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
+from airflow_provider_kandinsky.durable.records import Item
+from airflow_provider_kandinsky.durable.service import open_service
 from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, LedgerError
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 
 from ..support.airflow_names import TaskDeferred
 from ..support.task_instance import FakeTaskInstance, cats, fire, paint_all
@@ -216,24 +223,18 @@ def test_submissions_that_never_arrived_are_made_by_the_next_try(
     assert len(sandbox.submissions) == 30
 
 
-@both_ways
-def test_submitting_ends_where_no_submission_is_accepted(
-    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     """Each may be accepted and billed; ten thousand of them would be an hour of that."""
-    monkeypatch.setattr("airflow_provider_kandinsky.batch.submission._LONGEST_SUBMISSION", 0.3)
     sandbox.configure(history_lag=60)
     sandbox.fault("submit", drop=True, after=True, stall=0.2, times=1_000)
-    with pytest.raises(BatchItemsFailedError, match=r"SubmissionUnknownError.*A retry takes up the 100 that"):
-        ti.run(paint_all(cats(100), deferrable=deferrable, on_item_failure="keep"))
-    accepted = len(sandbox.submissions)
-    assert accepted < 100
-    assert "no submission was accepted within" in ti.pushed["return_value"][-1]["error"]["message"]
-    sandbox.configure(history_lag=0)
-    sandbox.clear_faults()
-    ti.retry()
-    ti.age(100)
-    assert len(ti.run(paint_all(cats(100), deferrable=deferrable))) == len(sandbox.submissions) == 100
+    items = [Item(f"k{seed}", TextToImageRequest(prompt="a cat", seed=seed), (seed,)) for seed in range(100)]
+    state = BatchState(items, BatchLedger.read(ti.context, durable=True), JobMetrics.of_task(ti))
+    with open_service("kandinsky_default", DEFAULT_MODEL) as service:
+        submission = BatchSubmission(state, service, longest_submission=0.3)
+        assert submission.submit_wave(100) == []
+    assert "no submission was accepted within" in str(submission.stopped)
+    assert 0 < len(sandbox.submissions) < 100
+    assert {record.get("error", {}).get("type") for record in records(ti)} == {"SubmissionUnknownError"}
 
 
 def test_random_pictures_whose_answers_were_lost_are_each_given_to_one_item(

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.durable.ledger import (
-    Entry,
     JobLedger,
     LedgerError,
-    _warn_of_no_store,
     argument_hashes,
-    reading,
-    seed_from_names,
-    task_state_store_for,
+    ledger_errors,
 )
+from airflow_provider_kandinsky.durable.records import JobRecord
+from airflow_provider_kandinsky.durable.seeds import seed_from_names
+from airflow_provider_kandinsky.durable.stores import _warn_of_no_store, task_state_store_for
 
-from ..support.task_instance import MemoryStore
+from ..support.task_instance import FakeTaskInstance, MemoryStore
 
-MEANT = Entry("f" * 64, {"prompt": "207fe2a0613b"}, intended_at=1_700_000_000.0, max_tries=2)
-MADE = Entry("f" * 64, {"prompt": "207fe2a0613b"}, 1_700_000_000.0, 2, "r-1", submitted_at=1_700_000_001.0)
+KEY = "f" * 64
+MEANT = JobRecord(KEY, 0, 2, intended_at=1_700_000_000.0, arguments={"prompt": "207fe2a0613b"})
+MADE = replace(MEANT, request_id="r-1", submitted_at=1_700_000_001.0)
 #: As 0.1.0 has left it in Airflow's database.
 WRITTEN = {
     "fingerprint": "f" * 64,
@@ -45,40 +45,91 @@ def not_told_yet() -> None:
     _warn_of_no_store.cache_clear()
 
 
-@pytest.mark.parametrize("entry", [MEANT, MADE], ids=["meant", "made"])
-def test_what_is_written_is_read(store: MemoryStore, entry: Entry) -> None:
-    JobLedger(store).write(entry)
+def write(store: MemoryStore | None, *records: JobRecord) -> JobLedger:
+    ledger = JobLedger(store)
+    for record in records:
+        ledger.put(record)
+        ledger.write()
+    return ledger
+
+
+def read(store: MemoryStore | None) -> JobRecord | None:
+    return JobLedger(store).read().record
+
+
+@pytest.mark.parametrize("record", [MEANT, MADE], ids=["meant", "made"])
+def test_what_is_written_is_read(store: MemoryStore, record: JobRecord) -> None:
+    write(store, record)
     store.values = json.loads(json.dumps(store.values))
-    assert JobLedger(store).read() == entry
+    again = read(store)
+    assert again is not None
+    assert replace(again, submitted_at=record.submitted_at) == record
 
 
 def test_it_is_kept_where_and_as_other_versions_look_for_it(store: MemoryStore) -> None:
-    JobLedger(store).write(MADE)
+    write(store, MADE)
     assert store.values == {"kandinsky_job": WRITTEN}
+
+
+def test_what_a_submission_gave_takes_no_write(store: MemoryStore) -> None:
+    written: list[Any] = []
+    keep = store.set
+    store.set = lambda key, value: (written.append(value), keep(key, value))[1]  # type: ignore[method-assign]
+    result = {"urls": ["https://i/1"]}
+    write(store, MEANT, MADE, replace(MADE, result=result), replace(MADE, error={"type": "JobFailedError"}))
+    assert [value["request_id"] for value in written] == [None, "r-1"]
 
 
 def test_an_entry_of_an_earlier_release_is_read(store: MemoryStore) -> None:
     store.values["kandinsky_job"] = WRITTEN
-    assert JobLedger(store).read() == MADE
+    assert read(store) == MADE
 
 
-def test_what_was_not_made_is_struck_out(store: MemoryStore) -> None:
-    ledger = JobLedger(store)
-    ledger.write(MEANT)
-    ledger.delete(before=None)
-    assert ledger.read() is None
+def test_what_was_not_submitted_leaves_what_was_there(store: MemoryStore) -> None:
+    ledger = write(store, MEANT)
+    ledger.reset(KEY)
+    ledger.write()
     assert store.values == {}
-    ledger.write(MADE)
-    ledger.delete(before=MEANT)
-    assert ledger.read() == MEANT
+    write(store, MADE)
+    ledger = JobLedger(store).read()
+    ledger.put(replace(MEANT, key="another"))
+    ledger.write()
+    assert store.values["kandinsky_job"]["request_id"] is None
+    ledger.reset("another")
+    ledger.write()
+    assert store.values == {"kandinsky_job": WRITTEN}
 
 
 def test_without_a_store_nothing_is_kept() -> None:
-    ledger = JobLedger(None)
-    ledger.write(MADE)
-    ledger.delete(before=None)
-    assert ledger.read() is None
+    ledger = write(None, MADE)
+    assert read(None) is None
     assert not ledger.is_kept
+
+
+def test_a_job_is_of_an_earlier_try_unless_this_one_is_resumed(store: MemoryStore) -> None:
+    write(store, MADE)
+    assert [JobLedger(store, 3).read(is_resumed=resumed).record for resumed in (False, True)] == [
+        MADE,
+        replace(MADE, try_number=3),
+    ]
+
+
+def test_a_clear_is_known_for_as_long_as_the_job_is(store: MemoryStore) -> None:
+    write(store, MADE)
+    ledger = JobLedger(store, 1, max_tries=5).read()
+    ledger.put(replace(MADE, max_tries=5))
+    ledger.write()
+    assert ledger.is_cleared(MADE)
+    assert store.values == {"kandinsky_job": WRITTEN}
+
+
+def test_the_job_of_a_deferral_need_not_be_the_recorded_one(store: MemoryStore) -> None:
+    write(store, MADE)
+    ledger = JobLedger(store, 1, 2).read(is_resumed=True)
+    assert ledger.of_job("k", "r-1", 1.0) is ledger
+    other = ledger.of_job("k", "r-2", 1.0)
+    assert [(each.key, each.request_id, each.submitted_at) for each in other] == [("k", "r-2", 1.0)]
+    assert not other.is_kept
 
 
 def test_with_a_store_it_is_kept(store: MemoryStore) -> None:
@@ -106,29 +157,33 @@ def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
 
 
 def test_what_goes_well_is_left_alone() -> None:
-    with reading():
+    with ledger_errors():
         pass
 
 
 def test_the_context_has_the_store(store: MemoryStore) -> None:
-    context: Any = {"task_state_store": store}
+    context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
     assert task_state_store_for(context, durable=True) is store
-    JobLedger.of(context, durable=True).write(MADE)
+    ledger = JobLedger.of(context, durable=True)
+    ledger.put(MADE)
+    ledger.write()
     assert store.values == {"kandinsky_job": WRITTEN}
 
 
 @pytest.mark.usefixtures("not_told_yet")
 def test_who_wants_no_books_is_told_nothing(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
-    context: Any = {"task_state_store": store}
+    context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
     assert task_state_store_for(context, durable=False) is None
     assert not JobLedger.of(context, durable=False).is_kept
-    assert not JobLedger.of({}, durable=False).is_kept  # type: ignore[typeddict-item]  # as before Airflow 3.3
+    del context["task_state_store"]  # as before Airflow 3.3
+    assert not JobLedger.of(context, durable=False).is_kept
     assert caplog.records == []
 
 
 @pytest.mark.usefixtures("not_told_yet")
 def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    ledgers = [JobLedger.of({}, durable=True) for _ in range(3)]  # type: ignore[typeddict-item]  # as before Airflow 3.3
+    context: Any = {"ti": FakeTaskInstance()}  # as before Airflow 3.3
+    ledgers = [JobLedger.of(context, durable=True) for _ in range(3)]
 
     assert not any(ledger.is_kept for ledger in ledgers)
     (told,) = caplog.records
@@ -150,7 +205,7 @@ def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     ],
 )
 def test_which_arguments_have_changed(arguments: dict[str, str], changed: list[str]) -> None:
-    assert Entry("f", {"prompt": "1", "seed": "2"}, 0.0, 0).changed(arguments) == changed
+    assert replace(MADE, arguments={"prompt": "1", "seed": "2"}).changed(arguments) == changed
 
 
 def test_hashes_are_the_same_in_every_version() -> None:
@@ -183,7 +238,7 @@ def test_seeds_differ_between_task_instances_and_items() -> None:
 
 def test_what_a_later_version_has_added_is_left_out(store: MemoryStore) -> None:
     store.values["kandinsky_job"] = WRITTEN | {"of_a_later_version": {"a": 1}}
-    assert JobLedger(store).read() == MADE
+    assert read(store) == MADE
 
 
 def test_the_ids_of_before_stay_known() -> None:
@@ -195,9 +250,6 @@ def test_the_ids_of_before_stay_known() -> None:
 
 
 def test_a_job_that_was_not_found_is_noted(store: MemoryStore) -> None:
-    ledger = JobLedger(store)
-    ledger.write_not_found()
-    assert store.values == {}
-    ledger.write(MADE)
-    ledger.write_not_found()
-    assert ledger.read() == replace(MADE, not_found=True)
+    write(store, MADE, replace(MADE, not_found=True))
+    assert store.values["kandinsky_job"]["not_found"]
+    assert read(store) == replace(MADE, not_found=True)

@@ -137,6 +137,7 @@ def test_a_seed_the_service_does_not_tell_is_told(sandbox: Sandbox, ti: FakeTask
 def test_an_expired_job_without_a_picture_is_bought_again(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     first = give_up_waiting(sandbox, ti, deferrable=deferrable)
     sandbox.configure(expiry=0)
     ti.age(3600)
@@ -147,7 +148,8 @@ def test_an_expired_job_without_a_picture_is_bought_again(
         ti.run(paint(timeout=0.1, deferrable=deferrable))
 
     assert len(sandbox.submissions) == 2
-    assert f"does not know request {first} of an earlier try, and the request history says: not there" in caplog.text
+    assert f"does not know request {first}; the request history says: not there" in caplog.text
+    assert f"Request {first} of an earlier try gave nothing" in caplog.text
 
 
 def test_other_arguments_are_another_purchase(

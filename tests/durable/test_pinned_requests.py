@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.batch.errors import RequestsChangedError
-from airflow_provider_kandinsky.batch.items import Item
 from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
-from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
+from airflow_provider_kandinsky.durable.records import Item
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, RequestsChangedError
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest

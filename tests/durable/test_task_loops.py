@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.durable.ledger import derive_seed
+from airflow_provider_kandinsky.durable.seeds import derive_seed
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.task_instance import FakeTaskInstance, MemoryStore, cats, paint, paint_all

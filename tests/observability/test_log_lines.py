@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 from ..support.task_instance import FakeTaskInstance, fire, paint, paint_all
 
 ID = r"[0-9a-f-]{36}"
-SUBMITTED = rf"Submitted to kandinsky2\.1-txt2im, 1 picture\(s\) with seed \d+: request {ID}"
+SUBMITTED = rf"Submitted to kandinsky2\.1-txt2im, 1 image\(s\) with seed \d+: request {ID}"
 COMPLETED = rf"Request {ID} completed: 1 image\(s\), cost \$0\.01, at http\S+\.png"
 
 

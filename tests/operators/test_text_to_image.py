@@ -5,9 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+from airflow.sdk.bases.operator import OPERATOR_DEFAULTS
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout, triggers_can_set_xcom
-from airflow_provider_kandinsky.operators.text_to_image import GENERATION_ARGUMENTS
+from airflow_provider_kandinsky.operators.text_to_image import GENERATION_ARGUMENTS, KandinskyTextToImageOperator
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import (
     JobFailedError,
@@ -109,6 +113,17 @@ def test_bad_settings_are_refused_when_the_dag_is_parsed(name: str, value: Any) 
 
 def test_what_makes_the_picture_is_templated() -> None:
     assert {*GENERATION_ARGUMENTS, "model", "kandinsky_conn_id", "output_path"} == set(paint().template_fields)
+
+
+@pytest.mark.parametrize("operator", [KandinskyTextToImageOperator, KandinskyTextToImageBatchOperator])
+def test_a_mapped_task_has_airflows_own_defaults(operator: Any) -> None:
+    """Airflow reads them from the classes that an operator is made of."""
+    name = "prompt" if operator is KandinskyTextToImageOperator else "requests"
+    ours, theirs = (
+        each.partial(task_id="mapped", dag=DAG("gallery")).expand(**{argument: ["a cat"]}).partial_kwargs
+        for each, argument in ((operator, name), (BashOperator, "bash_command"))
+    )
+    assert {key: ours[key] for key in OPERATOR_DEFAULTS} == {key: theirs[key] for key in OPERATOR_DEFAULTS}
 
 
 @pytest.mark.parametrize("paint_it", [paint, lambda **given: paint_all(["a cat"], **given)], ids=["one", "batch"])

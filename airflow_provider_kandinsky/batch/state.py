@@ -1,0 +1,169 @@
+"""The items of a batch: also those that are closed or not wanted any more, their counts and their costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from airflow_provider_kandinsky.batch.closed import MIN_CHUNKS
+from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.state import JobState
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
+
+#: Stands for the arguments of what was submitted, where only their hashes are known.
+UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)
+
+
+class BatchState(JobState):
+    """All items of a batch.
+
+    :param items: what is wanted.
+    :param ledger: the task instance's.
+    :param metrics: where jobs are counted.
+    """
+
+    _ledger: BatchLedger
+
+    def __init__(self, items: Sequence[Item], ledger: BatchLedger, metrics: JobMetrics) -> None:
+        super().__init__(items, ledger, metrics)
+        self._places = {item.key: place for place, item in enumerate(items)}
+        self._open_items = items
+        self._leave_closed()
+
+    @property
+    def wanted(self) -> Iterator[Item]:
+        return (item for item in self._open_items if self.record(item) is None)
+
+    def records(self) -> list[tuple[Item, JobRecord]]:
+        """All that were begun, with how far they have come, :meth:`orphans` last."""
+        return [*((item, record) for item in self._open_items if (record := self.record(item))), *self.orphans()]
+
+    def orphans(self) -> list[tuple[Item, JobRecord]]:
+        """What was submitted by this try, or by an earlier one that it is a retry of, though its arguments are not
+        among the items any more."""
+        known = (self._ledger.get(record.key) for record in self._ledger if record.key not in self._places)
+        return [
+            (Item(record.key, UNKNOWN_REQUEST, ()), record)
+            for record in known
+            if record and record.request_id and not self.is_cleared(record)
+        ]
+
+    def known_ids(self) -> set[str]:
+        self.reopen()
+        return super().known_ids()
+
+    def cost(self) -> float:
+        """Dollars, as far as the service has told them, for all that the ledger knows: also for what is not among the
+        items any more, and for jobs in whose place others were submitted."""
+        return round(self._ledger.closed.cost + sum(record.cost for record in self._ledger), 6)
+
+    def note_result(self, item: Item, result: GenerationResult) -> None:
+        record = self.record(item)
+        if record is None or record.result is None:
+            self._uncounted.append(partial(self._metrics.completed, result))
+        super().note_result(item, result)
+
+    def note_failure(self, item: Item, error: KandinskyError) -> None:
+        super().note_failure(item, error)
+        self._uncounted.append(partial(self._metrics.failed, error))
+
+    def note_stored(self, item: Item, uris: list[str], output_path: str) -> None:
+        """Its pictures are in the user's storage.
+
+        :param output_path: the template of their names.
+        """
+        self._ledger.put(replace(self._begun(item), uris=uris, output_path=output_path))
+
+    def note_files_gone(self, item: Item) -> None:
+        """Its stored images are not there any more."""
+        self._ledger.put(replace(self._begun(item), uris=None, output_path=None))
+
+    def count_reattached(self) -> None:
+        """Count what earlier tries have bought and this one waits for."""
+        for _, record in self.in_flight():
+            if self.is_of_earlier_try(record):
+                self._metrics.reattached("ledger")
+
+    def count_skipped(self, error: KandinskyError) -> None:
+        """Count what was not begun.
+
+        :param error: why not.
+        """
+        for item in self.items:
+            if self.record(item) is None:
+                self._metrics.failed(error)
+
+    def export_records(self) -> list[dict[str, Any]] | None:
+        """See :meth:`~.ledger.BatchLedger.export_records`."""
+        return self._ledger.export_records()
+
+    def progress(self) -> dict[str, Any]:
+        """How far the batch has come, in rows of what was asked for, and its cost in dollars."""
+        rows = [(len(item.positions), record) for item, record in self.records()]
+        closed = self._ledger.closed
+        return {
+            "items": sum(len(item.positions) for item in self.items),
+            "succeeded": closed.succeeded + sum(count for count, record in rows if record.result and not record.error),
+            "failed": closed.failed + sum(count for count, record in rows if record.error),
+            "in_flight": sum(count for count, record in rows if record.is_in_flight),
+            "cost": self.cost(),
+        }
+
+    def write_progress(self) -> None:
+        """Show people how far the batch has come."""
+        self._ledger.write_progress(self.progress())
+
+    def summary(self) -> str:
+        """How far the batch has come, for the log."""
+        return "Of {items} items {succeeded} are done, {failed} have failed; cost so far: ${cost:g}".format_map(
+            self.progress()
+        )
+
+    def close_done(self, is_done: Callable[[JobRecord], bool]) -> None:
+        """Leave what is done and written, until :meth:`reopen`, where there is much of it.
+
+        :param is_done: whether nothing more is to be done about what has a result.
+        """
+        closed, chunks = self._ledger.closed, self._ledger.chunks
+        if len(chunks) - closed.chunks < MIN_CHUNKS or not self._ledger.is_kept:
+            return
+        done: list[tuple[int, JobRecord]] = []
+        end = closed.chunks
+        for chunk in chunks[closed.chunks : -1]:
+            # What is not among the items stays as it is.
+            items = [self.items[place] for key in chunk if (place := self._places.get(key)) is not None]
+            records = [self.record(item) for item in items]
+            if not all(record and (record.error or (record.result and is_done(record))) for record in records):
+                break
+            done += [(self._places[record.key], record) for record in records if record]
+            end += 1
+        ranges = closed.ranges_with(place for place, _ in done)
+        if end == closed.chunks or ranges is None:
+            return
+        rows = [(len(self.items[place].positions), record) for place, record in done]
+        self._ledger.close(
+            replace(
+                closed,
+                chunks=end,
+                ranges=ranges,
+                cost=closed.cost + sum(each.cost for chunk in chunks[closed.chunks : end] for each in chunk.values()),
+                succeeded=closed.succeeded + sum(count for count, record in rows if not record.error),
+                failed=closed.failed + sum(count for count, record in rows if record.error),
+            )
+        )
+        self._leave_closed()
+
+    def reopen(self) -> None:
+        """Read all that was left as done."""
+        self._ledger.read_all()
+        self._open_items = self.items
+
+    def _leave_closed(self) -> None:
+        places = self._ledger.closed.places
+        if places:
+            self._open_items = [item for place, item in enumerate(self.items) if place not in places]

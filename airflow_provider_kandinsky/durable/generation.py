@@ -1,0 +1,197 @@
+"""One generation: a batch of one, of which an earlier try's job is polled once before it is waited for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
+from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
+from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.seeds import derive_seed
+from airflow_provider_kandinsky.durable.service import Service
+from airflow_provider_kandinsky.durable.state import JobState
+from airflow_provider_kandinsky.durable.submission import Submission
+from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.segmind.errors import JobError, KandinskyError
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJob:
+    """What the task has submitted, now or in an earlier try.
+
+    :param submitted_at: seconds since the epoch.
+    :param result: what it gave, where that is already known.
+    :param already_delivered: whether that was most likely delivered before, and asked for again by a user's clear.
+    """
+
+    request_id: str
+    submitted_at: float
+    result: GenerationResult | None = None
+    already_delivered: bool = False
+
+
+class Generation:
+    """One generation that a task wants, from its submission to its result.
+
+    :param item: what is wanted.
+    :param ledger: the task instance's, read.
+    :param service: where it is submitted.
+    :param metrics: where submissions are counted.
+    :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
+    """
+
+    def __init__(
+        self,
+        item: Item,
+        ledger: JobLedger,
+        service: Service,
+        *,
+        metrics: JobMetrics,
+        id_only: bool = False,
+    ) -> None:
+        self._item = item
+        self._ledger = ledger
+        self._service = service
+        self._metrics = metrics
+        self._id_only = id_only
+        self._state = JobState([item], ledger, metrics)
+        self._submission = Submission(self._state, service, log_level=logging.INFO)
+        self._outcomes = OutcomeCollector(self._state, service, id_only=id_only)
+        self._result: GenerationResult | None = None
+        self._already_delivered = False
+
+    @classmethod
+    def of_task(
+        cls,
+        context: Context,
+        service: Service,
+        request: TextToImageRequest,
+        *,
+        durable: bool,
+        id_only: bool = False,
+        job: str | None = None,
+    ) -> Self:
+        """What the running task wants.
+
+        :param durable: whether to keep a record.
+        :param job: the request id, where an earlier process of this try has submitted it.
+        """
+        payload = request.payload()
+        key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
+        if job is None:
+            arguments = argument_hashes(service.model, payload)
+            ledger = JobLedger.of(context, durable=durable, arguments=arguments).read()
+        else:
+            ledger = ledger_of_job(context, job, durable=durable, key=key)
+            key = ledger.record.key if ledger.record else key
+        return cls(
+            Item(key, request, has_own_seed=request.seed == derive_seed(context)),
+            ledger,
+            service,
+            metrics=JobMetrics.of_task(context["ti"], service.model),
+            id_only=id_only,
+        )
+
+    def submit_or_reattach(self) -> SubmittedJob:
+        """Submit, unless an earlier try has.
+
+        :raises SubmissionUnknownError: it is not known whether an earlier try was accepted.
+        :raises KandinskyError: refused; nothing was accepted. Or the job of an earlier try has failed for good.
+        """
+        self._log_what_changed()
+        self._submission.resolve()
+        for item, record in self._state.in_flight():
+            if self._state.is_of_earlier_try(record):
+                self._reattach(item, record)
+        if self._state.record(self._item) is None:
+            try:
+                error = self._submission.submit([self._item]) or self._submission.stopped
+            finally:
+                # Also if this is cut short: what was accepted is known.
+                self._state.write()
+            if error is not None:
+                raise error
+        return self._job()
+
+    def collect(self, outcome: GenerationResult | dict[str, Any]) -> SubmittedJob:
+        """Take in what a wait for the job has given.
+
+        :param outcome: the result, or what a trigger's event says: ``error``, ``result``, or neither where the images
+            came as bytes, which are then fetched.
+        :return: the job with its result; without one, if it is to be waited for again.
+        :raises KandinskyError: there is nothing more of it in this try.
+        """
+        if isinstance(outcome, GenerationResult):
+            self._result = outcome
+            return self._job()
+        self._outcomes.apply_outcomes({self._job().request_id: outcome})
+        for _, result in self._outcomes.fetch(self._outcomes.as_bytes):
+            self._result = result
+        self._outcomes.as_bytes.clear()
+        return self._job()
+
+    def _job(self) -> SubmittedJob:
+        record = self._state.record(self._item)
+        if record is None:
+            raise LookupError("Nothing was submitted yet")
+        if (failure := record.failure) is not None:
+            raise failure
+        result = self._result or record.generation
+        return SubmittedJob(
+            record.request_id or "",
+            record.submitted_at,
+            result and result.with_seed(self._item.seed),
+            self._already_delivered,
+        )
+
+    def _log_what_changed(self) -> None:
+        record = self._ledger.record
+        if record is None or self._state.record(self._item) is not None:
+            return
+        before = f"request {record.request_id}" if record.request_id else "a request whose id was never learnt"
+        if record.key != self._item.key:
+            changed = ", ".join(record.changed(self._ledger.arguments)) or "base URL"
+            log.warning("%s has changed since %s was submitted; submitting again", changed, before)
+        elif not record.is_open:
+            log.info("The task was cleared and its seed is -1: a new image is wanted beside that of %s", before)
+
+    def _reattach(self, item: Item, record: JobRecord) -> None:
+        """Poll the job of an earlier try once: what it has already given needs no waiting."""
+        request_id = record.request_id or ""
+        try:
+            status: JobStatus | str = self._service.runner.run(self._service.hook.aget_status(request_id))
+            if status is JobStatus.COMPLETED and not self._id_only:
+                self._result = self._service.runner.run(self._service.hook.aget_result(request_id, self._service.model))
+            self._state.note_reattached(item, is_known=True)
+        except JobError as error:
+            self._outcomes.record_error(item, record, error, has_waited=record.not_found)
+            status = "not known"
+        except KandinskyError as error:
+            # Polling goes on, and reports the outcome; that it was accepted is known.
+            status = f"not known at the moment ({error.message})"
+        now = self._state.record(item)
+        if now is not None and now.error is None:
+            self._state.note_reattached(item)
+            has_result = self._result is not None or now.result is not None
+            self._already_delivered = has_result and self._state.is_cleared(record)
+            log.info("Request %s was submitted by an earlier try; re-attaching, its status is %s", request_id, status)
+            self._metrics.reattached("history" if now.result is not None else "ledger")
+        self._state.write()
+
+
+def ledger_of_job(context: Context, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
+    """The ledger with a job that an earlier process of this try has submitted.
+
+    :param durable: whether one is kept.
+    :param key: what the job is called where none is.
+    """
+    ledger = JobLedger.of(context, durable=durable).read(is_resumed=True)
+    return ledger.of_job(key, request_id, context["ti"].start_date.timestamp())

@@ -1,0 +1,52 @@
+"""The service as the engine talks to it: one connection, one model, one event loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
+from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, PollPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a process of a task talks to.
+
+    :param hook: the connection.
+    :param runner: the event loop that the hook's async client lives in. The ledger is never written from inside it.
+    :param model: the slug.
+    :param history: the request history.
+    :param clock: wall clock, seconds since the epoch.
+    """
+
+    hook: KandinskyHook
+    runner: TimeoutAwareRunner
+    model: str
+    history: HistoryReconciler
+    clock: Callable[[], float] = time.time
+
+
+@contextmanager
+def open_service(
+    conn_id: str,
+    model: str,
+    on_unknown_submit: OnUnknownSubmit = "fail",
+    poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
+) -> Iterator[Service]:
+    """Open a connection, and close it at the end.
+
+    :param model: the slug.
+    :param on_unknown_submit: see :class:`~.durable.reconciliation.HistoryReconciler`.
+    :param poll_policy: how jobs are polled.
+    """
+    with KandinskyHook(conn_id, poll_policy=poll_policy) as hook, TimeoutAwareRunner() as runner:
+        try:
+            yield Service(hook, runner, model, HistoryReconciler(hook, model, on_unknown_submit))
+        finally:
+            runner.run(hook.__aexit__())

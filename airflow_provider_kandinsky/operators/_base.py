@@ -1,0 +1,76 @@
+"""What the operators have in common. DAG files import this: what only a running task needs is imported by that."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from airflow.sdk import Context
+
+from airflow_provider_kandinsky.compat.airflow import TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
+from airflow_provider_kandinsky.tasks.arguments import check_output_path, check_settings
+from airflow_provider_kandinsky.tasks.image_task import ImageTask
+
+#: The hook's; importing the hook would import the client.
+DEFAULT_CONN_ID: Final = "kandinsky_default"
+
+
+class GenerationOperator(ImageTask):
+    """The base of the operators that submit."""
+
+    ui_color = "#f3e9fb"
+    #: How jobs are polled in the worker.
+    poll_policy = DEFAULT_POLL_POLICY
+
+    kandinsky_conn_id: str
+    model: str
+    timeout: float
+    poll_interval: float | None
+    durable: bool
+    on_unknown_submit: OnUnknownSubmit
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; if that is because the deferral itself ended, wait here for what is in flight."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            if not self._engine(context).can_wait_here():
+                raise  # what was in flight went with the deferral
+            self.log.warning("Waiting in the triggerer ended: %s", error)
+            # The timeout comes after all deadlines; a trigger that could not start has not used its time.
+            is_over = isinstance(error, TaskDeferralTimeout)
+        return self._engine(context).wait_here(is_over=is_over)
+
+    def _engine(self, context: Context) -> Any:
+        """What runs the task."""
+        raise NotImplementedError
+
+    def _failures(self, context: Context | None) -> AbstractContextManager[None]:
+        """Have Airflow retry what a retry may cure.
+
+        :param context: the running task's; ``None`` while the DAG is parsed.
+        """
+        from airflow_provider_kandinsky.operators._runtime import report_errors
+
+        return report_errors(context, durable=self.durable)
+
+    def _check_arguments(self) -> None:
+        """Check what is known before templates are rendered; the rest waits for the task to run."""
+        try:
+            self._check_literals()
+        except KandinskyError:
+            with self._failures(None):
+                raise
+
+    def _check_literals(self) -> None:
+        raise NotImplementedError
+
+    def _check_shared(self, samples: int) -> None:
+        """
+        :param samples: how many images are wanted of a job, as far as known.
+        """
+        check_output_path(self.output_path, samples)
+        check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)

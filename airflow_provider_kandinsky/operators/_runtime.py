@@ -1,0 +1,42 @@
+"""What a running task of either operator needs: the service, and Airflow's ways to wait and to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kandinsky.durable.service import Service, open_service
+from airflow_provider_kandinsky.durable.stores import task_state_store_for
+from airflow_provider_kandinsky.segmind.errors import RateLimitedError
+from airflow_provider_kandinsky.tasks.deferral import reset_trigger
+from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_kandinsky.operators._base import GenerationOperator
+
+
+def open_service_of(task: GenerationOperator) -> AbstractContextManager[Service]:
+    """The service as a task's arguments say."""
+    return open_service(task.kandinsky_conn_id, task.model, task.on_unknown_submit, task.poll_policy)
+
+
+def report_errors(context: Context | None, *, durable: bool) -> AbstractContextManager[None]:
+    """See :func:`~.tasks.error_translation.translate_operator_errors`."""
+    is_kept = context is not None and task_state_store_for(context, durable=durable) is not None
+    return translate_operator_errors(context, durable=is_kept)
+
+
+def defer_until_reset(
+    task: GenerationOperator, error: RateLimitedError, resets: int, kwargs: Mapping[str, Any]
+) -> None:
+    """Let go of the worker until the rate limit resets, unless there were enough of them. Nothing was accepted.
+
+    :param resets: how often in a row the submission has waited for that.
+    :param kwargs: what the next process of this try has to be given.
+    """
+    if trigger := reset_trigger(error, resets):
+        task.log.info("Rate limited; submitting at %s", trigger.moment)
+        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs={**kwargs, "resets": resets + 1})

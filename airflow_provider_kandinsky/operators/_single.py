@@ -1,0 +1,186 @@
+"""A running task that generates from one prompt. Imported when it runs, not when its DAG is parsed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
+from airflow_provider_kandinsky.durable.generation import Generation, SubmittedJob, ledger_of_job
+from airflow_provider_kandinsky.durable.ledger import argument_hashes
+from airflow_provider_kandinsky.observability.lineage import Lineage
+from airflow_provider_kandinsky.operators._runtime import defer_until_reset, open_service_of
+from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
+from airflow_provider_kandinsky.segmind.schemas import (
+    RECORD_LIFETIME,
+    GenerationResult,
+    TextToImageRequest,
+)
+from airflow_provider_kandinsky.tasks.deferral import defer_until_done
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_kandinsky.durable.service import Service
+    from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+    from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+
+
+class SingleTask:
+    """One process of a task.
+
+    :param task: its arguments, rendered.
+    """
+
+    def __init__(self, task: KandinskyTextToImageOperator, context: Context) -> None:
+        self._task = task
+        self._context = context
+        self._ti = context["ti"]
+
+    def submit(self, resets: int = 0) -> list[str] | str:
+        """Submit, unless an earlier try has; then wait, defer or return.
+
+        :param resets: how often the submission has waited for the rate limit to reset.
+        """
+        task = self._task
+        with task._failures(self._context), open_service_of(task) as service:
+            request = self._task.build_request(self._context)
+            generation = self._generation(service, request)
+            job = self._submit_or_reattach(generation, request, resets)
+            self._note_request(job.request_id)
+            self._ti.xcom_push(key="request_id", value=job.request_id)
+            if not task.wait_for_completion:
+                return job.request_id
+            return self._finish(generation, job, request, service)
+
+    def complete(self, event: dict[str, Any]) -> list[str]:
+        """Deliver what the trigger found."""
+        self._note_request(event["request_id"])
+        with self._task._failures(self._context), open_service_of(self._task) as service:
+            if "result" in event:
+                return self._deliver(GenerationResult.from_dict(event["result"]), service.hook)
+            request = self._task.build_request(self._context)
+            generation = self._generation(service, request, event["request_id"])
+            job = generation.collect({"error": event["error"]} if "error" in event else {})
+            return self._finish(generation, job, request, service)
+
+    def can_wait_here(self) -> bool:
+        """Whether it is known what an ended deferral was waiting for."""
+        return self.xcom("request_id") is not None
+
+    def wait_here(self, *, is_over: bool) -> list[str]:
+        """Wait for what was deferred for, in this process.
+
+        :param is_over: whether there is time for one poll only.
+        """
+        task, request_id = self._task, self.xcom("request_id")
+        self._note_request(request_id)
+        with task._failures(self._context), open_service_of(task) as service:
+            ledger = ledger_of_job(self._context, request_id, durable=task.durable)
+            if ledger.record is None:
+                raise LookupError(request_id)
+            if not task.has_sent_arguments:
+                now = argument_hashes(task.model, {"prompt": str(task.prompt), "seed": _sent_seed(task.seed)})
+                for name in {"prompt", "seed"}.intersection(ledger.record.changed(now) if ledger.is_kept else ()):
+                    setattr(task, name, None)
+            job = SubmittedJob(request_id, ledger.record.submitted_at)
+            deadline = time.time() if is_over else self._deadline(job)
+            result = self._poll(job, deadline, service)
+            return self._deliver(result.with_seed(_sent_seed(task.seed)), service.hook)
+
+    def xcom(self, key: str) -> Any:
+        """What this try has pushed before it was deferred."""
+        return self._ti.xcom_pull(task_ids=self._task.task_id, map_indexes=self._ti.map_index, key=key)
+
+    def _generation(self, service: Service, request: TextToImageRequest, job: str | None = None) -> Generation:
+        task = self._task
+        return Generation.of_task(
+            self._context, service, request, durable=task.durable, id_only=not task.wait_for_completion, job=job
+        )
+
+    def _submit_or_reattach(self, generation: Generation, request: TextToImageRequest, resets: int) -> SubmittedJob:
+        try:
+            return generation.submit_or_reattach()
+        except RateLimitedError as error:
+            if self._task.deferrable:
+                defer_until_reset(self._task, error, resets, {"arguments": request.payload()})
+            raise
+        except AirflowTaskTimeout as error:
+            raise AirflowTaskTimeout(
+                f"{error}. A submission was under way, which may have been accepted and billed; a retry asks the "
+                "request history what became of it"
+            ) from error
+
+    def _finish(
+        self,
+        generation: Generation,
+        job: SubmittedJob,
+        request: TextToImageRequest,
+        service: Service,
+    ) -> list[str]:
+        """Wait for a job, here or by deferring, and deliver what it gives."""
+        while job.result is None:
+            deadline = self._deadline(job)
+            if self._task.deferrable:
+                defer_until_done(
+                    self._task,
+                    self._context,
+                    self._task.output_path,
+                    deadline,
+                    kwargs={"arguments": request.payload()},
+                    request_id=job.request_id,
+                    kandinsky_conn_id=self._task.kandinsky_conn_id,
+                    model=self._task.model,
+                    submitted_at=job.submitted_at,
+                    poll_interval=self._task.poll_interval,
+                    seed=_sent_seed(request.seed),
+                )
+            try:
+                job = generation.collect(self._poll(job, deadline, service))
+            except KandinskyError as error:
+                job = generation.collect({"error": error.to_dict()})
+        return self._deliver(job.result, service.hook, already_delivered=job.already_delivered)
+
+    def _deadline(self, job: SubmittedJob) -> float:
+        # A try that re-attaches waits as long as the first one, but not for what the service has forgotten. It counts
+        # from its beginning, as it may wait several times.
+        since = max(self._ti.start_date.timestamp(), job.submitted_at)
+        return min(since + self._task.timeout, job.submitted_at + RECORD_LIFETIME)
+
+    def _poll(self, job: SubmittedJob, deadline: float, service: Service) -> GenerationResult:
+        task = self._task
+        seconds = max(0.0, deadline - time.time())
+        task.log.info("Waiting for request %s here, for %.0f s at most", job.request_id, seconds)
+
+        async def poll() -> GenerationResult:
+            client = await service.hook.aget_conn()
+            return await client.poll_until_done(
+                job.request_id,
+                task.model,
+                submitted_at=job.submitted_at,
+                deadline=deadline,
+                poll_interval=task.poll_interval,
+            )
+
+        try:
+            return service.runner.run(poll())
+        except AirflowTaskTimeout as error:
+            raise AirflowTaskTimeout(
+                f"{error}. Request {job.request_id} may still be running, and will then be billed. "
+                + ("A retry re-attaches it" if task.durable else "A retry submits it again")
+            ) from error
+
+    def _note_request(self, request_id: str) -> None:
+        """Keep the id for what may be asked of this process later: what became of the money, and of lineage."""
+        self._task._request_id = request_id
+        self._task.lineage = Lineage.of_request(request_id, self._task.model, self._task.prompt)
+
+    def _deliver(self, result: GenerationResult, hook: KandinskyHook, *, already_delivered: bool = False) -> list[str]:
+        return self._task._deliver_result(
+            result, self._context, hook, prompt=self._task.prompt, already_delivered=already_delivered
+        )
+
+
+def _sent_seed(seed: Any) -> int | None:
+    """The seed that was sent; ``None`` if the service drew one."""
+    return seed if isinstance(seed, int) and seed != -1 else None
