@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
@@ -135,7 +135,9 @@ def from_record(record_type: type[Record], record: Mapping[str, Any]) -> Record:
 def to_record(record: JobRecord) -> dict[str, Any]:
     """Plain values, without the fields that have nothing to say."""
     return {
-        name: value
-        for name, value in asdict(record).items()
-        if not (value is None or value is False or (isinstance(value, (Sequence, Mapping)) and not value))
+        each.name: value
+        for each in fields(record)
+        if (value := getattr(record, each.name)) is not None
+        and value is not False
+        and not (isinstance(value, (Sequence, Mapping)) and not value)
     }
