@@ -34,6 +34,14 @@ if find_spec("hypothesis"):
     settings.load_profile("steady")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that need an S3 in one process: to import and start its server takes seconds."""
+    for each in items:
+        if "s3" in getattr(each, "fixturenames", ()) and not each.get_closest_marker("xdist_group"):
+            each.add_marker(pytest.mark.xdist_group("s3"))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Spare the garbage collector what was imported, and check that xdist keeps groups together."""
     # The objects of what was imported stay to the end, so the garbage collector need not walk them in each test.

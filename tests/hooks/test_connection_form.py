@@ -15,6 +15,9 @@ from packaging.version import Version
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE
 
+# The fixture takes seconds, so one process makes it for all tests.
+pytestmark = pytest.mark.xdist_group("connection form")
+
 FROM_PROVIDER_INFO = Version(airflow_version) >= Version("3.2")
 
 HAS_FORM = Version(airflow_version) >= Version("3.1") or find_spec("flask_appbuilder") is not None
