@@ -27,7 +27,7 @@ unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser: a minu
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos
 
-matrix: $(VENV)/.dev ## Run the tests on every Airflow and Python; TAGS=oldest on the oldest alone
+matrix: $(VENV)/.dev ## Run the tests on every Airflow and Python; TAGS="oldest newest" on those two alone
 	@$(BIN)/nox $(if $(TAGS),--tags $(TAGS))
 
 mutants: $(VENV)/.dev ## Change the code of segmind/ and the ledger bit by bit, and count what the tests notice

@@ -30,6 +30,9 @@ YOUNGER = "segmind=2026-10-01"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 NOT_MADE_FOR = {("3.0.6", "3.13"), *((airflow, "3.14") for airflow in EARLIER)}
 
+#: With the Python that every machine has which can run the provider.
+IN_CI = {"oldest": (AIRFLOWS[0], PYTHONS[0]), "newest": (COMING, PYTHONS[0])}
+
 #: The folders of tests that start no Airflow, and read no docs: those are written for the newest.
 UNIT_TESTS = (
     "batch", "compat", "decorators", "durable", "hooks", "observability", "operators", "results", "sensors", "tasks",
@@ -48,7 +51,7 @@ def airflows_and_pythons() -> Iterator[nox.param]:
     for airflow in AIRFLOWS:
         for python in PYTHONS:
             if (airflow, python) not in NOT_MADE_FOR:
-                tags = ["oldest"] if (airflow, python) == (AIRFLOWS[0], PYTHONS[0]) else []
+                tags = [tag for tag, newest_or_oldest in IN_CI.items() if (airflow, python) == newest_or_oldest]
                 yield nox.param(python, airflow, id=f"airflow-{airflow}-python-{python}", tags=tags)
 
 
@@ -58,7 +61,7 @@ def unit(session: nox.Session, airflow: str) -> None:
     """Run the tests of all that uses Airflow, but starts none."""
     install(session, airflow)
     # The clients once more with the oldest packages that they may be used with.
-    oldest = TESTS_WITHOUT_AIRFLOW if (airflow, session.python) == (AIRFLOWS[0], PYTHONS[0]) else ()
+    oldest = TESTS_WITHOUT_AIRFLOW if (airflow, session.python) == IN_CI["oldest"] else ()
     run_unit_tests(session, UNIT_TESTS + oldest)
 
 

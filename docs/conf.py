@@ -33,7 +33,7 @@ nitpicky = True
 _elsewhere = r"(airflow|collections|datetime|enum|httpx|pathlib|pydantic|pydantic_core|socket|types|weakref)\..*"
 _not_public = (
     r"(airflow_provider_kandinsky\.|\.)?(segmind\.)?((http|waiting)\.)?"
-    r"(api|call|downloads|durable|exchange|retry|sender|results\.delivery|wire)(\..*)?"
+    r"(api|call|downloads|durable|exchange|retry|sender|results|wire)(\..*)?"
 )
 _imported_only_for_types = r"(Connection|Context|AirflowFailException|AirflowSensorTimeout|TaskDecorator)"
 nitpick_ignore_regex = [("py:.*", names) for names in (_elsewhere, _not_public, _imported_only_for_types)]

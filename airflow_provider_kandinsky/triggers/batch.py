@@ -40,7 +40,8 @@ async def poll_all(
 ) -> OutcomesById:
     """Wait for all jobs concurrently.
 
-    :param poll_until_done: waits for one of them; a :class:`KandinskyError` that it raises is that job's outcome.
+    :param poll_until_done: waits for one of them; a
+        :class:`~airflow_provider_kandinsky.segmind.errors.KandinskyError` that it raises is that job's outcome.
     :return: the outcome of each job.
     """
 

@@ -51,7 +51,7 @@ def step_in(cell: str, way: OnUnknownSubmit) -> Step:
 
 @each_way
 def test_a_lost_response(way: OnUnknownSubmit) -> None:
-    table = table_below("A lost answer")
+    table = table_below("A lost response")
     assert set(table) == set(History)
     for history, (cell,) in table.items():
         assert step_in(cell, way) is after_lost_answer(history, way), history

@@ -10,8 +10,8 @@ it is still running at the deadline. Any other response means that the job's sta
 
 - 429, 5xx, no response, no JSON: poll again, also beyond the deadline, until one real response comes, at most for the
   hour for which the service keeps the job.
-- 404: poll again, until nothing but 404 has come for the :attr:`~PollPolicy.not_found_grace_period`, or the hour is
-  over. Only a response about the job ends that count; other failures in between neither count nor end it.
+- 404: poll again, until nothing but 404 has come for the ``not_found_grace_period`` of the :class:`PollPolicy`, or the
+  hour is over. Only a response about the job ends that count; other failures in between neither count nor end it.
 - any other refusal (a key that was changed, a proxy's page, credits): poll again until the deadline, at most for the
   hour.
 """
