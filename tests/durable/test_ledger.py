@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.durable.ledger import (
     argument_hashes,
     ledger_errors,
 )
+from airflow_provider_kandinsky.durable.policy import is_cleared
 from airflow_provider_kandinsky.durable.records import JobRecord
 from airflow_provider_kandinsky.durable.seeds import seed_from_names
 from airflow_provider_kandinsky.durable.stores import _warn_of_no_store, task_state_store_for
@@ -119,7 +120,8 @@ def test_a_clear_is_known_for_as_long_as_the_job_is(store: MemoryStore) -> None:
     ledger = JobLedger(store, 1, max_tries=5).read()
     ledger.put(replace(MADE, max_tries=5))
     ledger.write()
-    assert ledger.is_cleared(MADE)
+    assert ledger.record is not None
+    assert is_cleared(ledger.record, ledger.max_tries)
     assert store.values == {"kandinsky_job": WRITTEN}
 
 
@@ -151,7 +153,7 @@ def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
         JobLedger(Unreachable()).read()
     assert str(caught.value) == (
         "The task state store could not be read (ConnectionError), so it is not known what this task has already "
-        "bought. Nothing was submitted; a retry reads it again"
+        "submitted. Nothing was submitted; a retry reads it again"
     )
     assert isinstance(caught.value.__cause__, ConnectionError)
 
@@ -189,8 +191,8 @@ def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     (told,) = caplog.records
     assert told.levelno == logging.WARNING
     assert told.getMessage() == (
-        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has bought, "
-        "and buys again. Set durable=False to say that you know."
+        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has "
+        "submitted, and submits it again. Set durable=False to say that you know."
     )
 
 

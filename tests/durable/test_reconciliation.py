@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.durable.matching import HISTORY_SETTLES, Intent
+from airflow_provider_kandinsky.durable.outcomes import expired_error
 from airflow_provider_kandinsky.durable.policy import History, Step
-from airflow_provider_kandinsky.durable.reconciliation import HISTORY_SETTLES, HistoryReconciler, Intent
-from airflow_provider_kandinsky.durable.verdicts import expired_error
+from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
