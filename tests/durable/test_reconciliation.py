@@ -79,7 +79,7 @@ def test_an_accepted_submission_is_never_taken_for_one_that_was_not(
         assert finding.history in (History.DOUBTFUL, History.COMPLETED)
 
 
-def test_a_random_picture_without_a_time_is_doubtful(
+def test_a_random_image_without_a_time_is_doubtful(
     kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
 ) -> None:
     kandinsky_sandbox.configure(history_times="none")
@@ -200,7 +200,7 @@ def test_a_clock_that_was_ahead_is_not_waited_for(history: HistoryReconciler, cl
     assert clock.slept == pytest.approx(HISTORY_SETTLES + 20)
 
 
-def test_a_history_that_does_not_answer_is_not_asked_about_every_job(
+def test_a_history_that_does_not_response_is_not_asked_about_every_job(
     kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
 ) -> None:
     job = hook.submit(A_CAT).request_id
