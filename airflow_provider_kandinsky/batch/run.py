@@ -106,17 +106,16 @@ class BatchRun:
 
         self.apply_outcomes(self._service.runner.run(poll_all(jobs, poll)))
 
-    def wait_for_in_flight(self, poll_interval: float | None) -> None:
+    def wait_for_in_flight(self, poll_interval: float | None, *, is_last_poll: bool = False) -> None:
         """Wait in this process for what is in flight, each to its own deadline.
 
         :param poll_interval: seconds between polls; adaptive if ``None``.
+        :param is_last_poll: whether to poll once, and give up what is not finished.
         """
-        self.wait([self._pending(record) for _, record in self.state.in_flight()], poll_interval)
-
-    def poll_once_more(self) -> None:
-        """Poll what is in flight a last time, and give up what is not finished."""
         jobs = [self._pending(record) for _, record in self.state.in_flight()]
-        self.wait([replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs], None)
+        if is_last_poll:
+            jobs = [replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs]
+        self.wait(jobs, None if is_last_poll else poll_interval)
 
     def _pending(self, record: JobRecord) -> PendingJob:
         # A try that re-attaches waits as long as the first one, but not for what the service has forgotten.

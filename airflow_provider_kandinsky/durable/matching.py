@@ -10,7 +10,7 @@ from typing import Any, Final
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 #: How long after a POST has left its absence from the history means that it was never accepted, in seconds.
-HISTORY_SETTLES: Final = 15.0
+HISTORY_DELAY: Final = 15.0
 #: How far the service's clock may be behind this machine's, in seconds.
 CLOCK_SKEW: Final = 120.0
 #: How long after its submission the history may say that a request was made, in seconds: it may count from its start.
@@ -45,9 +45,9 @@ class Intent:
     has_own_seed: bool = False
 
     @property
-    def settled_at(self) -> float:
+    def final_at(self) -> float:
         """From when on its absence from the history means that it was never accepted."""
-        return (self.send_by if self.sent_at is None else self.sent_at) + HISTORY_SETTLES
+        return (self.send_by if self.sent_at is None else self.sent_at) + HISTORY_DELAY
 
     @property
     def earliest(self) -> float:

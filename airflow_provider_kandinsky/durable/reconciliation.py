@@ -49,7 +49,7 @@ class HistoryReconciler:
     :param on_unknown_submit: what is to be done if the history cannot tell: ``"fail"`` or ``"resubmit"``, which may
         pay twice.
     :param clock: wall clock, seconds since the epoch.
-    :param sleep: how to wait for the history to settle.
+    :param sleep: how to wait for the history to catch up.
     """
 
     def __init__(
@@ -84,20 +84,20 @@ class HistoryReconciler:
             return [Finding(History.UNREACHABLE, error=error)] * len(intents)
 
     def resolve(self, intents: Sequence[Intent], known_ids: Collection[str] = ()) -> list[Finding]:
-        """As :meth:`find`, but final: what is absent was never accepted. May wait for the history to settle."""
+        """As :meth:`find`, but final: what is absent was never accepted. May wait for the history to catch up."""
         findings = self.find(intents, known_ids)
         # What was intended was so before now, whatever a clock says that is ahead of this one.
-        unsettled = max(
+        delay = max(
             (
-                min(intent.settled_at - self._clock(), intent.settled_at - intent.intended_at)
+                min(intent.final_at - self._clock(), intent.final_at - intent.intended_at)
                 for intent, finding in zip(intents, findings, strict=True)
                 if finding.history is History.ABSENT
             ),
             default=0.0,
         )
-        if unsettled > 0:
-            log.info("Waiting %.0f s for the request history to learn of what was submitted", unsettled)
-            self._sleep(unsettled)
+        if delay > 0:
+            log.info("Waiting %.0f s for the request history to learn of what was submitted", delay)
+            self._sleep(delay)
             findings = self.find(intents, known_ids)
         return findings
 

@@ -61,7 +61,7 @@ class Submission:
 
     def resolve(self) -> None:
         """Find out what became of the submissions that an earlier try has begun, and died or lost the response."""
-        lost = [(item, record) for item, record in self._state.records() if record.is_unsettled]
+        lost = [(item, record) for item, record in self._state.records() if record.is_unresolved]
         if not lost:
             return
         intents = [self._intent(item, record) for item, record in lost]

@@ -105,10 +105,8 @@ class BatchTask:
             run.begin()
         else:
             run.apply_outcomes(outcomes)
-        if is_last_poll:
-            run.poll_once_more()
-        elif waits_here:
-            run.wait_for_in_flight(self._task.poll_interval)
+        if is_last_poll or waits_here:
+            run.wait_for_in_flight(self._task.poll_interval, is_last_poll=is_last_poll)
         elif outcomes is None:
             run.state.count_reattached()
 

@@ -246,7 +246,7 @@ def test_random_images_whose_responses_were_lost_are_each_given_to_one_item(
 
 
 @pytest.mark.parametrize("way", ["fail", "resubmit"])
-def test_intents_that_nobody_can_settle_fail_or_are_submitted_again_as_asked(
+def test_intents_that_the_history_cannot_resolve_fail_or_are_submitted_again_as_asked(
     sandbox: Sandbox, ti: FakeTaskInstance, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))

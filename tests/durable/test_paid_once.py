@@ -226,7 +226,7 @@ def test_another_tasks_image_is_not_adopted(sandbox: Sandbox, ti: FakeTaskInstan
     [({"status": 503}, SubmissionUnknownError), ({"status": 403}, AirflowFailException), (None, AirflowFailException)],
     ids=["out of order", "forbidden", "not configured"],
 )
-def test_an_intent_that_nobody_can_settle_fails_or_is_submitted_again_as_asked(
+def test_an_intent_that_the_history_cannot_resolve_fails_or_is_submitted_again_as_asked(
     sandbox: Sandbox,
     ti: FakeTaskInstance,
     deferrable: bool,
