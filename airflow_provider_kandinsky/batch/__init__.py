@@ -1,1 +1,1 @@
-"""Many generations in one task: what is wanted, what is bought, what came of it."""
+"""Many generations in one task: its items, its waves, its manifest and its counts."""

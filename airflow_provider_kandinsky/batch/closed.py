@@ -24,7 +24,7 @@ class Closed:
     :param try_number: the task instance's.
     :param chunks: how many, from the first one on.
     :param ranges: which items are in them: first and last, by their places among the items.
-    :param cost: dollars, as far as the service has told them.
+    :param cost: dollars, as far as the service has reported them.
     :param succeeded: how many rows of the requests are done.
     :param failed: how many have failed.
     """

@@ -33,14 +33,14 @@ class BatchDelivery:
     """The end of a batch.
 
     :param state: what was wanted, and how far it has come.
-    :param left_out: why the items that were not bought were not.
-    :param with_uris: whether pictures were stored, so that their URIs are what is wanted.
+    :param left_out: why the items that were not submitted were not.
+    :param output_path: where images were stored and the manifest is written, if anywhere.
     """
 
-    def __init__(self, state: BatchState, left_out: KandinskyError | None, *, with_uris: bool) -> None:
+    def __init__(self, state: BatchState, left_out: KandinskyError | None, output_path: OutputPath | None) -> None:
         self._state = state
         self._left_out = left_out
-        self._with_uris = with_uris
+        self._output_path = output_path
         self._manifest: str | None = None
         failures = by_position(state.items, self._failure)
         self._failures = {position: failure for position, failure in enumerate(failures) if failure is not None}
@@ -58,12 +58,9 @@ class BatchDelivery:
             "cost": self._state.cost(),
         }
 
-    def push(
-        self, context: Context, output_path: OutputPath | None, max_xcom_items: int
-    ) -> list[dict[str, Any]] | None:
-        """Push what is told about the batch, and give what the task returns.
+    def push(self, context: Context, max_xcom_items: int) -> list[dict[str, Any]] | None:
+        """Push the counts and the manifest, and return what the task returns.
 
-        :param output_path: where the manifest is written, if anywhere.
         :param max_xcom_items: with more items than this the rows are in the manifest alone.
         """
         ti, counts = context["ti"], self.counts
@@ -79,24 +76,24 @@ class BatchDelivery:
         if self._left_out is not None:
             self._state.count_skipped(self._left_out)
         ti.xcom_push(key="counts", value=counts)
-        told: dict[str, Any] = {"counts": counts, "cost": counts["cost"]}
-        if output_path is not None:
-            told["manifest"] = self._manifest = self._write_manifest(context, output_path)
-            log.info("Each of them is told of in %s", self._manifest)
+        extra: dict[str, Any] = {"counts": counts, "cost": counts["cost"]}
+        if self._output_path is not None:
+            extra["manifest"] = self._manifest = self._write_manifest(context, self._output_path)
+            log.info("Wrote the manifest to %s", self._manifest)
             ti.xcom_push(key="manifest", value=self._manifest)
         if len(self.rows) > max_xcom_items:
-            add_outlet_event_extra(context, told)
+            add_outlet_event_extra(context, extra)
             return None
         rows = [row for row in self.rows if row["error"] is None]
-        told["request_ids"] = [row["request_id"] for row in rows]
-        told["uris"] = [url for row in rows for url in row["urls"]]
-        add_outlet_event_extra(context, told)
+        extra["request_ids"] = [row["request_id"] for row in rows]
+        extra["uris"] = [url for row in rows for url in row["urls"]]
+        add_outlet_event_extra(context, extra)
         return self.rows
 
     def lineage(self, model: str, *, with_rows: bool) -> Lineage:
         """What the batch has made.
 
-        :param with_rows: whether to name each request and each picture, or the manifest alone.
+        :param with_rows: whether to name each request and each image, or the manifest alone.
         """
         if not with_rows:
             return Lineage(model, self._state.cost(), [], [self._manifest] if self._manifest else [])
@@ -114,7 +111,7 @@ class BatchDelivery:
             return None
         counts = self.counts
         positions = sorted(self._failures)
-        named = "; ".join(f"[{each}] {_in_words(self._failures[each])}" for each in positions[:_MOST_NAMED])
+        named = "; ".join(f"[{each}] {_describe_error(self._failures[each])}" for each in positions[:_MOST_NAMED])
         more = f"; and {len(positions) - _MOST_NAMED} more" if len(positions) > _MOST_NAMED else ""
         error = BatchItemsFailedError(
             f"{counts['failed']} of {counts['items']} items have failed, {counts['succeeded']} are done at a cost of "
@@ -124,9 +121,9 @@ class BatchDelivery:
         curable = sum(each.retryable for each in self._failures.values())
         error.retryable = curable > 0
         if not self._state.are_kept:
-            error.retry_hint = "A retry buys all items again, because no record is kept of them."
+            error.retry_hint = "A retry submits all items again, because no record is kept of them."
         elif curable:
-            error.retry_hint = f"A retry takes up the {curable} that it may cure, and pays for nothing else."
+            error.retry_hint = f"A retry goes on with the {curable} that it may cure, and submits nothing else."
         else:
             error.retry_hint = "No retry can cure this, so none is made."
         return error
@@ -138,11 +135,8 @@ class BatchDelivery:
     def _row(self, item: Item) -> dict[str, Any]:
         record, failure = self._state.record(item), self._failure(item)
         result = record.generation if record else None
-        row: dict[str, Any] = {"urls": [], **({"source_urls": []} if self._with_uris else {})}
-        if record and result and failure is None:
-            row["urls"] = record.uris if self._with_uris else result.urls
-            if self._with_uris:
-                row["source_urls"] = result.urls
+        urls, uris = ([], []) if result is None or failure is not None else (result.urls, record and record.uris)
+        row: dict[str, Any] = {"urls": urls} if self._output_path is None else {"urls": uris, "source_urls": urls}
         return row | {
             "request_id": record.request_id if record else None,
             "seed": result.seed if result else item.seed,
@@ -165,7 +159,7 @@ class BatchDelivery:
         return str(path)
 
 
-def _in_words(error: KandinskyError) -> str:
+def _describe_error(error: KandinskyError) -> str:
     return f"{type(error).__name__}: {error}"
 
 

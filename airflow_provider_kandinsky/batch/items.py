@@ -1,38 +1,42 @@
-"""What a batch is asked for: every row checked, given a seed, and named as a purchase. Does no I/O."""
+"""What a batch is asked for: each row checked, given a seed, and named by its fingerprint. Does no I/O."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_kandinsky.durable.records import Item
+from airflow_provider_kandinsky.durable.seeds import derive_seed
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest, fingerprint
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 T = TypeVar("T")
 
-#: So many refused rows are told at once; the others are counted.
+#: So many refused rows are in the error; the others are counted.
 _MOST_REFUSALS: Final = 10
 
 
 def read_items(
     rows: Any,
     defaults: Mapping[str, Any],
-    *,
-    seed: Callable[[str, int], int],
-    name: Callable[[Mapping[str, Any]], str],
+    context: Context,
+    base_url: str,
+    model: str,
 ) -> list[Item]:
-    """Check all rows, and make purchases of them.
+    """Check all rows, and make items of them.
 
-    A row without a seed gets one of its own. Rows that are equal and have a seed are one picture and one purchase;
-    with the seed ``-1`` each is a purchase.
+    A row without a seed gets one of its own. Equal rows that have a seed are one item; with the seed ``-1`` each is
+    one.
 
     :param rows: mappings of parameters, or prompts.
     :param defaults: parameters for the rows that do not have them.
-    :param seed: gives a seed for a row's payload as text, and how many equal rows came before it.
-    :param name: the fingerprint of a payload.
+    :param context: the running task's, whose names the seeds are made from.
+    :param model: the slug.
     :return: in the order of the rows.
     :raises BadRequestError: it is no list, or rows are refused; with their places, their arguments, the values and
         what is allowed.
@@ -46,9 +50,9 @@ def read_items(
         has_own_seed = request.seed is None
         if has_own_seed:
             payload = json.dumps(request.payload(), sort_keys=True)
-            request = request.model_copy(update={"seed": seed(payload, equal_rows[payload])})
+            request = request.model_copy(update={"seed": derive_seed(context, payload, equal_rows[payload])})
             equal_rows[payload] += 1
-        key = name(request.payload())
+        key = fingerprint(base_url, model, request.payload())
         if request.seed == -1:
             random_rows[key] += 1
             key = f"{key}#{random_rows[key]}"
@@ -60,7 +64,7 @@ def read_items(
 
 
 def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:
-    """What there is for each row, in their order; rows that are one purchase have the same."""
+    """What there is for each row, in their order; rows that are one item have the same."""
     values = {position: value(item) for item in items for position in item.positions}
     return [values[position] for position in sorted(values)]
 

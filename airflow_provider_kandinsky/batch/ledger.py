@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
-from airflow_provider_kandinsky.durable.records import JobRecord, from_record, to_record
+from airflow_provider_kandinsky.durable.records import Item, JobRecord, from_record, to_record
 from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _MAX_CHUNK_BYTES: Final = 60_000
 
 
 class BatchLedger(Ledger):
-    """The books of one task instance's batch.
+    """The ledger of one task instance's batch.
 
     :param store: Airflow's task state store; without one nothing outlives this process.
     :param try_number: the task instance's.
@@ -69,9 +69,9 @@ class BatchLedger(Ledger):
         carried_over: Iterable[Mapping[str, Any]] = (),
         is_resumed: bool = False,
     ) -> Self:
-        """Open the books of the running task instance.
+        """Open the ledger of the running task instance.
 
-        :param is_resumed: whether an earlier process of this try has read them, so that what is closed may be left.
+        :param is_resumed: whether an earlier process of this try has read it, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
         ti, store = context["ti"], task_state_store_for(context, durable=durable)
@@ -167,13 +167,24 @@ class BatchLedger(Ledger):
             pin = None if pinned is None else Pin.from_dict(pinned)
         return pin if pin and pin.try_number == self.try_number else None
 
-    def write_pin(self, pin: Pin) -> None:
-        """Keep which requests this try begins with."""
+    def pin(self, items: Sequence[Item], before: Pin | None) -> Pin:
+        """Keep which requests this try begins with, or check that they are still the same.
+
+        :param before: what an earlier process of this try has pinned.
+        :return: what this try began with.
+        :raises RequestsChangedError: the items are others now.
+        """
+        now = Pin.of(items, self.try_number)
+        if before is not None:
+            before.check(now)
+            return before
+        self.read_all()
         if self._store is not None:
-            self._store.set(_PIN_KEY, pin.to_dict())
+            self._store.set(_PIN_KEY, now.to_dict())
+        return now
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
-        """Tell people how far it has come; nothing else reads it."""
+        """Show people how far it has come; nothing else reads it."""
         if self._store is not None:
             self._store.set(_PROGRESS_KEY, dict(progress))
 

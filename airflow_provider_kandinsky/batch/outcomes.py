@@ -1,4 +1,4 @@
-"""The images of a batch: stored, or submitted again where they are not to be had any more."""
+"""The images of a batch: stored, or submitted again if the service has them no more."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _BYTES_AT_ONCE: Final = 8
 
 
 class BatchOutcomes(OutcomeCollector):
-    """Takes in what became of jobs, and stores their images."""
+    """Applies what became of jobs, and stores their images."""
 
     _state: BatchState
 
     def drop_what_is_gone(self, output_path: OutputPath | None) -> None:
-        """Have submitted again what an earlier try has delivered and is not to be had any more: images that are older
-        than the service keeps them, and after a clear stored files that were deleted since.
+        """Have items submitted again whose images were delivered by an earlier try and are gone: those that are older
+        than the service keeps them, and after a clear those whose stored files were deleted since.
 
         :raises ImageNotStoredError: the user's storage cannot be asked.
         """

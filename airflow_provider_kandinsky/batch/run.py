@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.records import JobRecord
 from airflow_provider_kandinsky.durable.service import Service
-from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
@@ -23,13 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class BatchRun:
-    """Submits waves, takes in what they give, and stores the images. It does not wait between the two, for that may
-    happen elsewhere.
+    """Submits waves, applies their outcomes, and stores the images. It does not wait between the two, for that may
+    happen in the triggerer.
 
-    :param items: what is wanted.
-    :param ledger: the task instance's.
+    :param state: what is wanted, and how far it has come.
     :param service: where it is submitted.
-    :param metrics: where purchases are counted.
     :param began_at: when this try began, seconds since the epoch.
     :param timeout: seconds from a submission until the job is given up.
     :param output_path: where the images are stored, if anywhere.
@@ -39,18 +36,16 @@ class BatchRun:
 
     def __init__(
         self,
-        items: Sequence[Item],
-        ledger: BatchLedger,
+        state: BatchState,
         service: Service,
         *,
-        metrics: JobMetrics,
         began_at: float,
         timeout: float,
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
     ) -> None:
-        self.state = BatchState(items, ledger, metrics)
+        self.state = state
         self._submission = BatchSubmission(self.state, service, max_cost=max_cost, stopped=stopped)
         self._outcomes = BatchOutcomes(self.state, service)
         self._service = service
@@ -81,14 +76,14 @@ class BatchRun:
 
         :return: what is to be waited for; nothing if that was all.
         """
-        wave = [self._watched(record) for _, record in self._submission.submit_wave(size)]
+        wave = [self._pending(record) for _, record in self._submission.submit_wave(size)]
         self.state.write_progress()
         if wave:
             log.info("%d jobs are in flight. %s", len(wave), self.state.summary())
         return wave
 
     def apply_outcomes(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take in what became of a wave, and store its images.
+        """Apply what became of a wave, and store its images.
 
         :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
         """
@@ -100,7 +95,7 @@ class BatchRun:
         log.info("%d jobs are over. %s", len(outcomes), self.state.summary())
 
     def wait(self, jobs: Sequence[PendingJob], poll_interval: float | None) -> None:
-        """Wait for a wave in this process, and take it in.
+        """Wait for a wave in this process, and apply its outcomes.
 
         :param poll_interval: seconds between polls; adaptive if ``None``.
         """
@@ -111,23 +106,26 @@ class BatchRun:
 
         self.apply_outcomes(self._service.runner.run(poll_all(jobs, poll)))
 
-    def wait_for_in_flight(self, poll_interval: float | None) -> None:
+    def wait_for_in_flight(self, poll_interval: float | None, *, is_last_poll: bool = False) -> None:
         """Wait in this process for what is in flight, each to its own deadline.
 
         :param poll_interval: seconds between polls; adaptive if ``None``.
+        :param is_last_poll: whether to poll once, and give up what is not finished.
         """
-        self.wait([self._watched(record) for _, record in self.state.in_flight()], poll_interval)
+        jobs = [self._pending(record) for _, record in self.state.in_flight()]
+        if is_last_poll:
+            jobs = [replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs]
+        self.wait(jobs, None if is_last_poll else poll_interval)
 
-    def poll_once_more(self) -> None:
-        """Give what is in flight a last poll, and up if it is not finished."""
-        jobs = [self._watched(record) for _, record in self.state.in_flight()]
-        self.wait([replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs], None)
-
-    def _watched(self, record: JobRecord) -> PendingJob:
+    def _pending(self, record: JobRecord) -> PendingJob:
         # A try that re-attaches waits as long as the first one, but not for what the service has forgotten.
         since = max(self._began_at, record.submitted_at)
         deadline = min(since + self._timeout, record.submitted_at + RECORD_LIFETIME)
         return PendingJob(record.request_id or "", record.submitted_at, deadline)
+
+    def delivery(self) -> BatchDelivery:
+        """What the batch leaves."""
+        return BatchDelivery(self.state, self.stopped, self._output_path)
 
     def _store(self) -> None:
         self._outcomes.store(self._output_path, self._service.hook.settings.download_policy)

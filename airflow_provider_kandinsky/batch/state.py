@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_kandinsky.batch.closed import MIN_CHUNKS
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
@@ -14,6 +14,9 @@ from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 #: Stands for the arguments of what was submitted, where only their hashes are known.
 UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)
@@ -34,6 +37,14 @@ class BatchState(JobState):
         self._places = {item.key: place for place, item in enumerate(items)}
         self._open_items = items
         self._leave_closed()
+
+    @classmethod
+    def of_task(cls, context: Context, model: str, items: Sequence[Item], ledger: BatchLedger) -> Self:
+        """The state of the running task, with its metrics.
+
+        :param model: the slug.
+        """
+        return cls(items, ledger, JobMetrics.of_task(context["ti"], model))
 
     @property
     def wanted(self) -> Iterator[Item]:
@@ -58,8 +69,8 @@ class BatchState(JobState):
         return super().known_ids()
 
     def cost(self) -> float:
-        """Dollars, as far as the service has told them, for all that the ledger knows: also for what is not among the
-        items any more, and for jobs in whose place others were submitted."""
+        """Dollars, as far as the service has reported them, for all that the ledger knows: also for what is no longer
+        among the items, and for jobs in whose place others were submitted."""
         return round(self._ledger.closed.cost + sum(record.cost for record in self._ledger), 6)
 
     def note_result(self, item: Item, result: GenerationResult) -> None:
@@ -73,7 +84,7 @@ class BatchState(JobState):
         self._uncounted.append(partial(self._metrics.failed, error))
 
     def note_stored(self, item: Item, uris: list[str], output_path: str) -> None:
-        """Its pictures are in the user's storage.
+        """Its images are in the user's storage.
 
         :param output_path: the template of their names.
         """
@@ -84,7 +95,7 @@ class BatchState(JobState):
         self._ledger.put(replace(self._begun(item), uris=None, output_path=None))
 
     def count_reattached(self) -> None:
-        """Count what earlier tries have bought and this one waits for."""
+        """Count what earlier tries have submitted and this one waits for."""
         for _, record in self.in_flight():
             if self.is_of_earlier_try(record):
                 self._metrics.reattached("ledger")

@@ -122,7 +122,7 @@ class Generation:
         return self._job()
 
     def collect(self, outcome: GenerationResult | dict[str, Any]) -> SubmittedJob:
-        """Take in what a wait for the job has given.
+        """Apply what a wait for the job has given.
 
         :param outcome: the result, or what a trigger's event says: ``error``, ``result``, or neither where the images
             came as bytes, which are then fetched.

@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_kandinsky.durable.errors import LedgerError
+from airflow_provider_kandinsky.durable.policy import after_retry_or_clear
 from airflow_provider_kandinsky.durable.records import JobRecord, from_record, to_record
 from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
-from airflow_provider_kandinsky.segmind.errors import JobFailedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -69,31 +69,9 @@ class Ledger(ABC):
         """Keep what was noted."""
 
     def get(self, key: str, *, is_random: bool = False) -> JobRecord | None:
-        """What is known of an item, and still counts in this try.
-
-        What an earlier try has submitted counts. That it failed does not, where a retry or a user's clear is to cure
-        it.
-
-        :param is_random: whether its seed is ``-1``, so that a clear asks for another image.
-        """
+        """What is known of an item and still counts in this try; see :func:`~.policy.after_retry_or_clear`."""
         record = self._raw(key)
-        if record is None or record.is_open:
-            return None
-        if record.try_number == self.try_number:
-            return record
-        is_cleared = self.is_cleared(record)
-        if is_cleared and is_random:
-            return None
-        failure = record.failure
-        if failure is None or not (failure.retryable or is_cleared):
-            return record
-        if record.intended_at == 0.0 or (isinstance(failure, JobFailedError) and failure.retryable):
-            return None  # never accepted, or not billed
-        return replace(record, error=None)
-
-    def is_cleared(self, record: JobRecord) -> bool:
-        """Whether a user has cleared the task since."""
-        return record.max_tries != self.max_tries
+        return record and after_retry_or_clear(record, self.try_number, self.max_tries, is_random=is_random)
 
     def open_record(self, key: str) -> JobRecord:
         """An item that is to be submitted, or submitted again, with what is known of its earlier jobs."""
@@ -198,7 +176,7 @@ def to_job_value(record: JobRecord) -> dict[str, Any]:
     """A single generation's record as it is kept; :func:`from_job_value` is the way back."""
     known = to_record(record)
     kept = {name: known[name] for name in _KEPT_FIELDS if name in known}
-    # Whether there is an id is the first that people look for.
+    # People check first whether there is an id.
     value = {"request_id": None, "submitted_at": None} | kept | {"fingerprint": record.key}
     return value if record.request_id else value | {"submitted_at": None}
 
@@ -221,12 +199,12 @@ def ledger_errors() -> Iterator[None]:
     except Exception as error:
         raise LedgerError(
             f"The task state store could not be read ({type(error).__name__}), so it is not known what this task has "
-            "already bought. Nothing was submitted; a retry reads it again"
+            "already submitted. Nothing was submitted; a retry reads it again"
         ) from error
 
 
 def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
-    """A short hash of the model and of each parameter: enough to tell that one has changed, and not to read it."""
+    """A short hash of the model and of each parameter: enough to notice that one has changed, and not to read it."""
     return {
         name: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
         for name, value in {"model": model, **payload}.items()

@@ -7,19 +7,28 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow_provider_kandinsky.durable.policy import Step, after_not_found
+from airflow_provider_kandinsky.durable.policy import History, Step, after_not_found
+from airflow_provider_kandinsky.durable.reconciliation import Finding
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
-from airflow_provider_kandinsky.durable.verdicts import expired_error
-from airflow_provider_kandinsky.segmind.errors import JobExpiredError, JobFailedError, KandinskyError, error_from_dict
+from airflow_provider_kandinsky.segmind.errors import (
+    Billing,
+    IncompleteResultError,
+    JobExpiredError,
+    JobFailedError,
+    JobTimeoutError,
+    KandinskyError,
+    SubmissionUnknownError,
+    error_from_dict,
+)
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 log = logging.getLogger(__name__)
 
 
 class OutcomeCollector:
-    """Takes in what became of jobs.
+    """Applies what became of jobs.
 
     :param state: what is wanted, and how far it has come.
     :param service: where they were submitted.
@@ -116,3 +125,33 @@ class OutcomeCollector:
             elif (record := self._state.record(item)) is not None:
                 self.record_error(item, record, result, has_waited=False)  # asked for once, unlike what was waited for
         return fetched
+
+
+def expired_error(step: Step, finding: Finding, request_id: str, samples: int) -> KandinskyError:
+    """Why nothing is done about a job that the service does not know.
+
+    :param step: what the policy says is to be done.
+    :param samples: how many images were asked for.
+    """
+    if step is Step.INCOMPLETE:
+        images = len(finding.row.images) if finding.row else 0
+        return IncompleteResultError(
+            f"The job has expired, and the request history has {images} of its {samples} images", request_id=request_id
+        )
+    if step is Step.WAIT:
+        return JobTimeoutError(
+            "The job has expired, and the request history says that it is not finished", request_id=request_id
+        )
+    if finding.error is not None:
+        error = error_from_dict(finding.error.to_dict())  # it may be the reason for other jobs, too
+        error.__cause__ = finding.error
+        error.message = f"The service does not know the job, and the request history says: {error.message}"
+        error.request_id, error.billing = request_id, Billing.MAYBE
+        return error
+    unknown = SubmissionUnknownError(
+        "The service does not know the job, and the connection has no request history to ask. "
+        'Set history_url in the connection, or on_unknown_submit="resubmit" to risk paying twice',
+        request_id=request_id,
+    )
+    unknown.retryable = finding.history is not History.NOT_CONFIGURED
+    return unknown

@@ -1,14 +1,19 @@
 """The rules of money, as tables: what the service and the request history say of a job, and what then is to be done.
 
-The single operator and the batch ask here, and nowhere else. It does no I/O; ``docs/money.md`` says the same in prose.
+The single operator and the batch ask here, and nowhere else. Does no I/O; ``docs/money.md`` says the same in prose.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+from airflow_provider_kandinsky.segmind.errors import JobFailedError
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, RECORD_LIFETIME
+
+if TYPE_CHECKING:
+    from airflow_provider_kandinsky.durable.records import JobRecord
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
 ON_UNKNOWN_SUBMIT: Final = ("fail", "resubmit")
@@ -39,7 +44,41 @@ class Step(StrEnum):
     INCOMPLETE = "fail: images that were paid for are missing"
 
 
-def after_lost_answer(history: History, on_unknown_submit: OnUnknownSubmit) -> Step:
+def is_cleared(record: JobRecord, max_tries: int) -> bool:
+    """Whether a user has cleared the task since: a clear raises ``max_tries``, a retry does not.
+
+    :param max_tries: the task instance's now.
+    """
+    return record.max_tries != max_tries
+
+
+def after_retry_or_clear(
+    record: JobRecord, try_number: int, max_tries: int, *, is_random: bool = False
+) -> JobRecord | None:
+    """What still counts of a record in this try; ``None`` if the item is to be submitted.
+
+    What an earlier try has submitted counts. Its failure does not, if a retry or a clear is to cure it.
+
+    :param try_number: the task instance's now.
+    :param max_tries: the same.
+    :param is_random: whether the item's seed is ``-1``, so that a clear asks for another image.
+    """
+    if record.is_open:
+        return None
+    if record.try_number == try_number:
+        return record
+    cleared = is_cleared(record, max_tries)
+    if cleared and is_random:
+        return None
+    failure = record.failure
+    if failure is None or not (failure.retryable or cleared):
+        return record
+    if record.intended_at == 0.0 or (isinstance(failure, JobFailedError) and failure.retryable):
+        return None  # never accepted, or not billed
+    return replace(record, error=None)
+
+
+def after_lost_response(history: History, on_unknown_submit: OnUnknownSubmit) -> Step:
     """What to do about an intent without a request id, which an earlier try has left.
 
     :param history: its word is final: it had time to learn of what was submitted.
@@ -60,7 +99,7 @@ def after_not_found(
     has_waited: bool,
     id_only: bool = False,
 ) -> Step:
-    """What to do about a job that the service answers with 404.
+    """What to do about a job for which the service responds with 404.
 
     Within the hour that means "not known now": what else it means, only the history can say.
 

@@ -1,16 +1,16 @@
-"""The service's request history, asked what became of jobs: those whose submission lost its answer, and those that the
-service does not know any more.
+"""Asks the service's request history what became of jobs: where the response to the submission was lost, and where the
+service does not know the job any more.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any, Final
+from typing import Final
 
+from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
@@ -19,86 +19,13 @@ from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastReque
 
 log = logging.getLogger(__name__)
 
-#: How long after a POST has left its absence from the history means that it was never accepted, in seconds.
-HISTORY_SETTLES: Final = 15.0
-#: How far the service's clock may be behind this machine's, in seconds.
-_CLOCK_SKEW: Final = 120.0
-#: How long after its submission the history may say that a request was made, in seconds: it may count from its start.
-_LATEST: Final = 3600.0
-#: A local time that is read as UTC is wrong by so many seconds at most.
-_ZONE_DOUBT: Final = 14 * 3600.0
 _MAX_PAGES: Final = 50
 #: Reading goes on for so many seconds: a page alone may take most of a minute.
 _LONGEST_READING: Final = 300.0
-#: After so many questions in a row that it did not answer, each of them for all the client's patience, the history is
-#: not asked about jobs for so many seconds: a batch has many, and the first who is refused may be one alone.
+#: After so many failed calls in a row, each with all the client's retries, the history is not asked about jobs for so
+#: many seconds: a batch has many jobs, and one failure may be of one job alone.
 _MAX_FAILURES: Final = 3
 _ASK_AGAIN_AFTER: Final = 60.0
-
-
-class Match(Enum):
-    """Whether a row of the history is a submission."""
-
-    NO = "no"
-    DOUBTFUL = "perhaps"
-    YES = "yes"
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """A submission that was about to be made.
-
-    :param payload: what was to be sent.
-    :param intended_at: when, in seconds since the epoch.
-    :param send_by: by when the POST had left, or never will, in seconds since the epoch.
-    :param sent_at: when it had last left, where that is known.
-    :param has_own_seed: whether no other task sends this payload, as its seed is made from the task's own name.
-    """
-
-    payload: Mapping[str, Any]
-    intended_at: float
-    send_by: float
-    sent_at: float | None = None
-    has_own_seed: bool = False
-
-    @property
-    def settled_at(self) -> float:
-        """From when on its absence from the history means that it was never accepted."""
-        return (self.send_by if self.sent_at is None else self.sent_at) + HISTORY_SETTLES
-
-    @property
-    def earliest(self) -> float:
-        """When it can have been accepted at the earliest, by the service's clock."""
-        return self.intended_at - _CLOCK_SKEW
-
-    @property
-    def latest(self) -> float:
-        """What the history may give as its time at the latest."""
-        return (self.send_by if self.sent_at is None else self.sent_at) + _CLOCK_SKEW + _LATEST
-
-    def match(self, row: PastRequest) -> Match:
-        """Compare it with a row.
-
-        A row at an unlikely time is doubtful: the history may give local times, or days alone. One that is further
-        away than any time zone explains is another request. So is one with other inputs; but where they are not told,
-        or the task's own seed is among them, they may be this one's in another form.
-        """
-        if row.matches_payload(self.payload):
-            likely = Match.YES
-        elif not row.payload or (self.has_own_seed and row.matches_payload({"seed": self.payload["seed"]})):
-            likely = Match.DOUBTFUL
-        else:
-            return Match.NO
-        if not row.request_id:
-            return Match.DOUBTFUL
-        if self.has_own_seed and likely is Match.YES:
-            return Match.YES
-        if row.created_at is None:
-            return Match.DOUBTFUL if self.payload.get("seed") == -1 else likely
-        distance = max(self.earliest - row.created_at, row.created_at - self.latest, 0.0)
-        if distance == 0.0:
-            return likely
-        return Match.DOUBTFUL if distance <= max(_ZONE_DOUBT, row.created_at_doubt) else Match.NO
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +49,7 @@ class HistoryReconciler:
     :param on_unknown_submit: what is to be done if the history cannot tell: ``"fail"`` or ``"resubmit"``, which may
         pay twice.
     :param clock: wall clock, seconds since the epoch.
-    :param sleep: how to wait for the history to settle.
+    :param sleep: how to wait for the history to catch up.
     """
 
     def __init__(
@@ -157,25 +84,25 @@ class HistoryReconciler:
             return [Finding(History.UNREACHABLE, error=error)] * len(intents)
 
     def resolve(self, intents: Sequence[Intent], known_ids: Collection[str] = ()) -> list[Finding]:
-        """As :meth:`find`, but final: what is absent was never accepted. May wait for the history to settle."""
+        """As :meth:`find`, but final: what is absent was never accepted. May wait for the history to catch up."""
         findings = self.find(intents, known_ids)
         # What was intended was so before now, whatever a clock says that is ahead of this one.
-        unsettled = max(
+        delay = max(
             (
-                min(intent.settled_at - self._clock(), intent.settled_at - intent.intended_at)
+                min(intent.final_at - self._clock(), intent.final_at - intent.intended_at)
                 for intent, finding in zip(intents, findings, strict=True)
                 if finding.history is History.ABSENT
             ),
             default=0.0,
         )
-        if unsettled > 0:
-            log.info("Waiting %.0f s for the request history to learn of what was submitted", unsettled)
-            self._sleep(unsettled)
+        if delay > 0:
+            log.info("Waiting %.0f s for the request history to learn of what was submitted", delay)
+            self._sleep(delay)
             findings = self.find(intents, known_ids)
         return findings
 
     def find_job(self, request_id: str, submitted_at: float, samples: int) -> Finding:
-        """What the history says of a job that the service answers with 404.
+        """What the history says of a job for which the service responds with 404.
 
         :param submitted_at: seconds since the epoch.
         :param samples: how many images it was to give.
@@ -188,7 +115,7 @@ class HistoryReconciler:
         try:
             row = client.get_past_request(request_id)
             if row is not None and row.request_id != request_id:
-                raise InvalidResponseError("The request history answers with another request than was asked for")
+                raise InvalidResponseError("The request history returned another request than was asked for")
             row = row or self._in_list(request_id, submitted_at)
             if row is not None and _may_have_more(row, samples):
                 # Asked for by its id, a request may be one row; in the list it has a row for each image, and it has
@@ -202,12 +129,12 @@ class HistoryReconciler:
         self._failures = 0
         if row is None:
             return Finding(History.ABSENT)
-        return Finding(_word(row, samples), row)
+        return Finding(_history_of(row, samples), row)
 
     def _in_list(self, request_id: str, submitted_at: float) -> PastRequest | None:
-        """A request that is not found by its id, if it is on the first page of its days. A 404 is also the answer of a
-        wrong URL, and to what a team-mate's key has submitted; that there is a list says more."""
-        since, until = submitted_at - _ZONE_DOUBT, submitted_at + _ZONE_DOUBT
+        """A request that is not found by its id, if it is on the first page of its days. A wrong URL also responds with
+        404, and so does a job of a team-mate's key; that there is a list says more."""
+        since, until = submitted_at - ZONE_DOUBT, submitted_at + ZONE_DOUBT
         rows = self._hook.get_conn().get_history(self._model, since, until=until)
         return next((row for row in rows if row.request_id == request_id), None)
 
@@ -216,7 +143,7 @@ class HistoryReconciler:
         doubtful = [False] * len(intents)
         taken = set(known_ids)
         first, last = min(each.earliest for each in intents), max(each.latest for each in intents)
-        for row in self._rows(first - _ZONE_DOUBT, last + _ZONE_DOUBT):
+        for row in self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT):
             if row.request_id in taken:
                 continue
             matches = [intent.match(row) for intent in intents]
@@ -239,7 +166,7 @@ class HistoryReconciler:
     @staticmethod
     def _finding(row: PastRequest | None, is_doubtful: bool) -> Finding:
         if row is not None and not (row.status is JobStatus.FAILED and is_doubtful):
-            return Finding(_word(row, 0), row)
+            return Finding(_history_of(row, 0), row)
         return Finding(History.DOUBTFUL if is_doubtful else History.ABSENT)
 
     def _with_all_images(self, row: PastRequest, submitted_at: float, samples: int) -> PastRequest:
@@ -248,7 +175,7 @@ class HistoryReconciler:
         :raises KandinskyError: the row has failed, and it cannot be read whether all have.
         """
         moment = submitted_at if row.created_at is None else row.created_at
-        doubt = _CLOCK_SKEW + max(row.created_at_doubt, _ZONE_DOUBT if row.created_at is None else 0.0)
+        doubt = CLOCK_SKEW + max(row.created_at_doubt, ZONE_DOUBT if row.created_at is None else 0.0)
         try:
             for other in self._rows(moment - doubt, moment + doubt):
                 if other.request_id == row.request_id:
@@ -290,7 +217,7 @@ def _may_have_more(row: PastRequest, samples: int) -> bool:
     return row.status is JobStatus.COMPLETED and len(row.images) < samples
 
 
-def _word(row: PastRequest, samples: int) -> History:
+def _history_of(row: PastRequest, samples: int) -> History:
     if row.status is JobStatus.FAILED:
         return History.FAILED
     if row.status is not JobStatus.COMPLETED:

@@ -88,7 +88,7 @@ class JobRecord:
         return self.intended_at == 0.0 and self.error is None and self.request_id is None
 
     @property
-    def is_unsettled(self) -> bool:
+    def is_unresolved(self) -> bool:
         """Whether it was about to be submitted, and it is not known what became of that."""
         return self.error is None and self.request_id is None
 

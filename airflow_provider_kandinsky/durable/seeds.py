@@ -17,7 +17,7 @@ def derive_seed(context: Context, *item: str | int) -> int:
 
     So payloads are unique, a retry repeats the image, and a request found in the history is certainly this task's.
 
-    :param item: what tells the items of one task apart.
+    :param item: what distinguishes the items of one task.
     :return: 0 to 2147483647.
     """
     ti, index = context["ti"], loop_index(context)

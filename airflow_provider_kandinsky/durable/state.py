@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from airflow_provider_kandinsky.durable.ledger import Ledger
+from airflow_provider_kandinsky.durable.policy import is_cleared
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -57,7 +58,7 @@ class JobState:
 
     def is_cleared(self, record: JobRecord) -> bool:
         """Whether a user has cleared the task since."""
-        return self._ledger.is_cleared(record)
+        return is_cleared(record, self._ledger.max_tries)
 
     def known_ids(self) -> set[str]:
         """The ids of all jobs that this task instance knows to be its own, whether it still wants them or not."""

@@ -62,6 +62,6 @@ class _IterationStore:
 @cache
 def _warn_of_no_store() -> None:
     log.warning(
-        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has bought, "
-        "and buys again. Set durable=False to say that you know."
+        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has "
+        "submitted, and submits it again. Set durable=False to say that you know."
     )

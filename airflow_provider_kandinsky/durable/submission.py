@@ -12,12 +12,12 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_answer
-from airflow_provider_kandinsky.durable.reconciliation import Finding, Intent
+from airflow_provider_kandinsky.durable.matching import Intent
+from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_response
+from airflow_provider_kandinsky.durable.reconciliation import Finding
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
-from airflow_provider_kandinsky.durable.verdicts import unknown_error
 from airflow_provider_kandinsky.segmind.constants import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
@@ -61,15 +61,15 @@ class Submission:
 
     def resolve(self) -> None:
         """Find out what became of the submissions that an earlier try has begun, and died or lost the response."""
-        lost = [(item, record) for item, record in self._state.records() if record.is_unsettled]
+        lost = [(item, record) for item, record in self._state.records() if record.is_unresolved]
         if not lost:
             return
         intents = [self._intent(item, record) for item, record in lost]
         findings = self._history.resolve(intents, self._state.known_ids())
         for (item, _), finding in zip(lost, findings, strict=True):
-            step = after_lost_answer(finding.history, self._history.on_unknown_submit)
+            step = after_lost_response(finding.history, self._history.on_unknown_submit)
             if step is Step.FAIL:
-                self._state.note_failure(item, unknown_error(finding))
+                self._state.note_failure(item, _unknown_error(finding))
             elif self._state.adopt_from_history(item, finding.row):
                 self._log_found(item)
             else:
@@ -82,9 +82,9 @@ class Submission:
         self._state.write()
 
     def submit(self, group: Sequence[Item]) -> KandinskyError | None:
-        """Submit a group at once, of which none has been accepted. Its intents are written together with what was noted
-        before, so that never more than one group is without its ids; those are noted, and :meth:`~.JobState.write` is
-        for the caller.
+        """Submit a group of items concurrently, none of which has been accepted. Its intents are written together with
+        what was noted before, so that never more than one group lacks its ids. The ids are noted; the caller writes
+        them by :meth:`~.JobState.write`.
 
         :return: the error after which a later group may still succeed.
         """
@@ -135,13 +135,13 @@ class Submission:
             _describe(item.request),
             job.request_id,
         )
-        # Noted at once, so that it is known even if the rest of the group is cut short.
+        # Noted here, so that it is known even if the rest of the group is cut short.
         self._state.record_submitted(item, job.request_id, self._service.clock())
         return None
 
     def _recover(self, lost: Sequence[tuple[Item, SubmissionUnknownError]]) -> None:
-        """Submissions were sent and their responses lost. What has been accepted is found at once, if the history can
-        be asked; that it was not is for the next try to say, when the history has had time to learn of it."""
+        """Ask the history for submissions whose responses were lost. What it has was accepted; what it lacks may come
+        later, so the next try decides about that."""
         findings = [Finding(History.ABSENT)] * len(lost)
         records = [self._state.record(item) for item, _ in lost]
         intents = [self._intent(item, record) for (item, _), record in zip(lost, records, strict=True) if record]
@@ -170,6 +170,19 @@ class Submission:
     def _intent(self, item: Item, record: JobRecord) -> Intent:
         send_by = record.intended_at + self._send_within if record.send_by is None else record.send_by
         return Intent(item.request.payload(), record.intended_at, send_by, record.sent_at, item.has_own_seed)
+
+
+def _unknown_error(finding: Finding) -> SubmissionUnknownError:
+    """Why it is not known whether an earlier try was accepted."""
+    reason = finding.error.message if finding.error is not None else f"it says: {finding.history}"
+    unknown = SubmissionUnknownError(
+        f"An earlier try may have submitted this, and the request history cannot tell: {reason}. "
+        'Set history_url in the connection, or on_unknown_submit="resubmit" to risk paying twice'
+    )
+    # Asking again later costs nothing.
+    unknown.retryable = finding.error is not None and finding.error.retryable
+    unknown.__cause__ = finding.error
+    return unknown
 
 
 def _describe(request: TextToImageRequest) -> str:

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kandinsky.batch.delivery import BatchDelivery
-from airflow_provider_kandinsky.batch.errors import RequestsChangedError
-from airflow_provider_kandinsky.batch.items import by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
-from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
-from airflow_provider_kandinsky.durable.records import Item
-from airflow_provider_kandinsky.durable.seeds import derive_seed
-from airflow_provider_kandinsky.durable.stores import task_state_store_for
-from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.operators._runtime import defer_until_reset, open_service_of
-from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.operators._batch_items import Wanted
+from airflow_provider_kandinsky.operators._runtime import defer_until_reset, keeps_record, open_service_of
 from airflow_provider_kandinsky.segmind.errors import (
-    BadRequestError,
-    KandinskyError,
     RateLimitedError,
     ServiceUnavailableError,
     error_from_dict,
 )
-from airflow_provider_kandinsky.segmind.schemas import fingerprint
-from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH
 from airflow_provider_kandinsky.tasks.deferral import deferral_timeout
 from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled
 from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, PendingJob
@@ -36,7 +23,6 @@ from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, Pen
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_kandinsky.durable.service import Service
     from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
 
@@ -53,7 +39,7 @@ class BatchTask:
 
     def can_wait_here(self) -> bool:
         """Whether it is known what an ended deferral was waiting for."""
-        return task_state_store_for(self._context, durable=self._task.durable) is not None
+        return keeps_record(self._context, durable=self._task.durable)
 
     def wait_here(self, *, is_over: bool) -> list[dict[str, Any]] | None:
         """Go on after a deferral that has ended by itself.
@@ -94,74 +80,35 @@ class BatchTask:
                 "again"
             )
         with task._failures(context), open_service_of(task) as service:
-            before = (Pin.from_dict(pinned) if pinned else ledger.read_pin()) if is_resumed else None
-            output_path, items, changed = self._items_of_try(service, ledger, before)
-            if not is_resumed:
-                self._push_arguments(items)
-            stop = changed or (error_from_dict(stopped) if stopped else None)
-            run = self._batch_run(items, ledger, service, output_path, stop)
-            if outcomes is None:
-                run.begin()
-            else:
-                run.apply_outcomes(outcomes)
-            if is_last_poll:
-                run.poll_once_more()
-            elif waits_here:
-                run.wait_for_in_flight(task.poll_interval)
-            elif outcomes is None:
-                run.state.count_reattached()
+            base_url = service.hook.get_conn().base_url
+            wanted = Wanted.of_try(task, context, base_url, ledger, is_resumed=is_resumed, pinned=pinned)
+            self._pinned = wanted.pinned
+            run = BatchRun(
+                wanted.state,
+                service,
+                began_at=context["ti"].start_date.timestamp(),
+                timeout=task.timeout,
+                output_path=wanted.output_path,
+                max_cost=task.max_cost,
+                stopped=wanted.changed or (error_from_dict(stopped) if stopped else None),
+            )
+            self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
             while jobs := self._submit_wave(run, resets):
                 self._wait(run, jobs)
-            return self._deliver(run, output_path)
+            return self._deliver(run)
 
-    def _batch_run(
-        self,
-        items: list[Item],
-        ledger: BatchLedger,
-        service: Service,
-        output_path: OutputPath | None,
-        stopped: KandinskyError | None,
-    ) -> BatchRun:
-        task, ti = self._task, self._context["ti"]
-        return BatchRun(
-            items,
-            ledger,
-            service,
-            metrics=JobMetrics.of_task(ti, task.model),
-            began_at=ti.start_date.timestamp(),
-            timeout=task.timeout,
-            output_path=output_path,
-            max_cost=task.max_cost,
-            stopped=stopped,
-        )
-
-    def _items_of_try(
-        self, service: Service, ledger: BatchLedger, before: Pin | None
-    ) -> tuple[OutputPath | None, list[Item], KandinskyError | None]:
-        """What is wanted, and whether it is what the try has begun with.
-
-        :param before: that, if there were processes of this try before this one.
-        :return: where the images go, the items, and the error if they have changed. Then nothing more is submitted,
-            but what was submitted is delivered.
-        """
-        try:
-            output_path, items = self._items(service)
-            now = Pin.of(items, ledger.try_number)
-            self._pinned = (before or now).to_dict()
-            if before is None:
-                ledger.read_all()
-                ledger.write_pin(now)
-            else:
-                before.check(now)
-        except RequestsChangedError as changed:
-            ledger.read_all()
-            return output_path, items, changed
-        except BadRequestError as refused_now:
-            if before is None:
-                raise
-            ledger.read_all()
-            return None, [], refused_now
-        return output_path, items, None
+    def _go_on(
+        self, run: BatchRun, outcomes: Mapping[str, Any] | None, *, is_last_poll: bool, waits_here: bool
+    ) -> None:
+        """Go on from where earlier processes and tries have ended; see :meth:`run`."""
+        if outcomes is None:
+            run.begin()
+        else:
+            run.apply_outcomes(outcomes)
+        if is_last_poll or waits_here:
+            run.wait_for_in_flight(self._task.poll_interval, is_last_poll=is_last_poll)
+        elif outcomes is None:
+            run.state.count_reattached()
 
     def _submit_wave(self, run: BatchRun, resets: int) -> list[PendingJob]:
         try:
@@ -170,7 +117,7 @@ class BatchTask:
             if self._task.deferrable and isinstance(error, RateLimitedError):
                 defer_until_reset(self._task, error, resets, self._carried_over(run))
             if not run.state.are_kept and run.state.known_ids():
-                # To run again would submit again what is done, so that is handed over.
+                # To run again would submit again what is done, so that is delivered.
                 run.stop(error)
                 return []
             error.retry_hint = "Nothing is in flight; a retry goes on with the items that are not done."
@@ -209,12 +156,12 @@ class BatchTask:
             ) from error
         self._task.in_flight_count = 0
 
-    def _deliver(self, run: BatchRun, output_path: OutputPath | None) -> list[dict[str, Any]] | None:
+    def _deliver(self, run: BatchRun) -> list[dict[str, Any]] | None:
         run.state.reopen()
         if run.stopped and run.state.are_kept and is_rescheduled(run.stopped, self._context):
             raise run.stopped
-        delivery = BatchDelivery(run.state, run.stopped, with_uris=output_path is not None)
-        rows = delivery.push(self._context, output_path, self._task.max_xcom_items)
+        delivery = run.delivery()
+        rows = delivery.push(self._context, self._task.max_xcom_items)
         self._task.lineage = delivery.lineage(self._task.model, with_rows=rows is not None)
         # What stops the submitting concerns the account, or the whole batch: that is no item's failure.
         failure = delivery.failure() or (run.stopped if run.stopped and not run.stopped.retryable else None)
@@ -225,12 +172,6 @@ class BatchTask:
             raise failure
         return rows
 
-    def _push_arguments(self, items: Sequence[Item]) -> None:
-        """Push what is sent to the service, in the order of the rows, where those go into XCom, too."""
-        payloads = by_position(items, lambda item: item.request.payload())
-        if len(payloads) <= self._task.max_xcom_items:
-            self._context["ti"].xcom_push(key="arguments", value=payloads)
-
     def _carried_over(self, run: BatchRun) -> dict[str, Any]:
         """What the next process of this try has to be given."""
         entries = run.state.export_records()
@@ -240,24 +181,3 @@ class BatchTask:
             "pinned": None if entries is None else self._pinned,
         }
         return {name: value for name, value in carried.items() if value is not None}
-
-    def _items(self, service: Service) -> tuple[OutputPath | None, list[Item]]:
-        """What is wanted and where its images go, from the rendered arguments."""
-        items = read_items(
-            self._task.requests,
-            {name: getattr(self._task, name) for name in self._task.shared_arguments},
-            seed=partial(derive_seed, self._context),
-            name=partial(fingerprint, service.hook.get_conn().base_url, self._task.model),
-        )
-        if self._task.output_path:
-            samples = max((item.request.samples or 1 for item in items), default=1)
-            return OutputPath(self._task.output_path, samples, len(items)), items
-        if (rows := sum(len(item.positions) for item in items)) > self._task.max_xcom_items:
-            raise BadRequestError(
-                f"{rows} requests need an output_path: the results of more than "
-                f"max_xcom_items={self._task.max_xcom_items!r} are not put into XCom, but into a manifest. "
-                "Nothing was submitted."
-            )
-        if any(item.request.base64 for item in items):
-            raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
-        return None, items

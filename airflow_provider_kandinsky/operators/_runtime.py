@@ -25,14 +25,22 @@ def open_service_of(task: GenerationOperator) -> AbstractContextManager[Service]
 
 def report_errors(context: Context | None, *, durable: bool) -> AbstractContextManager[None]:
     """See :func:`~.tasks.error_translation.translate_operator_errors`."""
-    is_kept = context is not None and task_state_store_for(context, durable=durable) is not None
+    is_kept = context is not None and keeps_record(context, durable=durable)
     return translate_operator_errors(context, durable=is_kept)
+
+
+def keeps_record(context: Context, *, durable: bool) -> bool:
+    """Whether the next process will know what this one has submitted.
+
+    :param durable: the task's argument.
+    """
+    return task_state_store_for(context, durable=durable) is not None
 
 
 def defer_until_reset(
     task: GenerationOperator, error: RateLimitedError, resets: int, kwargs: Mapping[str, Any]
 ) -> None:
-    """Let go of the worker until the rate limit resets, unless there were enough of them. Nothing was accepted.
+    """Defer until the rate limit resets, unless it has too often. Nothing was accepted.
 
     :param resets: how often in a row the submission has waited for that.
     :param kwargs: what the next process of this try has to be given.

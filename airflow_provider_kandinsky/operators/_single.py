@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_kandinsky.durable.service import Service
-    from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
     from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 
 
@@ -58,7 +57,7 @@ class SingleTask:
         self._note_request(event["request_id"])
         with self._task._failures(self._context), open_service_of(self._task) as service:
             if "result" in event:
-                return self._deliver(GenerationResult.from_dict(event["result"]), service.hook)
+                return self._deliver(GenerationResult.from_dict(event["result"]), service)
             request = self._task.build_request(self._context)
             generation = self._generation(service, request, event["request_id"])
             job = generation.collect({"error": event["error"]} if "error" in event else {})
@@ -86,7 +85,7 @@ class SingleTask:
             job = SubmittedJob(request_id, ledger.record.submitted_at)
             deadline = time.time() if is_over else self._deadline(job)
             result = self._poll(job, deadline, service)
-            return self._deliver(result.with_seed(_sent_seed(task.seed)), service.hook)
+            return self._deliver(result.with_seed(_sent_seed(task.seed)), service)
 
     def xcom(self, key: str) -> Any:
         """What this try has pushed before it was deferred."""
@@ -139,7 +138,7 @@ class SingleTask:
                 job = generation.collect(self._poll(job, deadline, service))
             except KandinskyError as error:
                 job = generation.collect({"error": error.to_dict()})
-        return self._deliver(job.result, service.hook, already_delivered=job.already_delivered)
+        return self._deliver(job.result, service, already_delivered=job.already_delivered)
 
     def _deadline(self, job: SubmittedJob) -> float:
         # A try that re-attaches waits as long as the first one, but not for what the service has forgotten. It counts
@@ -171,13 +170,13 @@ class SingleTask:
             ) from error
 
     def _note_request(self, request_id: str) -> None:
-        """Keep the id for what may be asked of this process later: what became of the money, and of lineage."""
+        """Keep the id for ``on_kill`` and for lineage."""
         self._task._request_id = request_id
         self._task.lineage = Lineage.of_request(request_id, self._task.model, self._task.prompt)
 
-    def _deliver(self, result: GenerationResult, hook: KandinskyHook, *, already_delivered: bool = False) -> list[str]:
+    def _deliver(self, result: GenerationResult, service: Service, *, already_delivered: bool = False) -> list[str]:
         return self._task._deliver_result(
-            result, self._context, hook, prompt=self._task.prompt, already_delivered=already_delivered
+            result, self._context, service.hook, prompt=self._task.prompt, already_delivered=already_delivered
         )
 
 

@@ -31,17 +31,17 @@ class KandinskyTextToImageOperator(GenerationOperator):
     Literal arguments are checked when the DAG is parsed, templated ones when the task runs; both before anything
     is submitted. All of the generation arguments, the model, the connection id and the output path are templated.
 
-    :param prompt: what to paint; required, not blank.
+    :param prompt: what to generate; required, not blank.
     :param negative_prompt: what to keep out of the image.
     :param scheduler: ``"DDIM"`` or ``"P-Sampler"``.
-    :param samples: how many images, 1 to 8; the service paints 1 if unset.
+    :param samples: how many images, 1 to 8; the service gives 1 if unset.
     :param num_inference_steps: 10 to 40.
     :param guidance_scale: how closely to follow the prompt.
-    :param seed: 0 or more repeats a image, ``-1`` asks the service for a random one. If unset, the task instance
+    :param seed: 0 or more repeats an image, ``-1`` asks the service for a random one. If unset, the task instance
         gets one of its own, the same in every try.
     :param img_width: 512 or 1024 pixels.
     :param img_height: 512 or 1024 pixels.
-    :param base64: have the service send the images in its answer; needs an ``output_path``, because images are
+    :param base64: have the service send the images in its response; needs an ``output_path``, because images are
         not put into XCom.
     :param model: the model's slug.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
@@ -53,8 +53,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
         a job after an hour.
     :param output_path: store the images there, and return their URIs; the service's URLs are then in XCom
         ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
-    :param durable: keep in Airflow's task state store (3.3 and later) what was bought, so that no retry, crash or
-        clear buys it again.
+    :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
+        clear submits it again.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
         tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.
@@ -160,7 +160,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self:
             self.overwrite_rtif_after_execution = False
-            if "ti" in context:  # not so where somebody tries a template out
+            if "ti" in context:  # not so when a template is rendered for a preview
                 self._choose_seed(context)
 
     def _choose_seed(self, context: Context) -> None:

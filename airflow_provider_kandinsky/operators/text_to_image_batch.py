@@ -37,7 +37,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
 
     All items are checked before the first is submitted. Items that are equal and have a seed are submitted once.
 
-    :param requests: what to paint: prompts, or mappings of the generation arguments; templated.
+    :param requests: what to generate: prompts, or mappings of the generation arguments; templated.
     :param negative_prompt: for the items without one of their own, as all generation arguments here; for their ranges
         see :class:`~airflow_provider_kandinsky.operators.text_to_image.KandinskyTextToImageOperator`.
     :param scheduler: see there.
@@ -51,10 +51,10 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param model: the model's slug.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
-    :param poll_interval: seconds between polls at a job; adaptive if ``None``.
+    :param poll_interval: seconds between polls of a job; adaptive if ``None``.
     :param timeout: seconds from an item's submission until the task gives up waiting for it; at most 3600.
-    :param durable: keep in Airflow's task state store (3.3 and later) what was bought, so that no retry, crash or
-        clear buys it again.
+    :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
+        clear submits it again.
     :param on_unknown_submit: what a retry does with items that an earlier try may have submitted, if the request
         history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param output_path: store the images there, and a manifest of the batch; see
@@ -66,7 +66,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param max_cost: dollars; no further wave is submitted once the costs have reached it.
     :raises AirflowFailException: what no retry can cure.
     :raises BatchItemsFailedError: items have failed that a retry may cure.
-    :raises KandinskyError: the batch could not be gone on with: outages, rate limits.
+    :raises KandinskyError: the batch could not go on: outages, rate limits.
     """
 
     shared_arguments = SHARED_ARGUMENTS

@@ -21,7 +21,7 @@ from ..support.task_instance import SMALL, FakeTaskInstance, MemoryStore, cats, 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
 
-def prompts_bought(sandbox: Sandbox) -> list[str]:
+def prompts_submitted(sandbox: Sandbox) -> list[str]:
     return [job["payload"]["prompt"] for job in sandbox.submissions]
 
 
@@ -30,25 +30,25 @@ def test_results_come_in_the_order_of_the_items(sandbox: Sandbox, ti: FakeTaskIn
     sandbox.configure(latency=(0, 0.3))
     rows = ti.run(paint_all(cats(30), max_in_flight=12, samples=2, deferrable=deferrable))
 
-    bought = {job["payload"]["prompt"]: job for job in sandbox.submissions}
+    submitted = {job["payload"]["prompt"]: job for job in sandbox.submissions}
     assert len(sandbox.submissions) == len(rows) == 30
     for row, prompt in zip(rows, cats(30), strict=True):
-        request_id = bought[prompt]["request_id"]
+        request_id = submitted[prompt]["request_id"]
         assert row == {
             "urls": [f"{sandbox.url}/generations/{request_id}-{index}.png" for index in range(2)],
             "request_id": request_id,
-            "seed": bought[prompt]["payload"]["seed"],
+            "seed": submitted[prompt]["payload"]["seed"],
             "cost": 0.02,
             "error": None,
         }
     assert ti.pushed == {
-        "arguments": [bought[f"cat {each}"]["payload"] for each in range(30)],
+        "arguments": [submitted[f"cat {each}"]["payload"] for each in range(30)],
         "counts": {"items": 30, "succeeded": 30, "failed": 0, "cost": 0.6},
     }
     assert ti.deferrals == (3 if deferrable else 0)
 
 
-def test_no_items_are_no_pictures(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_no_items_are_no_images(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     assert ti.run(paint_all([], deferrable=True)) == []
     assert sandbox.count_calls() == 0
 
@@ -60,22 +60,22 @@ def test_items_have_their_own_arguments(sandbox: Sandbox, ti: FakeTaskInstance) 
     assert payloads["a dog"] == {"prompt": "a dog", "scheduler": "DDIM", "seed": payloads["a dog"]["seed"]}
 
 
-def test_all_that_is_wrong_is_told_before_anything_is_sent(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_all_errors_are_reported_before_anything_is_sent(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     rows = ["a cat", {"prompt": " "}, {"prompt": "a dog", "samples": 9}, {"prompt": "a newt", "colour": "red"}, 7]
     with pytest.raises(AirflowFailException) as failure:
         ti.run(paint_all(rows))
 
-    for told in (
+    for words in (
         "requests[1]: prompt=' ' is not allowed: it must be a string that is not blank",
         "requests[2]: samples=9 is not allowed: it must be an integer from 1 to 8",
         "requests[3]: colour is not a parameter",
         "requests[4]: 7 is not allowed: it must be a prompt or a mapping of parameters",
     ):
-        assert told in str(failure.value)
+        assert words in str(failure.value)
     assert sandbox.count_calls() == 0
 
 
-def test_of_many_mistakes_some_are_told_and_all_are_counted(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_of_many_errors_some_are_named_and_all_are_counted(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     with pytest.raises(AirflowFailException, match=r"requests\[9\].*And 90 more\. Nothing was submitted"):
         ti.run(paint_all([""] * 100))
 
@@ -105,16 +105,16 @@ def test_bad_settings_are_refused_when_the_dag_is_parsed(name: str, value: Any) 
         paint_all(cats(1), **{name: value})
 
 
-def test_what_makes_the_pictures_is_templated(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_what_makes_the_images_is_templated(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     operator = paint_all([{"prompt": "{{ what }}"}, "a {{ what }}"], samples="{{ 1 + 1 }}")
     operator.render_template_fields({"what": "newt"})  # type: ignore[typeddict-item]  # a context of our own
     ti.run(operator)
-    assert sorted(prompts_bought(sandbox)) == ["a newt", "newt"]
+    assert sorted(prompts_submitted(sandbox)) == ["a newt", "newt"]
     assert {"requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path"} == set(operator.template_fields)
 
 
 @both_ways
-def test_equal_items_with_a_seed_are_bought_once(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_equal_items_with_a_seed_are_submitted_once(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     cat = {"prompt": "a cat", "seed": 7}
     rows = ti.run(paint_all([cat, "a dog", cat, {"prompt": "a cat", "seed": "7"}], deferrable=deferrable))
 
@@ -124,7 +124,7 @@ def test_equal_items_with_a_seed_are_bought_once(sandbox: Sandbox, ti: FakeTaskI
     assert ti.pushed["counts"] == {"items": 4, "succeeded": 4, "failed": 0, "cost": 0.02}
 
 
-def test_equal_items_without_a_seed_are_different_pictures(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_equal_items_without_a_seed_are_different_images(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     rows = ti.run(paint_all(["a cat", "a cat", {"prompt": "a cat", "seed": -1}, {"prompt": "a cat", "seed": -1}]))
     assert len({row["request_id"] for row in rows}) == len(sandbox.submissions) == 4
     assert rows[0]["seed"] != rows[1]["seed"]
@@ -142,7 +142,7 @@ def test_the_others_are_done_before_the_task_fails(sandbox: Sandbox, ti: FakeTas
     assert "2 of 10 items have failed, 8 are done at a cost of $0.08" in message
     assert "[0] JobFailedError: The job failed" in message
     assert "[9] ContentBlockedError" in message
-    assert message.endswith("A retry takes up the 1 that it may cure, and pays for nothing else.")
+    assert message.endswith("A retry goes on with the 1 that it may cure, and submits nothing else.")
     failed = {job["request_id"] for job in sandbox.submissions if job["payload"]["prompt"] in (prompts[0], prompts[9])}
     assert all(request_id in message for request_id in failed)
 
@@ -218,7 +218,7 @@ def test_a_cost_limit_leaves_the_rest_out_and_says_so(sandbox: Sandbox, ti: Fake
     assert "CostLimitError: It was left out, because the costs so far, $0.2, have reached max_cost=0.15" in str(
         failure.value
     )
-    # A higher limit and a clear buy the rest.
+    # With a higher limit a clear submits the rest.
     ti.clear()
     assert len(ti.run(paint_all(cats(40), max_in_flight=10, max_cost=1, deferrable=deferrable))) == 40
     assert len(sandbox.submissions) == 40
@@ -250,7 +250,7 @@ def test_more_items_than_xcom_takes_need_an_output_path(sandbox: Sandbox, ti: Fa
 
 
 @both_ways
-def test_pictures_and_a_manifest_are_stored(
+def test_images_and_a_manifest_are_stored(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool
 ) -> None:
     rows = ti.run(
@@ -292,7 +292,7 @@ def test_base64_goes_straight_to_files(
     assert ti.run(paint_all(cats(10), **arguments)) == rows
 
 
-def test_pictures_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_images_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(output_shape="data-uri")
     with pytest.raises(AirflowFailException, match="The images came as bytes, which are not put into XCom"):
         ti.run(paint_all(cats(2)))
@@ -307,7 +307,7 @@ def test_pictures_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTask
         ({"output_path": "gopher://x"}, "cannot be written to"),
     ],
 )
-def test_pictures_without_a_place_of_their_own_are_refused(
+def test_images_without_a_place_of_their_own_are_refused(
     sandbox: Sandbox, ti: FakeTaskInstance, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(AirflowFailException) as failure:
@@ -366,7 +366,7 @@ def test_a_rate_limit_that_lets_nothing_through_holds_no_worker(sandbox: Sandbox
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_when_the_deferral_itself_times_out_there_is_one_last_look(
+def test_when_the_deferral_itself_times_out_there_is_one_last_poll(
     sandbox: Sandbox, ti: FakeTaskInstance, finished: bool
 ) -> None:
     sandbox.configure(latency=0 if finished else 60)
@@ -381,7 +381,8 @@ def test_when_the_deferral_itself_times_out_there_is_one_last_look(
         assert [row["error"] for row in resume()] == [None] * 3
     else:
         with pytest.raises(
-            BatchItemsFailedError, match=r"JobTimeoutError: The job was not finished [0-2] s after.*takes up the 3 that"
+            BatchItemsFailedError,
+            match=r"JobTimeoutError: The job was not finished [0-2] s after.*goes on with the 3 that",
         ):
             resume()
     assert sandbox.count_calls("status") == 3
@@ -441,16 +442,16 @@ def test_asset_events_tell_what_was_made(
 @pytest.mark.parametrize(
     ("call", "fault", "error"),
     [
-        ("image", {"body": "<html>no picture</html>"}, "ImageRefusedError"),
+        ("image", {"body": "<html>no image</html>"}, "ImageRefusedError"),
         ("image", {"status": 302, "headers": {"location": "https://evil.example/cat.png"}}, "ImageUnavailableError"),
         ("image", {"status": 404}, "ImageUnavailableError"),
         ("image", {"drop": True}, "ImageUnavailableError"),
         ("result", {"body": {"status": "COMPLETED", "output": "https://evil.example/cat.png"}}, "ImageRefusedError"),
         ("result", {"body": {"status": "COMPLETED", "output": "a cat"}}, "EmptyResultError"),
     ],
-    ids=["html", "redirect", "404", "hung up", "foreign host", "no picture"],
+    ids=["html", "redirect", "404", "hung up", "foreign host", "no image"],
 )
-def test_a_bad_picture_is_that_items_error(
+def test_a_bad_image_is_that_items_error(
     sandbox: Sandbox,
     ti: FakeTaskInstance,
     tmp_path: Path,

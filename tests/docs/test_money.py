@@ -11,7 +11,7 @@ from airflow_provider_kandinsky.durable.policy import (
     History,
     OnUnknownSubmit,
     Step,
-    after_lost_answer,
+    after_lost_response,
     after_not_found,
 )
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, RECORD_LIFETIME
@@ -54,7 +54,7 @@ def test_a_lost_response(way: OnUnknownSubmit) -> None:
     table = table_below("A lost response")
     assert set(table) == set(History)
     for history, (cell,) in table.items():
-        assert step_in(cell, way) is after_lost_answer(history, way), history
+        assert step_in(cell, way) is after_lost_response(history, way), history
 
 
 @each_way

@@ -124,7 +124,7 @@ def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstanc
         reads.append(key)
         return get(key)
 
-    ti.store.get = count  # type: ignore[method-assign]  # to look on
+    ti.store.get = count  # type: ignore[method-assign]  # to count the reads
     waves = 0
     while True:
         ledger = BatchLedger.read(ti.context, durable=True, is_resumed=waves > 0)

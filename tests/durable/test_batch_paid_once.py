@@ -1,4 +1,4 @@
-"""What a new try of a batch does: every item bought once, whatever became of the try before."""
+"""What a new try of a batch does: every item submitted once, whatever became of the try before."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class DyingStore:
 @both_ways
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("writes", [1, 2, 3, 4, 5, 6, 7, 8, 9])
-def test_a_worker_that_dies_at_any_write_buys_nothing_twice(
+def test_a_worker_that_dies_at_any_write_submits_nothing_twice(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, writes: int, after: bool
 ) -> None:
     store = ti.store
@@ -77,7 +77,7 @@ def test_a_worker_that_dies_at_any_write_buys_nothing_twice(
 
 
 @both_ways
-def test_a_worker_that_dies_between_the_posts_and_the_record_buys_nothing_twice(
+def test_a_worker_that_dies_between_the_posts_and_the_record_submits_nothing_twice(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     ti.run(paint_all(cats(30), deferrable=deferrable))
@@ -95,7 +95,7 @@ def test_a_worker_that_dies_between_the_posts_and_the_record_buys_nothing_twice(
 
 
 @both_ways
-def test_a_retry_buys_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_a_retry_submits_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     prompts = [f"[fail] {each}" if each % 10 == 0 else f"cat {each}" for each in range(60)]
     with pytest.raises(BatchItemsFailedError, match="6 of 60 items have failed, 54 are done"):
         ti.run(paint_all(prompts, deferrable=deferrable))
@@ -113,7 +113,7 @@ def test_a_retry_buys_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance, d
 
 
 @both_ways
-def test_what_is_done_is_given_again_without_a_look(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_what_is_done_is_given_again_without_a_poll(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     first = ti.run(paint_all(cats(50), deferrable=deferrable))
     calls = sandbox.count_calls()
     ti.clear()
@@ -141,7 +141,7 @@ def test_a_row_more_leaves_the_others_what_they_are(sandbox: Sandbox, ti: FakeTa
 
 
 @both_ways
-def test_blocked_content_is_not_bought_again(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_blocked_content_is_not_submitted_again(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     for begin_again in (ti.retry, ti.clear, ti.retry):
         with pytest.raises(AirflowFailException, match="blocked"):
             ti.run(paint_all(["a cat", "[blocked]"], deferrable=deferrable))
@@ -149,7 +149,7 @@ def test_blocked_content_is_not_bought_again(sandbox: Sandbox, ti: FakeTaskInsta
     assert len(sandbox.submissions) == 2
 
 
-def test_a_clear_asks_for_new_pictures_only_of_random_seeds(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_a_clear_asks_for_new_images_only_of_random_seeds(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     rows = [{"prompt": "a cat", "seed": seed} for seed in (-1, -1, 7)]
     first = ti.run(paint_all(rows))
     ti.retry()
@@ -165,7 +165,7 @@ def test_a_clear_asks_for_new_pictures_only_of_random_seeds(sandbox: Sandbox, ti
 
 
 @both_ways
-def test_a_job_of_an_earlier_try_that_failed_is_bought_anew_at_once(
+def test_a_job_of_an_earlier_try_that_failed_is_submitted_again(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     with pytest.raises(TaskDeferred):
@@ -188,7 +188,7 @@ def test_expired_jobs_are_found_in_the_history(sandbox: Sandbox, ti: FakeTaskIns
     assert len(sandbox.submissions) == 3
 
 
-def test_expired_jobs_without_a_history_are_bought_again(
+def test_expired_jobs_without_a_history_are_submitted_again(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
@@ -201,7 +201,7 @@ def test_expired_jobs_without_a_history_are_bought_again(
 
 
 @both_ways
-def test_lost_answers_are_found_in_the_history_by_the_same_try(
+def test_lost_responses_are_found_in_the_history_by_the_same_try(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     sandbox.fault("submit", drop=True, after=True, times=7)
@@ -216,7 +216,7 @@ def test_submissions_that_never_arrived_are_made_by_the_next_try(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     sandbox.fault("submit", drop=True, times=3)
-    with pytest.raises(BatchItemsFailedError, match=r"3 of 30.*SubmissionUnknownError.*A retry takes up the 3"):
+    with pytest.raises(BatchItemsFailedError, match=r"3 of 30.*SubmissionUnknownError.*A retry goes on with the 3"):
         ti.run(paint_all(cats(30), deferrable=deferrable))
     ti.retry()
     assert len(ti.run(paint_all(cats(30), deferrable=deferrable))) == 30
@@ -237,7 +237,7 @@ def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: F
     assert {record.get("error", {}).get("type") for record in records(ti)} == {"SubmissionUnknownError"}
 
 
-def test_random_pictures_whose_answers_were_lost_are_each_given_to_one_item(
+def test_random_images_whose_responses_were_lost_are_each_given_to_one_item(
     sandbox: Sandbox, ti: FakeTaskInstance
 ) -> None:
     sandbox.fault("submit", drop=True, after=True, times=3)
@@ -246,7 +246,7 @@ def test_random_pictures_whose_answers_were_lost_are_each_given_to_one_item(
 
 
 @pytest.mark.parametrize("way", ["fail", "resubmit"])
-def test_intents_that_nobody_can_settle_fail_or_are_submitted_again_as_asked(
+def test_intents_that_the_history_cannot_resolve_fail_or_are_submitted_again_as_asked(
     sandbox: Sandbox, ti: FakeTaskInstance, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
@@ -264,7 +264,7 @@ def test_intents_that_nobody_can_settle_fail_or_are_submitted_again_as_asked(
 
 
 @both_ways
-def test_a_picture_that_could_not_be_stored_is_fetched_again_and_not_bought(
+def test_an_image_that_could_not_be_stored_is_fetched_again_and_not_submitted(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
@@ -281,7 +281,7 @@ def test_a_picture_that_could_not_be_stored_is_fetched_again_and_not_bought(
     assert sandbox.count_calls("image") == 12
 
 
-def test_another_output_path_stores_anew(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+def test_another_output_path_stores_again(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
     ti.run(paint_all(cats(2), output_path=f"file://{tmp_path}/old"))
     ti.clear()
     rows = ti.run(paint_all(cats(2), output_path=f"file://{tmp_path}/new"))
@@ -290,7 +290,7 @@ def test_another_output_path_stores_anew(sandbox: Sandbox, ti: FakeTaskInstance,
 
 
 def test_a_ledger_that_cannot_be_read_is_not_an_empty_one(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
-    ti.store.values["kandinsky_batch_0001"] = [{"written": "by somebody else"}]
+    ti.store.values["kandinsky_batch_0001"] = [{"written": "by another program"}]
     with pytest.raises(LedgerError, match="Nothing was submitted"):
         ti.run(paint_all(cats(2)))
     assert sandbox.count_calls() == 0
@@ -304,7 +304,7 @@ def test_no_write_grows_with_the_batch_and_there_are_few(sandbox: Sandbox, ti: F
         sizes.append(len(str(value)))
         keep(key, value)
 
-    ti.store.set = measure  # type: ignore[method-assign]  # to look on
+    ti.store.set = measure  # type: ignore[method-assign]  # to record it
     ti.run(paint_all(cats(400), deferrable=True))
     assert max(sizes) < 30_000
     assert len(sizes) < 70
@@ -332,7 +332,7 @@ def test_the_progress_is_there_to_be_read(sandbox: Sandbox, ti: FakeTaskInstance
 
 
 @both_ways
-def test_without_durable_a_try_buys_each_item_once_and_the_next_one_again(
+def test_without_durable_a_try_submits_each_item_once_and_the_next_one_again(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     for tries in (1, 2):
@@ -343,7 +343,7 @@ def test_without_durable_a_try_buys_each_item_once_and_the_next_one_again(
     assert ti.store.values == {}
 
 
-def test_without_durable_a_deferral_that_loses_what_it_carries_does_not_buy_again(
+def test_without_durable_a_deferral_that_loses_what_it_carries_does_not_submit_again(
     sandbox: Sandbox, ti: FakeTaskInstance
 ) -> None:
     operator = paint_all(cats(3), durable=False, deferrable=True)

@@ -77,7 +77,7 @@ def test_another_place_is_given_what_the_service_has(
 
 @pytest.mark.parametrize("kind", OPERATORS)
 def test_the_old_image_is_not_taken_for_the_new_one(sandbox: Sandbox, ti: FakeTaskInstance, kind: str) -> None:
-    """With seed -1, cleared at once, the second POST never arrives: the history has the first job only."""
+    """With seed -1, cleared immediately, the second POST never arrives: the history has the first job only."""
     first = urls(ti.run(OPERATORS[kind](seed=-1)))
     ti.clear()
     sandbox.fault("submit", drop=True)

@@ -1,4 +1,4 @@
-"""What a task instance writes down of a purchase, and what a later try, or a later version, reads of it."""
+"""What a task instance records of a submission, and what a later try, or a later version, reads of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.durable.ledger import (
     argument_hashes,
     ledger_errors,
 )
+from airflow_provider_kandinsky.durable.policy import is_cleared
 from airflow_provider_kandinsky.durable.records import JobRecord
 from airflow_provider_kandinsky.durable.seeds import seed_from_names
 from airflow_provider_kandinsky.durable.stores import _warn_of_no_store, task_state_store_for
@@ -66,7 +67,7 @@ def test_what_is_written_is_read(store: MemoryStore, record: JobRecord) -> None:
     assert replace(again, submitted_at=record.submitted_at) == record
 
 
-def test_it_is_kept_where_and_as_other_versions_look_for_it(store: MemoryStore) -> None:
+def test_it_is_kept_where_and_as_other_versions_read_it(store: MemoryStore) -> None:
     write(store, MADE)
     assert store.values == {"kandinsky_job": WRITTEN}
 
@@ -119,7 +120,8 @@ def test_a_clear_is_known_for_as_long_as_the_job_is(store: MemoryStore) -> None:
     ledger = JobLedger(store, 1, max_tries=5).read()
     ledger.put(replace(MADE, max_tries=5))
     ledger.write()
-    assert ledger.is_cleared(MADE)
+    assert ledger.record is not None
+    assert is_cleared(ledger.record, ledger.max_tries)
     assert store.values == {"kandinsky_job": WRITTEN}
 
 
@@ -137,7 +139,7 @@ def test_with_a_store_it_is_kept(store: MemoryStore) -> None:
 
 
 def test_what_is_no_entry_is_not_nothing(store: MemoryStore) -> None:
-    store.values["kandinsky_job"] = {"written": "by somebody else"}
+    store.values["kandinsky_job"] = {"written": "by another program"}
     with pytest.raises(LedgerError, match=r"\(TypeError\), so it is not known"):
         JobLedger(store).read()
 
@@ -151,7 +153,7 @@ def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
         JobLedger(Unreachable()).read()
     assert str(caught.value) == (
         "The task state store could not be read (ConnectionError), so it is not known what this task has already "
-        "bought. Nothing was submitted; a retry reads it again"
+        "submitted. Nothing was submitted; a retry reads it again"
     )
     assert isinstance(caught.value.__cause__, ConnectionError)
 
@@ -171,7 +173,7 @@ def test_the_context_has_the_store(store: MemoryStore) -> None:
 
 
 @pytest.mark.usefixtures("not_told_yet")
-def test_who_wants_no_books_is_told_nothing(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
     assert task_state_store_for(context, durable=False) is None
     assert not JobLedger.of(context, durable=False).is_kept
@@ -186,11 +188,11 @@ def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     ledgers = [JobLedger.of(context, durable=True) for _ in range(3)]
 
     assert not any(ledger.is_kept for ledger in ledgers)
-    (told,) = caplog.records
-    assert told.levelno == logging.WARNING
-    assert told.getMessage() == (
-        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has bought, "
-        "and buys again. Set durable=False to say that you know."
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == (
+        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has "
+        "submitted, and submits it again. Set durable=False to say that you know."
     )
 
 
@@ -218,7 +220,7 @@ def test_hashes_are_the_same_in_every_version() -> None:
 
 
 def test_seeds_are_the_same_in_every_version() -> None:
-    """Else a retry after an upgrade would be for another picture, and would pay for it."""
+    """Else a retry after an upgrade would be for another image, and would pay for it."""
     assert seed_from_names("gallery", "manual__1", "paint", -1) == 749771842
     assert seed_from_names("gallery", "manual__1", "paint", 3) == 978617652
     assert seed_from_names("gallery", "manual__1", "paint", -1, "cats", 2) == 566347256

@@ -1,4 +1,4 @@
-"""A service that answers 404, and a history that does not know yet, for one image and for many: nothing is submitted
+"""The service responds with 404, and the history does not know yet, for one image and for many: nothing is submitted
 twice, and nothing that was paid for is left."""
 
 from __future__ import annotations
@@ -112,11 +112,11 @@ def test_an_expired_job_is_not_delivered_in_part(sandbox: Sandbox, ti: FakeTaskI
     sandbox.fault("history", status=200, body=row | {"generation_url": f"{sandbox.url}/generations/one.png"})
     sandbox.fault("history", status=200, body=[])
 
-    told = failure(ti, OPERATORS[paints](samples=2))
+    message = failure(ti, OPERATORS[paints](samples=2))
 
-    assert "IncompleteResultError" in told
-    assert "the request history has 1 of its 2 images" in told
-    assert "billed: yes" in told
+    assert "IncompleteResultError" in message
+    assert "the request history has 1 of its 2 images" in message
+    assert "billed: yes" in message
     assert len(sandbox.submissions) == 1
     ti.retry()
     assert len(urls(ti.run(OPERATORS[paints](samples=2)))) == 2
@@ -129,10 +129,10 @@ def test_what_is_pending_after_the_hour_is_waited_for(sandbox: Sandbox, ti: Fake
     ti.age(3600)
     sandbox.configure(expiry=0)
 
-    told = failure(ti, OPERATORS[paints]())
+    message = failure(ti, OPERATORS[paints]())
 
-    assert "the request history says that it is not finished" in told
-    assert "JobTimeoutError" in told
+    assert "the request history says that it is not finished" in message
+    assert "JobTimeoutError" in message
     assert len(sandbox.submissions) == 1
 
 
@@ -188,16 +188,16 @@ def test_a_job_that_is_known_again_has_not_been_waited_for(
 
 
 @both
-@pytest.mark.parametrize("told", ["missing", "stripped", "unreadable"])
+@pytest.mark.parametrize("shown", ["missing", "stripped", "unreadable"])
 def test_a_history_that_tells_the_inputs_in_its_own_way_does_not_say_not_there(
-    sandbox: Sandbox, ti: FakeTaskInstance, paints: str, told: str
+    sandbox: Sandbox, ti: FakeTaskInstance, paints: str, shown: str
 ) -> None:
     sandbox.fault("submit", drop=True, after=True)
     sandbox.fault("history", status=403)
     failure(ti, OPERATORS[paints]())
     (job,) = sandbox.submissions
     created = datetime.fromtimestamp(job["at"], UTC).isoformat()
-    inputs = {"missing": None, "stripped": job["payload"] | {"prompt": "a\u00a0cat"}, "unreadable": "{"}[told]
+    inputs = {"missing": None, "stripped": job["payload"] | {"prompt": "a\u00a0cat"}, "unreadable": "{"}[shown]
     row = {"request_id": job["request_id"], "request_body": inputs, "model_created": created}
     sandbox.fault("history", status=200, body={"data": [row]}, times=10)
     ti.retry()

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("deferrable", [False, True], ids=["in the w
 
 
 def give_up_waiting(sandbox: Sandbox, ti: FakeTaskInstance, **arguments: Any) -> str:
-    """A first try that buys and then fails, leaving a running job and its id in the ledger."""
+    """A first try that submits and then fails, leaving a running job and its id in the ledger."""
     sandbox.configure(latency=60)
     with pytest.raises(JobTimeoutError):
         ti.run(paint(timeout=0.1, **arguments))
@@ -51,7 +51,7 @@ def test_a_finished_job_is_delivered(sandbox: Sandbox, ti: FakeTaskInstance, def
     assert len(sandbox.submissions) == 1
 
 
-def test_a_failed_job_is_submitted_anew(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_a_failed_job_is_submitted_again(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     with pytest.raises(JobFailedError):
         ti.run(paint(prompt="[fail]", deferrable=deferrable))
     first = ti.pushed["request_id"]
@@ -62,7 +62,7 @@ def test_a_failed_job_is_submitted_anew(sandbox: Sandbox, ti: FakeTaskInstance, 
     assert ti.pushed["request_id"] != first
 
 
-def test_a_blocked_job_is_not_submitted_anew(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_a_blocked_job_is_not_submitted_again(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     for _ in range(2):
         with pytest.raises(AirflowFailException, match="blocked"):
             ti.run(paint(prompt="[blocked]", deferrable=deferrable))
@@ -78,7 +78,9 @@ def test_an_expired_job_is_found_in_the_history(sandbox: Sandbox, ti: FakeTaskIn
     assert len(sandbox.submissions) == 1
 
 
-def test_a_failure_behind_completed_is_submitted_anew(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_a_failure_behind_completed_is_submitted_again(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
+) -> None:
     sandbox.fault("result", status=200, body={"status": "FAILED", "error": "out of memory"}, times=2)
     with pytest.raises(JobFailedError):
         ti.run(paint(deferrable=deferrable))
@@ -87,7 +89,7 @@ def test_a_failure_behind_completed_is_submitted_anew(sandbox: Sandbox, ti: Fake
     assert len(sandbox.submissions) == 2
 
 
-def test_a_young_job_that_is_not_known_yet_is_not_bought_again(
+def test_a_young_job_that_is_not_known_yet_is_not_submitted_again(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
@@ -128,13 +130,15 @@ def test_an_expired_id_is_no_use_to_a_sensor(sandbox: Sandbox, ti: FakeTaskInsta
     assert len(sandbox.submissions) == 2
 
 
-def test_a_seed_the_service_does_not_tell_is_told(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_a_seed_that_the_service_does_not_report_is_delivered(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
+) -> None:
     sandbox.configure(with_seed=False)
     ti.run(paint(seed="7.0", deferrable=deferrable))
     assert ti.pushed["generation"]["seed"] == 7
 
 
-def test_an_expired_job_without_a_picture_is_bought_again(
+def test_an_expired_job_without_an_image_is_submitted_again(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -152,7 +156,7 @@ def test_an_expired_job_without_a_picture_is_bought_again(
     assert f"Request {first} of an earlier try gave nothing" in caplog.text
 
 
-def test_other_arguments_are_another_purchase(
+def test_other_arguments_are_submitted_again(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = ti.run(paint(deferrable=deferrable))
@@ -183,7 +187,7 @@ def test_an_intent_not_in_the_history_is_submitted(sandbox: Sandbox, ti: FakeTas
     assert len(sandbox.submissions) == 1
 
 
-def test_a_lost_answer_is_found_in_the_history_by_the_same_try(
+def test_a_lost_response_is_found_in_the_history_by_the_same_try(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     sandbox.fault("submit", drop=True, after=True)
@@ -191,7 +195,7 @@ def test_a_lost_answer_is_found_in_the_history_by_the_same_try(
     assert sandbox.count_calls("submit") == 1
 
 
-def test_a_lost_answer_is_found_in_the_history_by_the_next_try(
+def test_a_lost_response_is_found_in_the_history_by_the_next_try(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
     sandbox.configure(history_lag=0.4)
@@ -204,7 +208,7 @@ def test_a_lost_answer_is_found_in_the_history_by_the_next_try(
     assert sandbox.count_calls("submit") == 1
 
 
-def test_another_tasks_picture_is_not_adopted(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_another_tasks_image_is_not_adopted(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     neighbour = FakeTaskInstance()
     neighbour.map_index = 7
     ti.run(paint(deferrable=deferrable))
@@ -222,7 +226,7 @@ def test_another_tasks_picture_is_not_adopted(sandbox: Sandbox, ti: FakeTaskInst
     [({"status": 503}, SubmissionUnknownError), ({"status": 403}, AirflowFailException), (None, AirflowFailException)],
     ids=["out of order", "forbidden", "not configured"],
 )
-def test_an_intent_that_nobody_can_settle_fails_or_is_submitted_again_as_asked(
+def test_an_intent_that_the_history_cannot_resolve_fails_or_is_submitted_again_as_asked(
     sandbox: Sandbox,
     ti: FakeTaskInstance,
     deferrable: bool,
@@ -246,16 +250,16 @@ def test_an_intent_that_nobody_can_settle_fails_or_is_submitted_again_as_asked(
     assert len(sandbox.submissions) == 2
 
 
-@pytest.mark.parametrize(("seed", "pictures"), [(-1, 2), (7, 1), (None, 1)])
-def test_a_clear_asks_for_a_new_picture_only_of_a_random_seed(
-    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, seed: int | None, pictures: int
+@pytest.mark.parametrize(("seed", "images"), [(-1, 2), (7, 1), (None, 1)])
+def test_a_clear_asks_for_a_new_image_only_of_a_random_seed(
+    sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, seed: int | None, images: int
 ) -> None:
     ti.run(paint(seed=seed, deferrable=deferrable))
     ti.max_tries += 1
 
     ti.run(paint(seed=seed, deferrable=deferrable))
 
-    assert len(sandbox.submissions) == pictures
+    assert len(sandbox.submissions) == images
 
 
 def test_a_retry_of_a_random_seed_takes_the_job_up(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
@@ -276,13 +280,13 @@ def test_a_refused_submission_leaves_nothing_in_the_ledger(
 def test_a_ledger_that_cannot_be_read_is_not_an_empty_one(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool
 ) -> None:
-    ti.store.values["kandinsky_job"] = {"written": "by somebody else"}
+    ti.store.values["kandinsky_job"] = {"written": "by another program"}
     with pytest.raises(LedgerError, match="Nothing was submitted"):
         ti.run(paint(deferrable=deferrable))
     assert sandbox.count_calls() == 0
 
 
-def test_without_durable_every_try_buys(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
+def test_without_durable_every_try_submits(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     ti.run(paint(durable=False, deferrable=deferrable))
     ti.run(paint(durable=False, deferrable=deferrable))
     assert len(sandbox.submissions) == 2

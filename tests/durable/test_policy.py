@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_answer, after_not_found
+from airflow_provider_kandinsky.durable.policy import (
+    History,
+    Step,
+    after_lost_response,
+    after_not_found,
+    after_retry_or_clear,
+)
+from airflow_provider_kandinsky.durable.records import JobRecord
+from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, RECORD_LIFETIME
 
 YOUNG, EXPIRED, OLD = 5.0, RECORD_LIFETIME, IMAGE_LIFETIME + 1
@@ -24,9 +32,9 @@ YOUNG, EXPIRED, OLD = 5.0, RECORD_LIFETIME, IMAGE_LIFETIME + 1
         (History.NOT_CONFIGURED, Step.FAIL, Step.SUBMIT),
     ],
 )
-def test_after_a_lost_answer(history: History, fail: Step, resubmit: Step) -> None:
-    assert after_lost_answer(history, "fail") is fail
-    assert after_lost_answer(history, "resubmit") is resubmit
+def test_after_a_lost_response(history: History, fail: Step, resubmit: Step) -> None:
+    assert after_lost_response(history, "fail") is fail
+    assert after_lost_response(history, "resubmit") is resubmit
 
 
 @pytest.mark.parametrize("on_unknown_submit", ["fail", "resubmit"])
@@ -82,3 +90,21 @@ def test_after_a_week_its_images_are_gone(history: History) -> None:
 def test_an_expired_id_alone_is_of_no_use(history: History) -> None:
     assert after_not_found(history, YOUNG, "fail", has_waited=False, id_only=True) is Step.REATTACH
     assert after_not_found(history, EXPIRED, "fail", has_waited=False, id_only=True) is Step.SUBMIT
+
+
+@pytest.mark.parametrize("is_random", [False, True])
+def test_a_retry_reattaches(is_random: bool) -> None:
+    record = JobRecord("a cat", 1, 2, intended_at=1.0, request_id="r-1")
+    assert after_retry_or_clear(record, 2, 2, is_random=is_random) is record
+
+
+def test_a_clear_reattaches_unless_another_image_is_wanted() -> None:
+    record = JobRecord("a cat", 1, 2, intended_at=1.0, request_id="r-1")
+    assert after_retry_or_clear(record, 3, 4) is record
+    assert after_retry_or_clear(record, 3, 4, is_random=True) is None
+
+
+def test_a_clear_cures_what_a_retry_does_not() -> None:
+    refused = JobRecord("a cat", 1, 2, error=BadRequestError("Refused").to_dict())
+    assert after_retry_or_clear(refused, 2, 2) is refused
+    assert after_retry_or_clear(refused, 2, 4) is None

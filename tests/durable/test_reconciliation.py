@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.durable.matching import HISTORY_DELAY, Intent
+from airflow_provider_kandinsky.durable.outcomes import expired_error
 from airflow_provider_kandinsky.durable.policy import History, Step
-from airflow_provider_kandinsky.durable.reconciliation import HISTORY_SETTLES, HistoryReconciler, Intent
-from airflow_provider_kandinsky.durable.verdicts import expired_error
+from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
@@ -78,7 +79,7 @@ def test_an_accepted_submission_is_never_taken_for_one_that_was_not(
         assert finding.history in (History.DOUBTFUL, History.COMPLETED)
 
 
-def test_a_random_picture_without_a_time_is_doubtful(
+def test_a_random_image_without_a_time_is_doubtful(
     kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
 ) -> None:
     kandinsky_sandbox.configure(history_times="none")
@@ -124,14 +125,14 @@ def test_absence_counts_from_when_the_post_left(history: HistoryReconciler, cloc
     sent_late = intent(clock, intended_at=clock.now - 300, send_by=clock.now, sent_at=clock.now - 1)
     (finding,) = history.resolve([sent_late])
     assert finding.history is History.ABSENT
-    assert clock.slept == pytest.approx(HISTORY_SETTLES - 1)
+    assert clock.slept == pytest.approx(HISTORY_DELAY - 1)
 
 
 def test_of_a_process_that_died_absence_counts_from_when_the_post_can_have_left(
     history: HistoryReconciler, clock: Clock
 ) -> None:
     history.resolve([intent(clock, intended_at=clock.now - 30, send_by=clock.now + 30)])
-    assert clock.slept == pytest.approx(HISTORY_SETTLES + 30)
+    assert clock.slept == pytest.approx(HISTORY_DELAY + 30)
 
 
 def test_all_images_of_a_job_are_collected_across_pages(
@@ -196,10 +197,10 @@ def test_without_a_history_nothing_is_known(
 
 def test_a_clock_that_was_ahead_is_not_waited_for(history: HistoryReconciler, clock: Clock) -> None:
     history.resolve([intent(clock, intended_at=clock.now + 3600, send_by=clock.now + 3620)])
-    assert clock.slept == pytest.approx(HISTORY_SETTLES + 20)
+    assert clock.slept == pytest.approx(HISTORY_DELAY + 20)
 
 
-def test_a_history_that_does_not_answer_is_not_asked_about_every_job(
+def test_a_history_that_does_not_response_is_not_asked_about_every_job(
     kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
 ) -> None:
     job = hook.submit(A_CAT).request_id

@@ -50,7 +50,7 @@ def test_each_iteration_has_a_seed_of_its_own_in_every_try(sandbox: Sandbox, def
 
 
 @both_ways
-def test_each_iteration_buys_once_whatever_it_has_been_given(sandbox: Sandbox, deferrable: bool) -> None:
+def test_each_iteration_submits_once_whatever_it_has_been_given(sandbox: Sandbox, deferrable: bool) -> None:
     """Also where a seed is given, so that all of them send the same."""
     store = SharedStore()
     pushed = []

@@ -102,7 +102,7 @@ def test_a_batch_has_lines_for_its_waves(
         *wave(2),
         *wave(1),
         r"3 of 3 items are done, 0 have failed; cost: \$0\.03",
-        r"Each of them is told of in file://.+\.jsonl",
+        r"Wrote the manifest to file://.+\.jsonl",
     )
 
 

@@ -58,7 +58,7 @@ def test_it_waits_no_longer_than_the_trigger_would_have(sandbox: Sandbox, ti: Fa
 
 
 @pytest.mark.parametrize(
-    ("told", "at_least"),
+    ("retry_after", "at_least"),
     [
         (0.0, MIN_TRIGGER_LIFETIME),
         (2.0, MIN_TRIGGER_LIFETIME),
@@ -69,8 +69,8 @@ def test_it_waits_no_longer_than_the_trigger_would_have(sandbox: Sandbox, ti: Fa
         (float("inf"), 60.0),
     ],
 )
-def test_a_reset_is_believed_within_bounds(told: float | None, at_least: float) -> None:
-    trigger = reset_trigger(RateLimitedError("Rate limited", retry_after=told))
+def test_a_reset_is_believed_within_bounds(retry_after: float | None, at_least: float) -> None:
+    trigger = reset_trigger(RateLimitedError("Rate limited", retry_after=retry_after))
     wait = (trigger.moment - datetime.now(UTC)).total_seconds()
     assert at_least - 1 < wait <= at_least + SUBMIT_RESUME_DELAY + SUBMIT_RESUME_SPREAD
 

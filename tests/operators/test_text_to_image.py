@@ -55,14 +55,14 @@ def test_urls_come_in_order_and_ids_before_any_waiting(
 ) -> None:
     urls = ti.run(paint(samples="8", deferrable=deferrable))
 
-    (bought,) = sandbox.submissions
+    (submitted,) = sandbox.submissions
     assert [url.rpartition("-")[2] for url in urls] == [f"{index}.png" for index in range(8)]
     assert list(ti.pushed) == ["request_id", "generation"]
-    assert ti.pushed["request_id"] == bought["request_id"]
+    assert ti.pushed["request_id"] == submitted["request_id"]
     generation = ti.pushed["generation"]
     assert generation["model"] == "kandinsky2.1-txt2im"
     assert generation["cost"] == pytest.approx(0.08)
-    assert generation["seed"] == bought["payload"]["seed"]
+    assert generation["seed"] == submitted["payload"]["seed"]
 
 
 def test_without_waiting_the_request_id_is_returned(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
@@ -97,7 +97,7 @@ def test_a_bad_templated_value_is_refused_before_anything_is_sent(
     assert sandbox.count_calls() == 0
 
 
-def test_base64_without_a_place_for_the_pictures_is_refused(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_base64_without_a_place_for_the_images_is_refused(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     with pytest.raises(AirflowFailException, match="base64=True needs an output_path"):
         ti.run(paint(base64=True))
     assert sandbox.count_calls() == 0
@@ -111,7 +111,7 @@ def test_bad_settings_are_refused_when_the_dag_is_parsed(name: str, value: Any) 
         paint(**{name: value})
 
 
-def test_what_makes_the_picture_is_templated() -> None:
+def test_what_makes_the_image_is_templated() -> None:
     assert {*GENERATION_ARGUMENTS, "model", "kandinsky_conn_id", "output_path"} == set(paint().template_fields)
 
 
@@ -180,7 +180,7 @@ def test_the_deferral_holds_ids_and_numbers_and_an_absolute_deadline(sandbox: Sa
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_when_the_deferral_itself_times_out_there_is_one_last_look(
+def test_when_the_deferral_itself_times_out_there_is_one_last_poll(
     sandbox: Sandbox, ti: FakeTaskInstance, finished: bool
 ) -> None:
     sandbox.configure(latency=0 if finished else 60)

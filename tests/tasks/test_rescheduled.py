@@ -128,7 +128,7 @@ def test_a_batch_without_a_record_hands_over_what_it_has_when_it_is_rate_limited
     """Each reschedule would submit it again, and a policy has many of them."""
     sandbox.fault("submit", stall=0.01)
     sandbox.fault("submit", status=429, headers={"retry-after": "300"}, times=10)
-    with pytest.raises(BatchItemsFailedError, match="A retry buys all items again") as failure:
+    with pytest.raises(BatchItemsFailedError, match="A retry submits all items again") as failure:
         ti.run(OPERATORS["batch"](max_in_flight=1, durable=False))
     assert not isinstance(failure.value, RateLimitedError)
     assert [bool(row["urls"]) for row in ti.pushed["return_value"]] == [True, False, False]
