@@ -21,7 +21,7 @@ help: ## Show this list
 demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for nothing; KEEP=1 leaves its UI running
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
-unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser: a minute
+unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser
 	@$(BIN)/pytest -n 4 --dist loadgroup $(UNIT_TESTS)
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
