@@ -27,7 +27,7 @@
     │   ├── JobExpiredError         the service has no record of it
     │   └── JobTimeoutError         it had not finished by the deadline
     ├── BatchItemsFailedError       some items of a batch failed
-    ├── CostLimitError              an item was not submitted because of ``max_cost``
+    ├── CostLimitError              an item was not submitted because of max_cost
     └── RequestsChangedError        a batch's requests changed during a try
 
     AirflowException
