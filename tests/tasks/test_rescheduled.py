@@ -51,7 +51,7 @@ def policy() -> Any:
 @can_reschedule
 def test_credits_that_are_used_up_are_left_to_the_policy(sandbox: Sandbox, ti: Rescheduled, kind: str) -> None:
     sandbox.configure(credits=0)
-    with pytest.raises(InsufficientCreditsError, match="runs again later, as its retry policy asks for"):
+    with pytest.raises(InsufficientCreditsError, match="The retry policy reschedules the task; that uses up no retry"):
         ti.run(OPERATORS[kind](retry_policy=policy()))
     assert ti.pushed["error"]["type"] == "InsufficientCreditsError"
 
@@ -94,7 +94,7 @@ def test_a_policy_that_fails_does_not_hide_why_the_task_has(
     sandbox.configure(credits=0)
     with caplog.at_level(logging.ERROR), pytest.raises(AirflowFailException, match="Insufficient credits"):
         ti.run(paint(retry_policy=Broken()))
-    assert "The retry policy could not be asked" in caplog.text
+    assert "The retry policy failed to evaluate" in caplog.text
 
 
 @can_reschedule
