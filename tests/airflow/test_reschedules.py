@@ -61,6 +61,6 @@ def test_credits_that_stay_used_up_end_the_task_at_the_bound(airflow: LocalAirfl
     assert end(airflow, "rescheduled_in_vain", run_id) == ("failed", 1)
     assert reschedules(airflow, run_id, "credits") == 2
     log = airflow.task_log("rescheduled_in_vain", run_id, "credits")
-    assert log.count("The task The retry policy reschedules the task; that uses up no retry") >= 2
+    assert log.count("The retry policy reschedules the task; that uses up no retry") >= 2
     assert "No retry can cure this, so there is none" in log
     assert sandbox.submissions == []
