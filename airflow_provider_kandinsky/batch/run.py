@@ -85,7 +85,7 @@ class BatchRun:
     def apply_outcomes(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         """Apply what became of a wave, and store its images.
 
-        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.Outcomes`.
+        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.OutcomesById`.
         """
         self._outcomes.apply_outcomes(outcomes)
         self._store()

@@ -27,7 +27,7 @@ def test_the_triggerer_with_fifty_jobs_in_flight(chaos: Chaos) -> None:
     assert trigger_rows(chaos) == before
     chaos.airflow.start("triggerer")
     polls = chaos.sandbox.count_calls("status")
-    chaos.until(lambda: chaos.sandbox.count_calls("status") >= polls + 50, "the jobs to be looked at again")
+    chaos.until(lambda: chaos.sandbox.count_calls("status") >= polls + 50, "the jobs to be polled again")
     after = trigger_rows(chaos)
 
     assert len(before) == 50

@@ -108,7 +108,7 @@ def test_an_advised_wait_is_none_or_a_time_to_come(headers: dict[str, str], now:
     assert wait is None or 0 <= wait < float("inf")
 
 
-LOOKS = (
+POLLS = (
     st.sampled_from([JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.UNKNOWN, ServiceUnavailableError("502")])
     | st.builds(RateLimitedError, st.just("429"), retry_after=st.none() | st.floats(0, 1e300))
 )  # fmt: skip
@@ -116,7 +116,7 @@ LOOKS = (
 
 @settings(max_examples=100)
 @given(
-    polls=st.lists(LOOKS, max_size=60),
+    polls=st.lists(POLLS, max_size=60),
     age=st.floats(-100, 10_000),
     left=st.floats(-100, 2_000),
     interval=st.none() | st.floats(0.1, 1_000),
@@ -130,16 +130,16 @@ def test_no_pause_is_negative_or_ends_after_the_deadline_unless_nothing_is_known
     submitted_at = now - age
     job = JobPoller("r", submitted_at=submitted_at, deadline=deadline, poll_interval=interval, rng=rng.random)
     pause, end = job.start(now), deadline
-    for look in polls:
+    for poll in polls:
         assert 0 <= pause <= max(0.0, end - now)
         now += pause
         try:
-            pause = job.on_error(look, now) if isinstance(look, KandinskyError) else job.on_status(look, now)
+            pause = job.on_error(poll, now) if isinstance(poll, KandinskyError) else job.on_status(poll, now)
         except JobTimeoutError:
             assert now >= deadline
             return
         if now >= deadline:
-            assert isinstance(look, KandinskyError), "a response ends the wait"
+            assert isinstance(poll, KandinskyError), "a response ends the wait"
             end = submitted_at + RECORD_LIFETIME
             assert now < end
 

@@ -29,8 +29,8 @@ BASE, HISTORY = "https://segmind.test", "https://history.test/past"
 NOON = 1_699_963_200.0  # 2023-11-14T12:00:00 UTC
 A_CAT = TextToImageRequest(prompt="a cat", seed=7)
 API = SegmindApi("SG_x", BASE, history_url=HISTORY)
-LOOK = {"json": None, "params": None, "is_billable": False, "rank": Priority.POLL}
-ANSWER = LOOK | {"rank": Priority.RESULT}
+POLL = {"json": None, "params": None, "is_billable": False, "rank": Priority.POLL}
+RESULT = POLL | {"rank": Priority.RESULT}
 PURCHASE = {
     "request_id": None,
     "json": {"prompt": "a cat", "seed": 7},
@@ -44,11 +44,11 @@ PAGE |= {"sort_by": "model_created", "sort_order": "desc"}
 CALLS: dict[str, tuple[Call[Any], str, dict[str, Any]]] = {
     "submit": (API.submit(A_CAT, "m"), f"POST {BASE}/v2/m", PURCHASE),
     "generate": (API.generate(A_CAT, "m"), f"POST {BASE}/v1/m", PURCHASE),
-    "status": (API.status("r-1"), f"GET {BASE}/v2/requests/r-1/status", LOOK | {"request_id": "r-1"}),
-    "result": (API.result("r-1", "m"), f"GET {BASE}/v2/requests/r-1", ANSWER | {"request_id": "r-1"}),
-    "credits": (API.credits(), f"GET {BASE}/v1/get-user-credits", ANSWER | {"request_id": None}),
-    "history": (API.history("m", NOON, 3), f"GET {HISTORY}", ANSWER | {"request_id": None, "params": PAGE}),
-    "past request": (API.past_request("r-1"), f"GET {HISTORY}/r-1", ANSWER | {"request_id": "r-1"}),
+    "status": (API.status("r-1"), f"GET {BASE}/v2/requests/r-1/status", POLL | {"request_id": "r-1"}),
+    "result": (API.result("r-1", "m"), f"GET {BASE}/v2/requests/r-1", RESULT | {"request_id": "r-1"}),
+    "credits": (API.credits(), f"GET {BASE}/v1/get-user-credits", RESULT | {"request_id": None}),
+    "history": (API.history("m", NOON, 3), f"GET {HISTORY}", RESULT | {"request_id": None, "params": PAGE}),
+    "past request": (API.past_request("r-1"), f"GET {HISTORY}/r-1", RESULT | {"request_id": "r-1"}),
 }
 
 

@@ -95,9 +95,9 @@ def test_credits(connect: Connect, sandbox: Sandbox) -> None:
 def test_a_job_that_fails(connect: Connect, sandbox: Sandbox, prompt: str, error_type: type[KandinskyError]) -> None:
     client = connect(sandbox.url)
     job = client.submit(TextToImageRequest(prompt=prompt))
-    for look in (client.get_status, client.get_result, client.wait):
+    for call in (client.get_status, client.get_result, client.wait):
         with pytest.raises(error_type) as caught:
-            look(job.request_id)
+            call(job.request_id)
         assert type(caught.value) is error_type
         assert (caught.value.request_id, caught.value.billing) == (job.request_id, "no")
 
@@ -135,9 +135,9 @@ def test_odd_ids_arrive_as_they_are(
 ) -> None:
     server = raw_server(NOT_FOUND)
     client = connect(server.url)
-    for look in (client.get_status, client.get_result):
+    for call in (client.get_status, client.get_result):
         with pytest.raises(JobExpiredError) as caught:
-            look(request_id)
+            call(request_id)
         assert caught.value.request_id == request_id
     assert [request.split(b" HTTP/")[0] for request in server.received] == [
         b"GET /v2/requests/" + path + b"/status",

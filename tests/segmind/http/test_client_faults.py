@@ -1,4 +1,4 @@
-"""What goes wrong with a look, which is free: it is waited out, and never for longer than it may take."""
+"""What goes wrong with a poll, which is free: it is waited out, and never for longer than it may take."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_a_rate_limit_is_respected_between_polls(
 
 def test_free_calls_are_not_repeated_behind_the_poller(connect: Connect, sandbox: Sandbox) -> None:
     client = connect(sandbox.url)
-    for call, look in {"status": client.get_status, "result": client.get_result}.items():
+    for call, send in {"status": client.get_status, "result": client.get_result}.items():
         sandbox.fault(call, status=429, times=9)
         with pytest.raises(RateLimitedError):
-            look("r")
+            send("r")
         assert sandbox.count_calls(call) == 1
 
 

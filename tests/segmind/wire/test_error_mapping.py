@@ -127,8 +127,8 @@ def test_a_text_is_found_down_to_a_depth(make_response: MakeResponse, depth: int
 PAGE = b"<title>Bad Gateway</title>"
 REDIRECT = "The service responded with a redirect, which is not followed; check the connection's host"
 EXPIRED = "The service has no record of this request; records are kept for one hour after submission"
-#: Status, body, and what they are to a submission, to a look at a job, and to a question about the account, where that
-#: differs from a look at a job.
+#: Status, body, and what they are to a submission, to a poll of a job, and to a question about the account, where that
+#: differs from a poll of a job.
 MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
     *(
         (status, {"error": "x"}, told, told, None)
