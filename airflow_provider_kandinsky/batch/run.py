@@ -11,11 +11,11 @@ from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.durable.records import JobRecord
+from airflow_provider_kandinsky.durable.records import JobRecord, deadline_of
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers.batch import PendingJob, poll_all
 
 log = logging.getLogger(__name__)
@@ -118,9 +118,7 @@ class BatchRun:
         self.wait(jobs, None if is_last_poll else poll_interval)
 
     def _pending(self, record: JobRecord) -> PendingJob:
-        # A try that re-attaches waits as long as the first one, but not for what the service has forgotten.
-        since = max(self._began_at, record.submitted_at)
-        deadline = min(since + self._timeout, record.submitted_at + RECORD_LIFETIME)
+        deadline = deadline_of(record.submitted_at, self._began_at, self._timeout)
         return PendingJob(record.request_id or "", record.submitted_at, deadline)
 
     def delivery(self) -> BatchDelivery:

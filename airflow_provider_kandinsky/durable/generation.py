@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
-from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
 from airflow_provider_kandinsky.durable.seeds import derive_seed
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
@@ -36,6 +36,10 @@ class SubmittedJob:
     submitted_at: float
     result: GenerationResult | None = None
     already_delivered: bool = False
+
+    def deadline(self, began_at: float, timeout: float) -> float:
+        """See :func:`~.durable.records.deadline_of`."""
+        return deadline_of(self.submitted_at, began_at, timeout)
 
 
 class Generation:

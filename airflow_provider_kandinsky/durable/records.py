@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 #: So many ids of earlier submissions are kept; the history is asked about the days around a submission only.
@@ -121,6 +121,19 @@ class JobRecord:
     def changed(self, arguments: Mapping[str, str]) -> list[str]:
         """The names of the arguments that are not what they were."""
         return sorted(name for name in {*self.arguments, *arguments} if self.arguments.get(name) != arguments.get(name))
+
+
+def deadline_of(submitted_at: float, began_at: float, timeout: float) -> float:
+    """Until when a try waits for a job, in seconds since the epoch.
+
+    A try that re-attaches waits as long as the first one, but not for what the service has forgotten. It counts from
+    its own beginning, as it may wait several times.
+
+    :param submitted_at: when the job was submitted, seconds since the epoch.
+    :param began_at: when the try began, seconds since the epoch.
+    :param timeout: the task's, in seconds.
+    """
+    return min(max(began_at, submitted_at) + timeout, submitted_at + RECORD_LIFETIME)
 
 
 def from_record(record_type: type[Record], record: Mapping[str, Any]) -> Record:

@@ -11,11 +11,7 @@ from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.operators._runtime import defer_until_reset, open_service_of
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
-from airflow_provider_kandinsky.segmind.schemas import (
-    RECORD_LIFETIME,
-    GenerationResult,
-    TextToImageRequest,
-)
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.tasks.deferral import defer_until_done
 
 if TYPE_CHECKING:
@@ -143,8 +139,7 @@ class SingleTask:
     def _deadline(self, job: SubmittedJob) -> float:
         # A try that re-attaches waits as long as the first one, but not for what the service has forgotten. It counts
         # from its beginning, as it may wait several times.
-        since = max(self._ti.start_date.timestamp(), job.submitted_at)
-        return min(since + self._task.timeout, job.submitted_at + RECORD_LIFETIME)
+        return job.deadline(self._ti.start_date.timestamp(), self._task.timeout)
 
     def _poll(self, job: SubmittedJob, deadline: float, service: Service) -> GenerationResult:
         task = self._task
