@@ -26,6 +26,7 @@
     │   ├── ImageNotStoredError     an image could not be written to the user's storage
     │   ├── JobExpiredError         the service has no record of it
     │   └── JobTimeoutError         it had not finished by the deadline
+    ├── ReuseIndexError             it is unknown which images are stored
     ├── BatchItemsFailedError       some items of a batch failed
     ├── CostLimitError              an item was not submitted because of max_cost
     └── RequestsChangedError        a batch's requests changed during a try
@@ -65,6 +66,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ModelRetiredError,
     PermissionDeniedError,
     RateLimitedError,
+    ReuseIndexError,
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
@@ -97,6 +99,7 @@ __all__ = [
     "PermissionDeniedError",
     "RateLimitedError",
     "RequestsChangedError",
+    "ReuseIndexError",
     "ServiceUnavailableError",
     "SubmissionUnknownError",
 ]

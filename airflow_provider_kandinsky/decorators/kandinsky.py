@@ -25,6 +25,7 @@ class _KandinskyDecoratedOperator(DecoratedOperator, KandinskyTextToImageOperato
 
     template_fields = (*DecoratedOperator.template_fields, *KandinskyTextToImageOperator.template_fields)
     custom_operator_name = "@task.kandinsky"
+    prompt_is_rendered = False
     #: Airflow 3.0 requires it to push the items of a returned dict; this task returns a list.
     xcom_push: Any = None
 

@@ -14,7 +14,8 @@ from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.durable.submission import Submission
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.segmind.errors import JobError, KandinskyError
+from airflow_provider_kandinsky.results.reuse import ReuseIndex, StoredRequest
+from airflow_provider_kandinsky.segmind.errors import Billing, JobError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
 
 if TYPE_CHECKING:
@@ -30,16 +31,29 @@ class SubmittedJob:
     :param submitted_at: seconds since the epoch.
     :param result: what it gave, where that is already known.
     :param already_delivered: whether that was most likely delivered before, and asked for again by a user's clear.
+    :param reused: where the images are, if they were there and nothing was submitted.
     """
 
     request_id: str
     submitted_at: float
     result: GenerationResult | None = None
     already_delivered: bool = False
+    reused: StoredRequest | None = None
 
     def deadline(self, began_at: float, timeout: float) -> float:
         """See :func:`~.durable.records.deadline_of`."""
         return deadline_of(self.submitted_at, began_at, timeout)
+
+
+class ClaimedElsewhereError(Exception):
+    """Another task has claimed the same image.
+
+    :param seconds: how long its claim lasts.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class Generation:
@@ -50,6 +64,7 @@ class Generation:
     :param service: where it is submitted.
     :param metrics: where submissions are counted.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
+    :param index: of the images that are stored, where one of them may be delivered again.
     """
 
     def __init__(
@@ -60,8 +75,10 @@ class Generation:
         *,
         metrics: JobMetrics,
         id_only: bool = False,
+        index: ReuseIndex | None = None,
     ) -> None:
         self._item = item
+        self._index = index if item.request.seed != -1 else None
         self._ledger = ledger
         self._service = service
         self._metrics = metrics
@@ -82,11 +99,13 @@ class Generation:
         durable: bool,
         id_only: bool = False,
         job: str | None = None,
+        index: ReuseIndex | None = None,
     ) -> Self:
         """What the running task wants.
 
         :param durable: whether to keep a record.
         :param job: the request id, where an earlier process of this try has submitted it.
+        :param index: see the constructor.
         """
         payload = request.payload()
         key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
@@ -102,13 +121,21 @@ class Generation:
             service,
             metrics=JobMetrics.of_task(context["ti"], service.model),
             id_only=id_only,
+            index=index,
         )
 
+    @property
+    def item(self) -> Item:
+        """What is wanted."""
+        return self._item
+
     def submit_or_reattach(self) -> SubmittedJob:
-        """Submit, unless an earlier try has.
+        """Submit, unless an earlier try has, or the images are stored.
 
         :raises SubmissionUnknownError: it is not known whether an earlier try was accepted.
         :raises KandinskyError: refused; nothing was accepted. Or the job of an earlier try has failed for good.
+        :raises ClaimedElsewhereError: another task is about to make the same image.
+        :raises ReuseIndexError: it is not known what is stored. Nothing was submitted.
         """
         self._log_what_changed()
         self._submission.resolve()
@@ -116,14 +143,31 @@ class Generation:
             if self._state.is_of_earlier_try(record):
                 self._reattach(item, record)
         if self._state.record(self._item) is None:
+            if (stored := self._find_or_claim()) is not None:
+                return SubmittedJob(stored.request_id, 0.0, stored.result(), reused=stored)
             try:
                 error = self._submission.submit([self._item]) or self._submission.stopped
             finally:
                 # Also if this is cut short: what was accepted is known.
                 self._state.write()
             if error is not None:
+                self._release()
                 raise error
         return self._job()
+
+    def _find_or_claim(self) -> StoredRequest | None:
+        if self._index is None:
+            return None
+        stored, claimed = self._index.find_or_claim([self._item.key])
+        for seconds in claimed.values():
+            raise ClaimedElsewhereError(seconds)
+        if stored:
+            self._metrics.reused()
+        return stored.get(self._item.key)
+
+    def _release(self) -> None:
+        if self._index is not None:
+            self._index.release([self._item.key])
 
     def collect(self, outcome: GenerationResult | dict[str, Any]) -> SubmittedJob:
         """Apply what a wait for the job has given.
@@ -147,6 +191,8 @@ class Generation:
         if record is None:
             raise LookupError("Nothing was submitted yet")
         if (failure := record.failure) is not None:
+            if failure.billing is Billing.NO:
+                self._release()
             raise failure
         result = self._result or record.generation
         return SubmittedJob(

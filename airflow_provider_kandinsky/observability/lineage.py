@@ -32,7 +32,7 @@ class Lineage:
     :param model: the slug, if known.
     :param cost: dollars in total, as far as known.
     :param generations: a mapping for each request: ``request_id``, ``seed``, ``cost`` and ``prompt``, as far as known,
-        and ``error``, the type, if it failed.
+        ``error``, the type, if it failed, and ``reused`` if its images were stored and nothing was submitted.
     :param uris: of the images, or of a manifest of them.
     """
 
@@ -47,9 +47,16 @@ class Lineage:
         return cls(model, None, [{"request_id": request_id, "prompt": prompt}], [])
 
     @classmethod
-    def of(cls, result: GenerationResult, uris: Sequence[str], prompt: str | None = None) -> Lineage:
-        """The lineage of a finished job."""
+    def of(
+        cls, result: GenerationResult, uris: Sequence[str], prompt: str | None = None, *, reused: bool = False
+    ) -> Lineage:
+        """The lineage of a finished job.
+
+        :param reused: whether its images were stored, and nothing was submitted.
+        """
         generation = {"request_id": result.request_id, "seed": result.seed, "cost": result.cost, "prompt": prompt}
+        if reused:
+            generation["reused"] = True
         return cls(result.model, result.cost, [generation], uris)
 
 

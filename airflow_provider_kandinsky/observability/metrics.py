@@ -31,6 +31,7 @@ class Metric(StrEnum):
 
     SUBMITTED = "kandinsky.submitted"
     REATTACHED = "kandinsky.reattached"
+    REUSED = "kandinsky.reused"
     COMPLETED = "kandinsky.completed"
     FAILED = "kandinsky.failed"
     COST = "kandinsky.cost"
@@ -71,6 +72,10 @@ class JobMetrics:
         :param source: where the job was found: the ledger in Airflow, or the service's request history.
         """
         self._count(Metric.REATTACHED, source=source)
+
+    def reused(self) -> None:
+        """A stored image was delivered again, and nothing was submitted."""
+        self._count(Metric.REUSED)
 
     def completed(self, result: GenerationResult) -> None:
         """A job's result was delivered."""

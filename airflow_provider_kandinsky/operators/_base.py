@@ -9,9 +9,10 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
+from airflow_provider_kandinsky.results.claim_policy import DEFAULT_CLAIM_POLICY
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
-from airflow_provider_kandinsky.tasks.arguments import check_output_path, check_settings
+from airflow_provider_kandinsky.tasks.arguments import check_output_path, check_reuse, check_settings
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
 
 #: The hook's; importing the hook would import the client.
@@ -24,6 +25,8 @@ class GenerationOperator(ImageTask):
     ui_color = "#f3e9fb"
     #: How jobs are polled in the worker.
     poll_policy = DEFAULT_POLL_POLICY
+    #: How long a task may keep others from submitting what it submits, with ``reuse``.
+    claim_policy = DEFAULT_CLAIM_POLICY
 
     kandinsky_conn_id: str
     model: str
@@ -31,6 +34,7 @@ class GenerationOperator(ImageTask):
     poll_interval: float | None
     durable: bool
     on_unknown_submit: OnUnknownSubmit
+    reuse: bool
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, wait here for what is in flight."""
@@ -73,4 +77,5 @@ class GenerationOperator(ImageTask):
         :param samples: how many images are wanted of a job, as far as known.
         """
         check_output_path(self.output_path, samples)
+        check_reuse(self.reuse, self.output_path)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)

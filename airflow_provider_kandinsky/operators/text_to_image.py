@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
@@ -13,7 +14,13 @@ from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, Generati
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
-from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH, GENERATION_ARGUMENTS, is_literal
+from airflow_provider_kandinsky.tasks.arguments import (
+    BASE64_NEEDS_OUTPUT_PATH,
+    GENERATION_ARGUMENTS,
+    check_reuse,
+    invalid_argument,
+    is_literal,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_kandinsky.operators._single import SingleTask
@@ -53,6 +60,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
         a job after an hour.
     :param output_path: store the images there, and return their URIs; the service's URLs are then in XCom
         ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
+    :param reuse: deliver images again that are stored in ``output_path`` for the same base URL, model and parameters,
+        by whatever run, DAG or deployment, and submit nothing. If unset, the seed is then made from those.
     :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
         clear submits it again.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
@@ -65,6 +74,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
     #: Whether Airflow writes the rendered fields when this process ends, at the cost of one call: where they cannot be
     #: rendered, so that something is shown at all, and where they are something else by now than what was sent.
     overwrite_rtif_after_execution = True
+    #: Whether the prompt is known when the templates are rendered.
+    prompt_is_rendered = True
 
     def __init__(
         self,
@@ -88,6 +99,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         durable: bool = True,
         on_unknown_submit: OnUnknownSubmit = "fail",
         output_path: str | None = None,
+        reuse: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -110,6 +122,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         self.durable = durable
         self.on_unknown_submit = on_unknown_submit
         self.output_path = output_path
+        self.reuse = reuse
         self._request_id: str | None = None
         #: Whether the arguments are those that an earlier process of this try has sent.
         self.has_sent_arguments = False
@@ -160,14 +173,23 @@ class KandinskyTextToImageOperator(GenerationOperator):
         super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         if parent is self:
             self.overwrite_rtif_after_execution = False
-            if "ti" in context:  # not so when a template is rendered for a preview
-                self._choose_seed(context)
+            # Not so when a template is rendered for a preview. What is refused here is refused by build_request.
+            if "ti" in context and (self.prompt_is_rendered or not self.reuse):
+                with suppress(BadRequestError):
+                    self._choose_seed(context)
 
     def _choose_seed(self, context: Context) -> None:
-        if self.seed is None:
-            from airflow_provider_kandinsky.durable.seeds import derive_seed
+        if self.seed is not None:
+            return
+        from airflow_provider_kandinsky.durable.seeds import derive_seed, seed_from_content
 
+        if self.reuse:
+            self.seed = seed_from_content(self.model, self._request().payload())
+        else:
             self.seed = derive_seed(context)
+
+    def _request(self) -> TextToImageRequest:
+        return TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
 
     def build_request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments and a seed of the task instance's own, if it was given none.
@@ -177,7 +199,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
         from airflow_provider_kandinsky.results.storage import OutputPath
 
         self._choose_seed(context)
-        request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
+        request = self._request()
+        check_reuse(self.reuse, self.output_path)
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
         elif request.base64:
@@ -196,4 +219,6 @@ class KandinskyTextToImageOperator(GenerationOperator):
         if not is_literal(self.prompt):
             literals["prompt"] = "(rendered when the task runs)"
         request = TextToImageRequest(**literals)
+        if self.reuse and not self.wait_for_completion:
+            raise invalid_argument("wait_for_completion", False, "True with reuse=True")
         self._check_shared(request.samples or 1)

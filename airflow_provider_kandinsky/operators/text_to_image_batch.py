@@ -59,6 +59,9 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param output_path: store the images there, and a manifest of the batch; see
         :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
+    :param reuse: deliver images again that are stored in ``output_path`` for the same base URL, model and parameters,
+        by whatever run, DAG or deployment, and submit nothing for them. The seed of an item without one is then made
+        from those, so that equal items are one image.
     :param max_in_flight: how many jobs are submitted before they are waited for, 1 to 1000.
     :param on_item_failure: ``"fail"``: the task fails if any item has, when all others are done. ``"keep"``: it
         succeeds, and the errors are in the result.
@@ -93,6 +96,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         durable: bool = True,
         on_unknown_submit: OnUnknownSubmit = "fail",
         output_path: str | None = None,
+        reuse: bool = False,
         max_in_flight: int = 200,
         on_item_failure: OnItemFailure = "fail",
         max_xcom_items: int = 500,
@@ -118,6 +122,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         self.durable = durable
         self.on_unknown_submit = on_unknown_submit
         self.output_path = output_path
+        self.reuse = reuse
         self.max_in_flight = max_in_flight
         self.on_item_failure = on_item_failure
         self.max_xcom_items = max_xcom_items

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import AssetAlias
 
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.file_names import location
+from airflow_provider_kandinsky.results.reuse import StoredRequest
 from airflow_provider_kandinsky.results.storage import OutputPath, store
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+OnStored = Callable[[GenerationResult, Sequence[str]], None]
+
 
 def deliver(
     result: GenerationResult,
@@ -28,28 +32,50 @@ def deliver(
     output_path: str | None,
     *,
     already_delivered: bool = False,
+    on_stored: OnStored | None = None,
 ) -> list[str]:
     """Push the XComs of a generation, and store its images if there is an ``output_path``.
 
     :param output_path: where to store the images; see :class:`~.storage.OutputPath`.
     :param already_delivered: whether it was delivered before; its metrics are then not counted again.
+    :param on_stored: called with the result and the URIs when the images are stored.
     :return: what the task returns: the images' URLs, in the service's order; with an ``output_path`` the URIs of the
         stored ones, and the URLs under XCom ``source_urls``.
     :raises ImageRefusedError: the images came as bytes, which do not go into XCom, and there is no ``output_path``.
     """
     ti = context["ti"]
-    ti.xcom_push(key="generation", value=result.generation())
-    uris = result.urls
-    if output_path is not None:
-        ti.xcom_push(key="source_urls", value=result.urls)
-        uris = _store(result, hook, output_path)
-    elif result.has_image_data:
+    generation, uris = result.generation(), result.urls
+    try:
+        if output_path is not None:
+            ti.xcom_push(key="source_urls", value=result.urls)
+            uris = _store(result, hook, output_path)
+            generation["locations"] = list(map(location, uris))
+            if on_stored is not None:
+                on_stored(result, uris)
+    finally:
+        ti.xcom_push(key="generation", value=generation)
+    if output_path is None and result.has_image_data:
         raise image_bytes_without_output_path(result.request_id)
     add_outlet_event_extra(context, {"request_ids": [result.request_id], "uris": uris, "cost": result.cost})
     log.info(summarize_result(result, uris))
     if not already_delivered:
         JobMetrics.of_task(ti, result.model).completed(result)
     return uris
+
+
+def deliver_again(stored: StoredRequest, context: Context) -> list[str]:
+    """Push the XComs of images that are stored, for which nothing was submitted.
+
+    :return: what the task returns: their URIs.
+    """
+    ti, result = context["ti"], stored.result()
+    extra = {"reused": True, "locations": list(map(location, stored.uris))}
+    ti.xcom_push(key="source_urls", value=[])
+    ti.xcom_push(key="generation", value=result.generation() | extra)
+    extra = {"request_ids": [result.request_id], "uris": stored.uris, "cost": 0.0, "reused": True}
+    add_outlet_event_extra(context, extra)
+    log.info("Reused request %s: %d image(s), cost $0, at %s", result.request_id, len(stored.uris), stored.uris)
+    return stored.uris
 
 
 def _store(result: GenerationResult, hook: KandinskyHook, output_path: str) -> list[str]:

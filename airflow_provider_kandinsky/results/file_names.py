@@ -43,6 +43,13 @@ def fixed_part(template: str) -> str:
     return fixed
 
 
+def location(uri: str) -> str:
+    """A URI as other tools read it: without the connection id that Airflow has before the ``@``."""
+    scheme, separator, rest = uri.partition("://")
+    netloc, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{netloc.rpartition('@')[2]}{slash}{path}"
+
+
 def is_below(path: str, start: str) -> bool:
     """Whether a path is inside the folder of another, with and without ``..`` resolved."""
     folder = start[: start.rfind("/") + 1].rpartition("://")[2]

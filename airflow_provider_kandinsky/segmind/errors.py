@@ -209,6 +209,12 @@ class ImageNotStoredError(JobError):
     billing = Billing.YES
 
 
+class ReuseIndexError(KandinskyError):
+    """The index of stored images cannot be read or written. What is not known to be stored is not submitted."""
+
+    retryable = True
+
+
 class JobTimeoutError(JobError):
     """The job had not finished by the deadline. It may still be running, and will then be billed."""
 

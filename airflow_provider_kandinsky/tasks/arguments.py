@@ -48,6 +48,17 @@ def check_output_path(output_path: str | None, samples: int = 1) -> None:
         OutputPath.check_template(output_path, samples)
 
 
+def check_reuse(reuse: bool, output_path: str | None) -> None:
+    """Check that there is a place for what is to be reused.
+
+    :raises BadRequestError: there is none.
+    """
+    if reuse and not output_path:
+        raise BadRequestError(
+            "reuse=True needs an output_path: the images are delivered again from there. Nothing was submitted."
+        )
+
+
 def invalid_argument(name: str, value: Any, allowed: str) -> BadRequestError:
     """Build the error for a rejected argument.
 

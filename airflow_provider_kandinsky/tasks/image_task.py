@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+    from airflow_provider_kandinsky.results.delivery import OnStored
     from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 
@@ -31,6 +32,7 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
         *,
         prompt: str | None = None,
         already_delivered: bool = False,
+        on_stored: OnStored | None = None,
     ) -> list[str]:
         """Deliver a generation, see :func:`~airflow_provider_kandinsky.results.delivery.deliver`, and note its lineage.
 
@@ -40,6 +42,6 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
 
         # For a delivery that fails, in a sensor, which has noted no lineage before.
         self.lineage = self.lineage or Lineage.of_request(str(result.request_id), prompt=prompt)
-        uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered)
+        uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered, on_stored=on_stored)
         self.lineage = Lineage.of(result, uris, prompt)
         return uris
