@@ -46,13 +46,13 @@ def test_another_run_gets_the_same_image(
     sandbox: Sandbox, ti: FakeTaskInstance, folder: str, deferrable: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     uris = ti.run(reuse(folder, samples=2, deferrable=deferrable))
-    first, calls = dict(ti.pushed), len(sandbox.calls)
+    first, calls = dict(ti.pushed), len(sandbox.calls())
     (entry,) = entries(folder)
     assert json.loads(entry.read_text())["run_id"] == "manual__1"
 
     second = another_run()
     assert second.run(reuse(folder, samples=2, deferrable=deferrable)) == uris
-    assert len(sandbox.calls) == calls  # not one more of any kind
+    assert len(sandbox.calls()) == calls  # not one more of any kind
     generation = second.pushed["generation"]
     assert generation["reused"] is True
     assert generation["cost"] == 0
