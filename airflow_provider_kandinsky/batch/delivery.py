@@ -16,7 +16,7 @@ from airflow_provider_kandinsky.compat.airflow import loop_index
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.results.delivery import add_outlet_event_extra, error_for_xcom
-from airflow_provider_kandinsky.results.file_names import file_name
+from airflow_provider_kandinsky.results.file_names import file_name, location
 from airflow_provider_kandinsky.results.storage import OutputPath, write
 from airflow_provider_kandinsky.segmind.errors import Billing, KandinskyError
 
@@ -35,9 +35,18 @@ class BatchDelivery:
     :param state: what was wanted, and how far it has come.
     :param left_out: why the items that were not submitted were not.
     :param output_path: where images were stored and the manifest is written, if anywhere.
+    :param with_reuse: whether rows say if their images were stored before.
     """
 
-    def __init__(self, state: BatchState, left_out: KandinskyError | None, output_path: OutputPath | None) -> None:
+    def __init__(
+        self,
+        state: BatchState,
+        left_out: KandinskyError | None,
+        output_path: OutputPath | None,
+        *,
+        with_reuse: bool = False,
+    ) -> None:
+        self._with_reuse = with_reuse
         self._state = state
         self._left_out = left_out
         self._output_path = output_path
@@ -46,6 +55,11 @@ class BatchDelivery:
         self._failures = {position: failure for position, failure in enumerate(failures) if failure is not None}
         #: One for each item that was asked for, in that order.
         self.rows = by_position(state.items, self._row)
+        own_keys = {
+            place: key for item in state.items for place, key in zip(item.positions, item.own_keys, strict=False)
+        }
+        if any(key is not None for key in own_keys.values()):
+            self.rows = [{"key": own_keys.get(place)} | row for place, row in enumerate(self.rows)]
         self._orphans = [self._row(item) for item, _ in state.orphans()]
 
     @property
@@ -55,6 +69,7 @@ class BatchDelivery:
             "items": len(self.rows),
             "succeeded": len(self.rows) - len(self._failures),
             "failed": len(self._failures),
+            "reused": sum(len(item.positions) for item in self._state.items if self._is_reused(item)),
             "cost": self._state.cost(),
         }
 
@@ -64,7 +79,10 @@ class BatchDelivery:
         :param max_xcom_items: with more items than this the rows are in the manifest alone.
         """
         ti, counts = context["ti"], self.counts
-        log.info("%(succeeded)d of %(items)d items are done, %(failed)d have failed; cost: $%(cost)g", counts)
+        log.info(
+            "%(succeeded)d of %(items)d items are done (%(reused)d reused), %(failed)d have failed; cost: $%(cost)g",
+            counts,
+        )
         if self._failures:
             types = Counter(type(failure).__name__ for failure in self._failures.values())
             counted = ", ".join(f"{number} {name}" for name, number in types.most_common())
@@ -101,6 +119,7 @@ class BatchDelivery:
         generations = [
             {name: row[name] for name in ("request_id", "seed", "cost")}
             | {"prompt": item.request.prompt, "error": row["error"] and row["error"]["type"]}
+            | ({"reused": True} if row.get("reused") else {})
             for item, row in rows
         ]
         return Lineage(model, self._state.cost(), generations, [url for _, row in rows for url in row["urls"]])
@@ -136,13 +155,21 @@ class BatchDelivery:
         record, failure = self._state.record(item), self._failure(item)
         result = record.generation if record else None
         urls, uris = ([], []) if result is None or failure is not None else (result.urls, record and record.uris)
-        row: dict[str, Any] = {"urls": urls} if self._output_path is None else {"urls": uris, "source_urls": urls}
+        row: dict[str, Any] = {"urls": urls}
+        if self._output_path is not None:
+            row = {"urls": uris, "locations": list(map(location, uris or ())), "source_urls": urls}
+        if self._with_reuse:
+            row["reused"] = self._is_reused(item)
         return row | {
             "request_id": record.request_id if record else None,
             "seed": result.seed if result else item.seed,
             "cost": result.cost if result else None,
             "error": failure and error_for_xcom(failure),
         }
+
+    def _is_reused(self, item: Item) -> bool:
+        record = self._state.record(item)
+        return record is not None and record.reused
 
     def _write_manifest(self, context: Context, output_path: OutputPath) -> str:
         ti = context["ti"]

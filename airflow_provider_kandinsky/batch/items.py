@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from airflow_provider_kandinsky.durable.records import Item
-from airflow_provider_kandinsky.durable.seeds import derive_seed
+from airflow_provider_kandinsky.durable.seeds import derive_seed, seed_from_content
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest, fingerprint
 
@@ -27,6 +27,8 @@ def read_items(
     context: Context,
     base_url: str,
     model: str,
+    *,
+    reuse: bool = False,
 ) -> list[Item]:
     """Check all rows, and make items of them.
 
@@ -37,6 +39,7 @@ def read_items(
     :param defaults: parameters for the rows that do not have them.
     :param context: the running task's, whose names the seeds are made from.
     :param model: the slug.
+    :param reuse: whether a seed is made from what a row asks for, so that equal rows are one item.
     :return: in the order of the rows.
     :raises BadRequestError: it is no list, or rows are refused; with their places, their arguments, the values and
         what is allowed.
@@ -46,8 +49,11 @@ def read_items(
     requests: dict[str, TextToImageRequest] = {}
     equal_rows: Counter[str] = Counter()
     random_rows: Counter[str] = Counter()
-    for position, request in enumerate(_checked(rows, defaults)):
-        has_own_seed = request.seed is None
+    own_keys: dict[str, list[str | None]] = {}
+    for position, (own_key, request) in enumerate(_checked(rows, defaults)):
+        has_own_seed = request.seed is None and not reuse
+        if request.seed is None and reuse:
+            request = request.model_copy(update={"seed": seed_from_content(model, request.payload())})
         if has_own_seed:
             payload = json.dumps(request.payload(), sort_keys=True)
             request = request.model_copy(update={"seed": derive_seed(context, payload, equal_rows[payload])})
@@ -60,7 +66,11 @@ def read_items(
             own_seeds.add(key)
         requests[key] = request
         positions.setdefault(key, []).append(position)
-    return [Item(key, requests[key], tuple(places), key in own_seeds) for key, places in positions.items()]
+        own_keys.setdefault(key, []).append(own_key)
+    return [
+        Item(key, requests[key], tuple(places), key in own_seeds, tuple(own_keys[key]))
+        for key, places in positions.items()
+    ]
 
 
 def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:
@@ -69,19 +79,38 @@ def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:
     return [values[position] for position in sorted(values)]
 
 
-def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[TextToImageRequest]:
+def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[tuple[str | None, TextToImageRequest]]:
+    """The rows' own keys, and what they ask for."""
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Sequence):
         raise BadRequestError(
             f"requests={rows!r:.200} is not allowed: it must be a list of prompts, or of mappings of parameters. "
             "Nothing was submitted."
         )
-    requests, refusals = [], []
+    requests: list[tuple[str | None, TextToImageRequest]] = []
+    refusals: list[str] = []
+    places: dict[str, int] = {}
     for position, row in enumerate(rows):
         try:
-            requests.append(TextToImageRequest.of(row, defaults))
+            own_key, row = _split_key(row)
+            if own_key is not None and (first := places.setdefault(own_key, position)) != position:
+                refusals.append(f"requests[{position}]: key={own_key!r:.200} is not allowed: [{first}] has it, too.")
+            requests.append((own_key, TextToImageRequest.of(row, defaults)))
         except BadRequestError as error:
             refusals.append(f"requests[{position}]: {error.message.removesuffix(' Nothing was submitted.')}")
     if refusals:
         more = f" And {len(refusals) - _MOST_REFUSALS} more." if len(refusals) > _MOST_REFUSALS else ""
         raise BadRequestError(f"{' '.join(refusals[:_MOST_REFUSALS])}{more} Nothing was submitted.")
     return requests
+
+
+def _split_key(row: Any) -> tuple[str | None, Any]:
+    """A row's own key, and the rest of it.
+
+    :raises BadRequestError: the key is no text and no integer, or blank.
+    """
+    if not isinstance(row, Mapping) or row.get("key") is None:
+        return None, {name: row[name] for name in row if name != "key"} if isinstance(row, Mapping) else row
+    own_key = row["key"]
+    if isinstance(own_key, bool) or not isinstance(own_key, (str, int)) or not 0 < len(str(own_key).strip()) <= 1000:
+        raise BadRequestError(f"key={own_key!r:.200} is not allowed: it must be a text or an integer, and not blank.")
+    return str(own_key), {name: value for name, value in row.items() if name != "key"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from airflow_provider_kandinsky.batch.state import BatchState
@@ -21,10 +21,16 @@ log = logging.getLogger(__name__)
 _BYTES_AT_ONCE: Final = 8
 
 
+#: An item, what it gave, and where its images are.
+Stored = tuple[Item, GenerationResult, list[str]]
+
+
 class BatchOutcomes(OutcomeCollector):
     """Applies what became of jobs, and stores their images."""
 
     _state: BatchState
+    #: Called with what was just stored, before that is written to the ledger.
+    on_stored: Callable[[Sequence[Stored]], None] | None = None
 
     def drop_what_is_gone(self, output_path: OutputPath | None) -> None:
         """Have items submitted again whose images were delivered by an earlier try and are gone: those that are older
@@ -73,28 +79,34 @@ class BatchOutcomes(OutcomeCollector):
         return [
             (item, result)
             for item, record in self._state.records()
-            if (result := record.generation) and not record.error and record.output_path != output_path.template
+            if (result := record.generation)
+            and not (record.error or record.reused)
+            and record.output_path != output_path.template
         ]
 
     def _store_urls(self, output_path: OutputPath, downloads: DownloadPolicy) -> None:
         finished = [(item, result) for item, result in self._not_stored(output_path) if result.urls]
-        self._note_stored(finished, store([result for _, result in finished], output_path, downloads), output_path)
+        self._store_finished(finished, output_path, downloads)
 
     def _store_bytes(self, output_path: OutputPath, downloads: DownloadPolicy) -> None:
         self.as_bytes += [item for item, result in self._not_stored(output_path) if not result.urls]
         for start in range(0, len(self.as_bytes), _BYTES_AT_ONCE):
             finished = self.fetch(self.as_bytes[start : start + _BYTES_AT_ONCE])
-            self._note_stored(finished, store([result for _, result in finished], output_path, downloads), output_path)
+            self._store_finished(finished, output_path, downloads)
 
-    def _note_stored(
-        self,
-        finished: Sequence[tuple[Item, GenerationResult]],
-        stored: Sequence[list[str] | KandinskyError],
-        output_path: OutputPath,
+    def _store_finished(
+        self, finished: Sequence[tuple[Item, GenerationResult]], output_path: OutputPath, downloads: DownloadPolicy
     ) -> None:
+        results, keys = [result for _, result in finished], [item.own_key for item, _ in finished]
+        stored = store(results, output_path, downloads, keys)
+        kept: list[Stored] = []
         for (item, result), uris in zip(finished, stored, strict=True):
             if isinstance(uris, KandinskyError):
                 self._state.note_failure(item, uris)
             else:
-                self._state.note_result(item, result)
-                self._state.note_stored(item, uris, output_path.template)
+                kept.append((item, result, uris))
+        if self.on_stored is not None and kept:
+            self.on_stored(kept)
+        for item, result, uris in kept:
+            self._state.note_result(item, result)
+            self._state.note_stored(item, uris, output_path.template)

@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
 from airflow_provider_kandinsky.batch.state import BatchState
+from airflow_provider_kandinsky.batch.submission import BatchReuse as BatchReuse
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
 from airflow_provider_kandinsky.durable.records import JobRecord, deadline_of
 from airflow_provider_kandinsky.durable.service import Service
@@ -33,6 +34,7 @@ class BatchRun:
     :param output_path: where the images are stored, if anywhere.
     :param max_cost: dollars; nothing more is submitted once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
+    :param reuse: of images that are stored, if they are to be delivered again.
     """
 
     def __init__(
@@ -46,10 +48,13 @@ class BatchRun:
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
+        reuse: BatchReuse | None = None,
     ) -> None:
         self.state = state
-        self._submission = BatchSubmission(self.state, service, max_cost=max_cost, stopped=stopped)
+        self.reuse = reuse
+        self._submission = BatchSubmission(self.state, service, max_cost=max_cost, stopped=stopped, reuse=reuse)
         self._outcomes = BatchOutcomes(self.state, service)
+        self._outcomes.on_stored = None if reuse is None else reuse.note_stored
         self._service = service
         self._began_at = began_at
         self._timeout = timeout
@@ -73,6 +78,11 @@ class BatchRun:
     def has_more(self) -> bool:
         """Whether anything is left to be submitted, and is to be."""
         return self._submission.has_more
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether other tasks are making images that this one wants."""
+        return self.has_more and self.reuse is not None and bool(self.reuse.claimed)
 
     @property
     def refusal(self) -> KandinskyError | None:
@@ -101,8 +111,11 @@ class BatchRun:
 
         :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.hand_over.OutcomesById`.
         """
+        in_flight = [item for item, _ in self.state.in_flight()]
         self._outcomes.apply_outcomes(outcomes)
         self._store()
+        if self.reuse is not None:
+            self.reuse.release(in_flight)
         template = self._output_path and self._output_path.template
         self.state.close_done(lambda record: template is None or record.output_path == template)
         if outcomes:
@@ -141,7 +154,7 @@ class BatchRun:
 
     def delivery(self) -> BatchDelivery:
         """What the batch leaves."""
-        return BatchDelivery(self.state, self.stopped, self._output_path)
+        return BatchDelivery(self.state, self.stopped, self._output_path, with_reuse=self.reuse is not None)
 
     def _store(self) -> None:
         self._outcomes.store(self._output_path, self._service.hook.settings.download_policy)

@@ -12,6 +12,7 @@ from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.results.reuse import StoredRequest
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 
@@ -89,6 +90,16 @@ class BatchState(JobState):
         :param output_path: the template of their names.
         """
         self._ledger.put(replace(self._begun(item), uris=uris, output_path=output_path))
+
+    def note_reused(self, item: Item, stored: StoredRequest, output_path: str) -> None:
+        """Its images are in the user's storage already, so that nothing is submitted.
+
+        :param output_path: the template of the names of what this task stores.
+        """
+        result = stored.result().with_seed(item.seed).to_dict()
+        record = replace(self._begun(item), request_id=stored.request_id, result=result, uris=stored.uris)
+        self._ledger.put(replace(record, output_path=output_path, reused=True))
+        self._uncounted.append(self._metrics.reused)
 
     def note_files_gone(self, item: Item) -> None:
         """Its stored images are not there any more."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
 from airflow_provider_kandinsky.batch.errors import CostLimitError
+from airflow_provider_kandinsky.batch.reuse import BatchReuse as BatchReuse
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
@@ -27,6 +29,7 @@ class BatchSubmission(Submission):
         the next one.
     :param max_cost: dollars; nothing more is submitted once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
+    :param reuse: what is not to be submitted, because it is stored or another task submits it.
     """
 
     _state: BatchState
@@ -38,11 +41,13 @@ class BatchSubmission(Submission):
         *,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
+        reuse: BatchReuse | None = None,
         longest_submission: float = LONGEST_SUBMISSION,
     ) -> None:
         super().__init__(state, service, send_within=_SEND_WITHIN)
         self.stopped = stopped
         self._max_cost = max_cost
+        self._reuse = reuse
         self._longest_submission = longest_submission
         #: Why there is room left, where a rate limit or an outage has ended the submission.
         self.refusal: KandinskyError | None = None
@@ -86,6 +91,15 @@ class BatchSubmission(Submission):
         if self.refusal is not None and not (in_flight or self.stopped):
             raise self.refusal
         return self._state.in_flight()
+
+    def submit(self, group: Sequence[Item]) -> KandinskyError | None:
+        if self._reuse is None:
+            return super().submit(group)
+        admitted = self._reuse.admit(group)
+        try:
+            return super().submit(admitted) if admitted else None
+        finally:
+            self._reuse.release(admitted)
 
     def _stop_at_max_cost(self) -> None:
         cost = self._state.cost()

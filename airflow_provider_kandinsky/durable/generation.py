@@ -10,9 +10,8 @@ from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
 from airflow_provider_kandinsky.durable.seeds import derive_seed
-from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
-from airflow_provider_kandinsky.durable.submission import Submission
+from airflow_provider_kandinsky.durable.submission import Service, Submission
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.reuse import ReuseIndex, StoredRequest
 from airflow_provider_kandinsky.segmind.errors import Billing, JobError, KandinskyError

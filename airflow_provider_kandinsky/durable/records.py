@@ -23,6 +23,7 @@ class Item:
     :param key: names it: its fingerprint, numbered where several of the same are wanted.
     :param request: what to submit.
     :param positions: where in a batch its result belongs; several where rows are the same image.
+    :param own_keys: the names that the user has for its rows, in the order of ``positions``.
     :param has_own_seed: whether its seed is made from the task's name, so that no other task sends its payload.
     """
 
@@ -30,6 +31,12 @@ class Item:
     request: TextToImageRequest
     positions: tuple[int, ...] = (0,)
     has_own_seed: bool = False
+    own_keys: tuple[str | None, ...] = ()
+
+    @property
+    def own_key(self) -> str | None:
+        """The first of the names that the user has for it."""
+        return next((key for key in self.own_keys if key is not None), None)
 
     @property
     def seed(self) -> int | None:
@@ -63,6 +70,7 @@ class JobRecord:
     :param earlier_cost: dollars, what those have cost as far as the service has said.
     :param not_found: whether a wait for the job has ended because the service knew nothing of it any more.
     :param arguments: a hash of each argument, to say which of them changed; of a single generation only.
+    :param reused: whether its images were stored before, and nothing was submitted. ``request_id`` is who made them.
     """
 
     key: str
@@ -81,6 +89,7 @@ class JobRecord:
     earlier_cost: float | None = None
     not_found: bool = False
     arguments: Mapping[str, str] = field(default_factory=dict)
+    reused: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
-from airflow_provider_kandinsky.batch.run import BatchRun
+from airflow_provider_kandinsky.batch.run import BatchReuse, BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_kandinsky.operators._batch_items import Wanted
-from airflow_provider_kandinsky.operators._runtime import defer_until_reset, keeps_record, open_service_of
+from airflow_provider_kandinsky.operators._reuse import claim_trigger, index_of
+from airflow_provider_kandinsky.operators._runtime import (
+    Service,
+    defer_until_reset,
+    is_rescheduled,
+    keeps_record,
+    open_service_of,
+)
 from airflow_provider_kandinsky.segmind.errors import (
+    KandinskyError,
     RateLimitedError,
     ServiceUnavailableError,
     error_from_dict,
 )
 from airflow_provider_kandinsky.tasks.deferral import defer_until_enough, resume_delay
-from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled
 from airflow_provider_kandinsky.triggers.hand_over import (
     DEFERRED_RULE,
     LAST_RULE,
@@ -90,20 +98,28 @@ class BatchTask:
             base_url = service.hook.get_conn().base_url
             wanted = Wanted.of_try(task, context, base_url, ledger, is_resumed=is_resumed, pinned=pinned)
             self._pinned = wanted.pinned
-            run = BatchRun(
-                wanted.state,
-                service,
-                began_at=context["ti"].start_date.timestamp(),
-                timeout=task.timeout,
-                poll_interval=task.poll_interval,
-                output_path=wanted.output_path,
-                max_cost=task.max_cost,
-                stopped=wanted.changed or (error_from_dict(stopped) if stopped else None),
-            )
+            run = self._batch_run(wanted, service, error_from_dict(stopped) if stopped else None)
             self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
-            while jobs := self._submit(run, resets):
-                self._wait(run, jobs)
+            if run.reuse is not None and not is_resumed:
+                run.reuse.find_stored()
+            while (jobs := self._submit(run, resets)) or run.waits_for_others:
+                self._wait(run, jobs) if jobs else self._wait_for_others(run, service, resets)
             return self._deliver(run)
+
+    def _batch_run(self, wanted: Wanted, service: Service, stopped: KandinskyError | None) -> BatchRun:
+        task = self._task
+        index = index_of(task, self._context, wanted.output_path)
+        return BatchRun(
+            wanted.state,
+            service,
+            began_at=self._context["ti"].start_date.timestamp(),
+            timeout=task.timeout,
+            poll_interval=task.poll_interval,
+            output_path=wanted.output_path,
+            max_cost=task.max_cost,
+            stopped=wanted.changed or stopped,
+            reuse=BatchReuse.of(wanted.state, index, wanted.output_path, task.model),
+        )
 
     def _go_on(
         self, run: BatchRun, outcomes: Mapping[str, Any] | None, *, is_last_poll: bool, waits_here: bool
@@ -161,6 +177,18 @@ class BatchTask:
                 + ("A retry re-attaches them" if run.state.are_kept else "A retry submits them again")
             ) from error
         self._task.in_flight_count = 0
+
+    def _wait_for_others(self, run: BatchRun, service: Service, resets: int) -> None:
+        """Nothing of this task is in flight, and other tasks are making images that it wants."""
+        claimed = run.reuse.claimed if run.reuse is not None else {}
+        seconds = max(claimed.values(), default=0.0)
+        self._task.log.info(
+            "Other tasks are making %d of the images; waiting for them, for %.0f s at most", len(claimed), seconds
+        )
+        if self._task.deferrable:
+            kwargs = self._carried_over(run) | {"resets": resets}
+            self._task.defer(trigger=claim_trigger(self._task), method_name="execute_after_reset", kwargs=kwargs)
+        service.runner.run(asyncio.sleep(self._task.claim_policy.interval))
 
     def _rule(self, run: BatchRun, jobs: Sequence[PendingJob]) -> HandOverRule:
         """When this process, or the one that resumes, goes on though jobs are in flight."""

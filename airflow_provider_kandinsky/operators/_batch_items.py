@@ -66,6 +66,7 @@ class Wanted:
                 context,
                 base_url,
                 task.model,
+                reuse=task.reuse,
             )
             output_path = _output_path(task, items)
             before = ledger.pin(items, before)
@@ -88,7 +89,9 @@ class Wanted:
 def _output_path(task: KandinskyTextToImageBatchOperator, items: list[Item]) -> OutputPath | None:
     """Where the images go; many images, or images as bytes, need a place."""
     if task.output_path:
-        return OutputPath(task.output_path, max((item.samples for item in items), default=1), len(items))
+        samples = max((item.samples for item in items), default=1)
+        has_keys = all(item.own_key is not None for item in items)
+        return OutputPath(task.output_path, samples, len(items), has_keys=has_keys)
     if (rows := sum(len(item.positions) for item in items)) > task.max_xcom_items:
         raise BadRequestError(
             f"{rows} requests need an output_path: the results of more than max_xcom_items={task.max_xcom_items!r} "

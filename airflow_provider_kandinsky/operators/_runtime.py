@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kandinsky.durable.service import Service, open_service
+from airflow_provider_kandinsky.durable.service import Service as Service
+from airflow_provider_kandinsky.durable.service import open_service
 from airflow_provider_kandinsky.durable.stores import task_state_store_for
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.tasks.deferral import reset_trigger
+from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled as is_rescheduled
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
 
 if TYPE_CHECKING:

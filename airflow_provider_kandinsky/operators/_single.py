@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.generation import ClaimedElsewhereError, Generation, SubmittedJob, ledger_of_job
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
-from airflow_provider_kandinsky.operators._reuse import claim_trigger, index_of
-from airflow_provider_kandinsky.operators._runtime import defer_until_reset, open_service_of
-from airflow_provider_kandinsky.results.delivery import deliver_again
-from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.operators._reuse import SingleReuse, claim_trigger
+from airflow_provider_kandinsky.operators._runtime import Service, defer_until_reset, open_service_of
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest, fingerprint
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.tasks.deferral import defer_until_done
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_kandinsky.durable.service import Service
-    from airflow_provider_kandinsky.results.reuse import ReuseIndex, StoredRequest
     from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 
 
@@ -38,6 +32,7 @@ class SingleTask:
         self._task = task
         self._context = context
         self._ti = context["ti"]
+        self._reuse = SingleReuse(task, context)
 
     def submit(self, resets: int = 0) -> list[str] | str:
         """Submit, unless an earlier try has; then wait, defer or return.
@@ -50,7 +45,7 @@ class SingleTask:
             generation = self._generation(service, request)
             job = self._submit_or_reattach(generation, request, resets, service)
             if job.reused is not None:
-                return self._deliver_again(job.reused)
+                return self._reuse.deliver_again(job.reused)
             self._note_request(job.request_id)
             self._ti.xcom_push(key="request_id", value=job.request_id)
             if not task.wait_for_completion:
@@ -105,14 +100,8 @@ class SingleTask:
             durable=task.durable,
             id_only=not task.wait_for_completion,
             job=job,
-            index=self._index(request),
+            index=self._reuse.index(request),
         )
-
-    def _index(self, request: TextToImageRequest) -> ReuseIndex | None:
-        task = self._task
-        if not task.reuse or task.output_path is None:
-            return None
-        return index_of(task, self._context, OutputPath(task.output_path, request.samples or 1))
 
     def _submit_or_reattach(
         self, generation: Generation, request: TextToImageRequest, resets: int, service: Service
@@ -213,22 +202,8 @@ class SingleTask:
             service.hook,
             prompt=self._task.prompt,
             already_delivered=already_delivered,
-            on_stored=partial(self._note_stored, service) if self._task.reuse else None,
+            on_stored=self._reuse.on_stored(lambda: service.hook.get_conn().base_url),
         )
-
-    def _note_stored(self, service: Service, result: GenerationResult, uris: Sequence[str]) -> None:
-        """Index what was stored, by what was sent for it."""
-        if self._task.prompt is None or self._task.seed in (None, -1):
-            return  # what was sent is not known any more, or is another image each time
-        request = self._task.build_request(self._context)
-        key = fingerprint(service.hook.get_conn().base_url, service.model, request.payload())
-        if (index := self._index(request)) is not None:
-            index.note({key: (result, uris, {"arguments": argument_hashes(service.model, request.payload())})})
-
-    def _deliver_again(self, stored: StoredRequest) -> list[str]:
-        self._task.lineage = Lineage.of(stored.result(), stored.uris, self._task.prompt, reused=True)
-        self._ti.xcom_push(key="request_id", value=stored.request_id)
-        return deliver_again(stored, self._context)
 
 
 def _sent_seed(seed: Any) -> int | None:

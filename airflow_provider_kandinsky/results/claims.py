@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Final
@@ -140,7 +141,5 @@ def _create(path: ObjectStoragePath, content: bytes) -> bool:
 
 
 def _remove(path: ObjectStoragePath) -> None:
-    try:
+    with suppress(FileNotFoundError):
         path.fs.rm_file(path.path)
-    except FileNotFoundError:
-        pass

@@ -130,9 +130,8 @@ class ReuseIndex:
 
     def _find_one(self, key: str, log_level: int = logging.WARNING) -> StoredRequest | None:
         path = self._path(key)
-        try:
-            content = path.fs.cat_file(path.path, end=_MAX_BYTES)
-        except FileNotFoundError:
+        content = _read_file(path)
+        if content is None:
             return None
         try:
             stored, sizes = self._read(json.loads(content))
@@ -210,6 +209,18 @@ class ReuseIndex:
                 f"{error!s:.200}). {consequence}",
                 billing=billing,
             ) from error
+
+
+def _read_file(path: ObjectStoragePath) -> bytes | None:
+    try:
+        content: bytes = path.fs.cat_file(path.path, end=_MAX_BYTES)
+        return content
+    except FileNotFoundError:
+        return None
+    except OSError:
+        if _size(path) == 0:
+            return b""  # S3 refuses to give a part of an empty file
+        raise
 
 
 def _size(path: ObjectStoragePath) -> int | None:

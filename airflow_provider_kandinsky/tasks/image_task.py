@@ -42,6 +42,8 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
 
         # For a delivery that fails, in a sensor, which has noted no lineage before.
         self.lineage = self.lineage or Lineage.of_request(str(result.request_id), prompt=prompt)
-        uris = deliver(result, context, hook, self.output_path, already_delivered=already_delivered, on_stored=on_stored)
+        uris = deliver(
+            result, context, hook, self.output_path, already_delivered=already_delivered, on_stored=on_stored
+        )
         self.lineage = Lineage.of(result, uris, prompt)
         return uris

@@ -44,7 +44,7 @@ def test_results_come_in_the_order_of_the_items(sandbox: Sandbox, ti: FakeTaskIn
         }
     assert ti.pushed == {
         "arguments": [submitted[f"cat {each}"]["payload"] for each in range(30)],
-        "counts": {"items": 30, "succeeded": 30, "failed": 0, "cost": 0.6},
+        "counts": {"items": 30, "succeeded": 30, "failed": 0, "reused": 0, "cost": 0.6},
     }
     assert ti.deferrals == (3 if deferrable else 0)
 
@@ -122,7 +122,7 @@ def test_equal_items_with_a_seed_are_submitted_once(sandbox: Sandbox, ti: FakeTa
     assert len(sandbox.submissions) == 2
     assert rows[0] == rows[2] == rows[3]
     assert rows[0]["request_id"] != rows[1]["request_id"]
-    assert ti.pushed["counts"] == {"items": 4, "succeeded": 4, "failed": 0, "cost": 0.02}
+    assert ti.pushed["counts"] == {"items": 4, "succeeded": 4, "failed": 0, "reused": 0, "cost": 0.02}
 
 
 def test_equal_items_without_a_seed_are_different_images(sandbox: Sandbox, ti: FakeTaskInstance) -> None:

@@ -109,7 +109,7 @@ def test_a_retry_submits_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance
     again = [job["payload"]["prompt"] for job in sandbox.submissions[60:]]
     assert sorted(again) == sorted(prompt for prompt in prompts if "[fail]" in prompt)
     assert sandbox.count_calls("status") - polls < 20
-    assert ti.pushed["counts"] == {"items": 60, "succeeded": 54, "failed": 6, "cost": 0.54}
+    assert ti.pushed["counts"] == {"items": 60, "succeeded": 54, "failed": 6, "reused": 0, "cost": 0.54}
 
 
 @both_ways

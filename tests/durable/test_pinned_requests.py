@@ -49,7 +49,7 @@ def test_nothing_more_is_submitted_and_what_was_is_delivered(
     orphans = ti.pushed["orphans"]
     assert sorted(row["request_id"] for row in orphans) == sorted(job["request_id"] for job in sandbox.submissions)
     assert all(row["urls"] and row["error"] is None for row in orphans)
-    assert ti.pushed["counts"] == {"items": 3, "succeeded": 0, "failed": 3, "cost": 0.02}
+    assert ti.pushed["counts"] == {"items": 3, "succeeded": 0, "failed": 3, "reused": 0, "cost": 0.02}
 
 
 def test_retries_pay_for_no_more_than_max_cost(sandbox: Sandbox, ti: FakeTaskInstance) -> None:

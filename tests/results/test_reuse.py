@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk import ObjectStoragePath
-from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.exceptions import ReuseIndexError
 from airflow_provider_kandinsky.sandbox.client import Sandbox
@@ -38,7 +37,9 @@ def another_run(number: int = 2) -> FakeTaskInstance:
 
 
 def reuse(folder: str, **arguments: Any) -> Any:
-    return paint(**SMALL | {"output_path": f"{folder}/{{request_id}}-{{index}}.{{extension}}", "reuse": True} | arguments)
+    return paint(
+        **SMALL | {"output_path": f"{folder}/{{request_id}}-{{index}}.{{extension}}", "reuse": True} | arguments
+    )
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -64,7 +65,7 @@ def test_another_run_gets_the_same_image(
 
 @pytest.mark.parametrize(
     "changed",
-    [{"prompt": "a dog"}, {"samples": 2}, {"seed": 7}, {"model": "kandinsky2.2-txt2img"}, {"guidance_scale": 3}],
+    [{"prompt": "a dog"}, {"samples": 2}, {"seed": 7}, {"img_width": 1024}, {"guidance_scale": 3}],
     ids=lambda changed: next(iter(changed)),
 )
 def test_other_arguments_are_another_image(
