@@ -138,7 +138,7 @@ def test_the_others_are_done_before_the_task_fails(sandbox: Sandbox, ti: FakeTas
         ti.run(paint_all(prompts, deferrable=deferrable, max_in_flight=4))
 
     assert len(sandbox.submissions) == 10
-    assert ti.pushed["counts"] == {"items": 10, "succeeded": 8, "failed": 2, "cost": 0.08}
+    assert ti.pushed["counts"] == {"items": 10, "succeeded": 8, "failed": 2, "reused": 0, "cost": 0.08}
     message = str(failure.value)
     assert "2 of 10 items have failed, 8 are done at a cost of $0.08" in message
     assert "[0] JobFailedError: The job failed" in message
@@ -185,7 +185,7 @@ def test_what_concerns_the_account_stops_the_batch_but_loses_nothing(
 
     assert len(sandbox.submissions) == 19
     assert sorted({str(row["error"] and row["error"]["type"]) for row in rows}) == sorted({"None", error})
-    assert ti.pushed["counts"] == {"items": 50, "succeeded": 19, "failed": 31, "cost": 0.19}
+    assert ti.pushed["counts"] == {"items": 50, "succeeded": 19, "failed": 31, "reused": 0, "cost": 0.19}
     assert sandbox.count_calls("submit") == 20
 
 
@@ -306,7 +306,7 @@ def test_images_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTaskIn
     ("arguments", "message"),
     [
         ({"base64": True}, "base64=True needs an output_path"),
-        ({"output_path": "file:///x/{index}.png"}, "without {request_id} their images could overwrite each other"),
+        ({"output_path": "file:///x/{index}.png"}, "without {request_id} or {key} their images could overwrite each other"),
         ({"output_path": "file:///x/{request_id}.png", "samples": 2}, "without {index}"),
         ({"output_path": "gopher://x"}, "cannot be written to"),
     ],

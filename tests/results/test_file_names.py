@@ -157,7 +157,7 @@ def test_a_seed_that_is_none_is_named_random(tmp_path: Path, seed: Any) -> None:
 
 
 REFUSED = {
-    "{id}": "unknown placeholder id; use request_id, index, seed, extension",
+    "{id}": "unknown placeholder id; use request_id, key, index, seed, extension",
     "{": "unknown placeholder",
     "{}": "unknown placeholder",
     "{request_id.__class__}{index}": "unknown placeholder",
@@ -165,7 +165,7 @@ REFUSED = {
     "{request_id:.3}{index}": "{request_id} takes no format",
     "{request_id!r}{index}": "{request_id} takes no format",
     "{request_id}": "without {index} each image would overwrite the one before",
-    "{index}": "without {request_id} their images could overwrite each other",
+    "{index}": "without {request_id} or {key} their images could overwrite each other",
     "{seed:04d}{request_id}{index}": "seed='random' does not fit the format",
     "{index:{width}}{request_id}": "seed=0 does not fit the format",
     "{request_id}/../../{index}": "it leads out of the folder that it begins with",

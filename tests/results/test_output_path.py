@@ -147,7 +147,7 @@ def test_an_image_that_is_too_large_is_not_stored(sandbox: Sandbox, ti: FakeTask
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("file:///x/{prompt}.png", "unknown placeholder prompt; use request_id, index, seed, extension"),
+        ("file:///x/{prompt}.png", "unknown placeholder prompt; use request_id, key, index, seed, extension"),
         ("file:///x/{", "unknown placeholder"),
         ("gopher://x/", "output_path='gopher://x/' cannot be written to"),
         ("file:///x/{request_id}.png", "without {index} each image would overwrite the one before"),

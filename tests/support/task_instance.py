@@ -80,7 +80,8 @@ class FakeTaskInstance:
             except TaskDeferred as deferred:
                 self.deferrals += 1
                 # Through JSON, as through Airflow's database.
-                kwargs = json.loads(json.dumps((deferred.kwargs or {}) | {"event": fire(deferred.trigger)}))
+                event = fire(deferred.trigger)
+                kwargs = json.loads(json.dumps((deferred.kwargs or {}) | {"event": event}, default=str))
                 context = self.context_of(operator)
                 step = partial(operator.resume_execution, deferred.method_name, kwargs, context)
 
