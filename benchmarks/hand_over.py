@@ -123,8 +123,14 @@ class Batch:
 def main() -> None:
     """Print a table for each way to wait."""
     rules = {
-        True: {"waves": None, **{f"{s:g}, {i:g} s": HandOverRule(s, i) for s in (0.3, 0.4, 0.5, 0.6) for i in (30, 60, 120)}},
-        False: {"waves": None, **{f"{s:g}, {i:g} s": HandOverRule(s, i) for s in (0.05, 0.1, 0.2, 0.3) for i in (1, 2, 5)}},
+        True: {
+            "waves": None,
+            **{f"{s:g}, {i:g} s": HandOverRule(s, i) for s in (0.3, 0.4, 0.5, 0.6) for i in (30, 60, 120)},
+        },
+        False: {
+            "waves": None,
+            **{f"{s:g}, {i:g} s": HandOverRule(s, i) for s in (0.05, 0.1, 0.2, 0.3) for i in (1, 2, 5)},
+        },
     }
     for is_deferred, columns in rules.items():
         for in_flight in (200,):
