@@ -15,7 +15,7 @@ from benchmarks.table import publish
 
 LARGE: int = 10 * GENERATIONS
 #: Of the jobs this share takes so many seconds.
-STRAGGLERS = {"straggler_share": 0.02, "straggler_latency": 60.0}
+STRAGGLERS: dict[str, Any] = {"straggler_share": 0.02, "straggler_latency": 60.0}
 #: The DAGs, and what is added to the name of their rows.
 WAYS = {"kandinsky_batch": "", "kandinsky_batch_in_worker": ", in a worker"}
 

@@ -1,4 +1,4 @@
-"""A batch keeps its jobs in flight: a straggler holds nothing, and no hand-over that is lost or repeated costs anything."""
+"""A batch keeps its jobs in flight: a straggler holds nothing, and a hand-over that is lost or repeated costs nothing."""
 
 from __future__ import annotations
 

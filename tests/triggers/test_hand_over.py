@@ -116,11 +116,12 @@ def test_an_error_is_an_outcome_as_any_other() -> None:
 def test_in_a_worker_jobs_are_polled_on_while_it_submits_and_each_is_handed_over_once() -> None:
     async def window() -> None:
         jobs = Jobs(USUAL)
-        first = await jobs.polls.collect(jobs.all, WORKER_RULE)
+        rule = HandOverRule(idle_share=0.1)
+        first = await jobs.polls.collect(jobs.all, rule)
         assert 20 <= len(first) < 100
         await asyncio.sleep(1)  # it submits
         rest = [job for job in jobs.all if job.request_id not in first]
-        second = await jobs.polls.collect(rest, WORKER_RULE)
+        second = await jobs.polls.collect(rest, rule)
         assert len(second) >= 40
         third = await jobs.polls.collect([job for job in rest if job.request_id not in second], None)
         assert sorted([*first, *second, *third]) == sorted(USUAL)
