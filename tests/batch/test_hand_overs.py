@@ -1,4 +1,4 @@
-"""A batch keeps its jobs in flight: a straggler holds nothing, and a hand-over that is lost or repeated costs nothing."""
+"""A batch keeps its jobs in flight: a straggler holds nothing, and a lost or repeated hand-over costs nothing."""
 
 from __future__ import annotations
 
