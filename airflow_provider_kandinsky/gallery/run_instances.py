@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
@@ -155,7 +155,10 @@ class RunInstances:
 
     async def with_fields(self, record: TaskRecord) -> TaskRecord:
         """A listed task instance with its rendered fields, which Airflow 3.1 and 3.2 have only where one is read."""
-        return record if record.fields else await self.one(record.task_id, record.map_index)
+        if record.fields:
+            return record
+        read = await self.one(record.task_id, record.map_index)
+        return replace(read, kind=record.kind or read.kind)
 
     async def removed_tasks(self) -> list[DagTask]:
         """The run's Kandinsky tasks that the DAG no longer has, sorted by id.
