@@ -70,9 +70,9 @@ def test_all_that_it_has_is_as_old_as_its_lag():
     core.clock.tick(39)
     assert [core.status(job) for job in (failed, done)] == ["FAILED", "COMPLETED"]
     for row in [*rows(core), *(one_row(core.service, job, "http://sandbox") for job in (failed, done))]:
-        told = {name: row[name] for name in ("credits_deduction", "generation_url", "latency_ms", "error")}
+        unknown = {name: row[name] for name in ("credits_deduction", "generation_url", "latency_ms", "error")}
         assert row["model_status"] == "PENDING"
-        assert set(told.values()) == {None}
+        assert set(unknown.values()) == {None}
     assert rows(core, status="COMPLETED") == []
     core.clock.tick(1)
     assert [row["model_status"] for row in rows(core)] == ["COMPLETED", "FAILED"]
