@@ -1,15 +1,15 @@
 """What a plan's limit yields: images a minute, and what each costs of the limit.
 
-``python -m benchmarks.plan [way …]`` prints a table and writes JSON; with ways named, it only prints. Sixty jobs of 2 to
-6 s are asked for together, on a plan of 60 requests a minute, in which submissions, polls and results count and calls to
-the request history do not. This package's client submits and waits for all in one event loop and is given the plan's
-limit; the vendor's SDK has a thread for each job, and a loop around its calls that waits after a 429.
+``python -m benchmarks.plan [way …]`` prints a table and writes JSON; with ways named, it only prints. Sixty jobs of 2
+to 6 s are asked for together, on a plan of 60 requests a minute. Submissions, polls and results count; calls to the
+request history do not. This package's client submits and waits for all in one event loop and is given the plan's
+limit. The vendor's SDK has a thread for each job, and a loop around its calls that waits after a 429.
 
 Time runs from the first submission's arrival at the sandbox until the last result is in the caller's hands. Images a
-minute are all images over that time, so a burst that the plan allows is in it, and so is the end, where only the last
-jobs are waited for. The sandbox's limit is a fixed window per key: 60 requests may come at its opening, and the next 60 a
-minute later. Who keeps to one a second has no use of that burst; who does not gets the first 60 submissions through in
-the first second. Keyed requests are all that were sent to the API, refused ones included.
+minute are all images over that time, with the burst that the plan allows and with the end, where only the last jobs are
+waited for. The sandbox's limit is a fixed window per key: 60 requests may come when it opens, and the next 60 a minute
+later. This client spreads its requests and has no use of the burst; the SDK's first 60 submissions all pass in the first
+second. Keyed requests are all that were sent to the API, refused ones included.
 
 Each way has a fresh sandbox, in another process.
 """
