@@ -55,35 +55,35 @@ JOBS: Final[Mapping[str, Durations]] = {
     "0-100 s": lambda rng: rng.uniform(0, 100),
     "100-200 s": lambda rng: rng.uniform(100, 200),
     "300-900 s": lambda rng: rng.uniform(300, 900),
+    "5-20 s": lambda rng: rng.uniform(5, 20),
+    "10-100 s": lambda rng: rng.uniform(10, 100),
     "exponential, 30 s": lambda rng: rng.expovariate(1 / 30),
 }
 
 
 class Batch:
-    """One batch; :meth:`run` gives its row.
+    """One batch.
 
     :param rule: while more is to be submitted; ``None``: in waves.
     :param is_deferred: whether a trigger waits.
     """
 
-    def __init__(self, durations: Durations, rule: HandOverRule | None, *, is_deferred: bool, in_flight: int) -> None:
+    def __init__(self, durations: Durations, rule: HandOverRule | None, *, is_deferred: bool) -> None:
         self._rng = random.Random(1)
         self._durations = [durations(self._rng) for _ in range(ITEMS)]
         self._rule = rule
         self._is_deferred = is_deferred
-        self._max_in_flight = in_flight
         self._ends: dict[str, float] = {}
 
-    async def run(self) -> dict[str, Any]:
-        """Submit and wait until all is over."""
+    async def run(self) -> tuple[int, float]:
+        """How often something was handed over, and after how many seconds all was over."""
         now = asyncio.get_running_loop().time
-        longest = max(self._durations) * 0.99
         jobs: dict[str, PendingJob] = {}
-        places, todo, rounds, usual_done = 0.0, list(range(ITEMS)), 0, 0.0
+        todo, rounds = list(range(ITEMS)), 0
         polls = JobPolls(self._poll, lambda: T0 + now())
         while todo or jobs:
-            while todo and len(jobs) < self._max_in_flight:
-                group = [todo.pop(0) for _ in range(min(20, len(todo), self._max_in_flight - len(jobs)))]
+            while todo and len(jobs) < MAX_IN_FLIGHT:
+                group = [todo.pop(0) for _ in range(min(20, len(todo), MAX_IN_FLIGHT - len(jobs)))]
                 await asyncio.sleep(GROUP)
                 for number in group:
                     self._ends[str(number)] = now() + self._durations[number]
@@ -92,12 +92,9 @@ class Batch:
             outcomes = await (self._deferred(jobs, rule) if self._is_deferred else polls.collect(jobs.values(), rule))
             rounds += 1
             await asyncio.sleep(WORKER_START if self._is_deferred else APPLY)
-            for number in outcomes:
-                del jobs[number]
-                if self._durations[int(number)] < longest:
-                    usual_done = now()
-        del places
-        return {"rounds": rounds, "end": round(now()), "all but the longest": round(usual_done)}
+            for request_id in outcomes:
+                del jobs[request_id]
+        return rounds, now()
 
     async def _deferred(self, jobs: Mapping[str, PendingJob], rule: HandOverRule | None) -> dict[str, Any]:
         now = asyncio.get_running_loop().time
@@ -121,27 +118,18 @@ class Batch:
 
 
 def main() -> None:
-    """Print a table for each way to wait."""
-    rules = {
-        True: {
-            "waves": None,
-            **{f"{s:g}, {i:g} s": HandOverRule(s, i) for s in (0.3, 0.4, 0.5, 0.6) for i in (30, 60, 120)},
-        },
-        False: {
-            "waves": None,
-            **{f"{s:g}, {i:g} s": HandOverRule(s, i) for s in (0.05, 0.1, 0.2, 0.3) for i in (1, 2, 5)},
-        },
-    }
-    for is_deferred, columns in rules.items():
-        for in_flight in (200,):
-            print(f"\n{'deferred' if is_deferred else 'in a worker'}, {in_flight}: rounds / end / all but the longest")
-            for name, durations in JOBS.items():
-                print(f"{name:22}", end="")
-                for rule in columns.values():
-                    row = run(Batch(durations, rule, is_deferred=is_deferred, in_flight=in_flight).run())
-                    print(" | " + "/".join(map(str, row.values())), end="", flush=True)
-                print()
-            print(list(columns))
+    """Print a table: for each way to wait, the rounds and the seconds until all is over."""
+    ways = {"deferred": (True, DEFERRED_RULE), "in a worker": (False, WORKER_RULE)}
+    heading = [f"{way}, {rule}" for way in ways for rule in ("in waves", "handed over")]
+    print("| jobs |" + "".join(f" {each} |" for each in heading))
+    print("|---" * (len(heading) + 1) + "|")
+    for name, durations in JOBS.items():
+        cells = [
+            run(Batch(durations, each, is_deferred=is_deferred).run())
+            for is_deferred, rule in ways.values()
+            for each in (None, rule)
+        ]
+        print(f"| {name} |" + "".join(f" {rounds}, {seconds:.0f} s |" for rounds, seconds in cells), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
@@ -20,6 +20,9 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, JobPolls, PendingJob
 
 log = logging.getLogger(__name__)
+
+#: Seconds between writes of what is only for people, in one process.
+_PROGRESS_INTERVAL: Final = 5.0
 
 
 class BatchRun:
@@ -59,6 +62,7 @@ class BatchRun:
         self._began_at = began_at
         self._timeout = timeout
         self._poll_interval = poll_interval
+        self._progress_due_at = 0.0
         self._polls = self._polls_of_this_process(poll_interval)
         self._output_path = output_path
 
@@ -101,7 +105,9 @@ class BatchRun:
         :return: what is to be waited for; nothing if that was all.
         """
         jobs = [self._pending(record) for _, record in self._submission.submit_up_to(max_in_flight)]
-        self.state.write_progress()
+        if not jobs or self._service.clock() >= self._progress_due_at:
+            self.state.write_progress()
+            self._progress_due_at = self._service.clock() + _PROGRESS_INTERVAL
         if jobs:
             log.info("%d jobs are in flight. %s", len(jobs), self.state.summary())
         return jobs

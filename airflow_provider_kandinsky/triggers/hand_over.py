@@ -161,6 +161,6 @@ class JobPolls:
 #: While more is to be submitted, and the jobs are waited for in the triggerer: a hand-over costs two worker starts.
 DEFERRED_RULE: Final = HandOverRule(idle_share=0.5, max_idle=60.0, min_rest=0.2)
 #: The same in a worker, where it costs some writes to the ledger.
-WORKER_RULE: Final = HandOverRule(idle_share=0.1, max_idle=5.0)
+WORKER_RULE: Final = HandOverRule(idle_share=0.2, max_idle=5.0)
 #: While nothing more is to be submitted.
 LAST_RULE: Final = HandOverRule()
