@@ -17,7 +17,7 @@ from airflow_provider_kandinsky.segmind.constants import (
     DEFAULT_BASE_URL,
     DEFAULT_MODEL,
     GENERATE_TIMEOUT,
-    MAX_CONNECTIONS,
+    MAX_REQUESTS_IN_FLIGHT,
     REQUEST_TIMEOUT,
     WAIT_TIMEOUT,
 )
@@ -77,7 +77,7 @@ class AsyncSegmindClient:
         )
         self._clock = clock
         self._poll_policy = poll_policy
-        self._poll_scheduler = PollScheduler(self._poll_once, workers=MAX_CONNECTIONS, clock=clock, sleep=sleep)
+        self._poll_scheduler = PollScheduler(self._poll_once, workers=MAX_REQUESTS_IN_FLIGHT, clock=clock, sleep=sleep)
 
     @classmethod
     async def create(
