@@ -22,7 +22,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.client import SegmindClient
-from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 from airflow_provider_kandinsky.tasks.deferral import reset_trigger
 from benchmarks.table import publish
 from benchmarks.triggers import sandbox_in_another_process
@@ -45,14 +45,18 @@ class Way:
 
     :param requests_per_minute: of the connection, and so of each process.
     :param pool_slots: of an Airflow pool that also counts deferred tasks; ``None`` for no pool.
+    :param has_history: whether the connection has a ``history_url``.
     """
 
     requests_per_minute: float | None = None
     pool_slots: int | None = None
+    has_history: bool = False
 
 
 #: A triggerer's share of two thirds of the plan, and as many slots as a fifteenth of it.
 RECIPE: Final = Way(PLAN * 2 / 3 / WAITERS, PLAN // 15)
+#: With a history nearly all requests are submissions.
+HISTORY_RECIPE: Final = Way(PLAN * 2 / 3 / WAITERS, PLAN // 10, has_history=True)
 
 
 def submit_share(url: str, key: str, way: Way, numbers: list[int], ready: Any, pool: Any, jobs: Any) -> None:
@@ -81,9 +85,16 @@ def submit_share(url: str, key: str, way: Way, numbers: list[int], ready: Any, p
 async def _wait_for(client: AsyncSegmindClient, request_id: str) -> tuple[str, float, float]:
     """A job's id, how long it took and when it was seen, seconds since the epoch."""
     now = time.time()
-    result = await client.poll_until_done(request_id, submitted_at=now, deadline=now + TIMEOUT)
+    result = await client.poll_until_done(
+        request_id, DEFAULT_MODEL, submitted_at=now, deadline=now + TIMEOUT, samples=1
+    )
     assert result.total_time is not None
     return request_id, result.total_time, time.time()
+
+
+def _client(url: str, key: str, way: Way) -> AsyncSegmindClient:
+    history_url = Sandbox(url).history_url if way.has_history else None
+    return AsyncSegmindClient(key, url, history_url=history_url, requests_per_minute=way.requests_per_minute)
 
 
 def wait_for_jobs(url: str, key: str, way: Way, ready: Any, pool: Any, jobs: Any, seen: Any) -> None:
@@ -96,7 +107,7 @@ def wait_for_jobs(url: str, key: str, way: Way, ready: Any, pool: Any, jobs: Any
 
     async def triggerer() -> None:
         async with (
-            AsyncSegmindClient(key, url, requests_per_minute=way.requests_per_minute) as client,
+            _client(url, key, way) as client,
             asyncio.TaskGroup() as waits,
         ):
             while (request_id := await asyncio.to_thread(jobs.get)) is not None:
@@ -138,15 +149,15 @@ def in_many_processes(sandbox: Sandbox, way: Way) -> list[tuple[str, float, floa
     return found
 
 
-def in_one_process(sandbox: Sandbox, requests_per_minute: float) -> list[tuple[str, float, float]]:
-    """Generate all images with one client that knows the plan, as a batch does."""
+def in_one_process(sandbox: Sandbox, way: Way) -> list[tuple[str, float, float]]:
+    """Generate all images with one client, as a batch does."""
 
     async def one(client: AsyncSegmindClient, number: int) -> tuple[str, float, float]:
         job = await client.submit(TextToImageRequest(prompt=f"cat {number}"))
         return await _wait_for(client, job.request_id)
 
     async def all_images() -> list[tuple[str, float, float]]:
-        async with AsyncSegmindClient(sandbox.api_key, sandbox.url, requests_per_minute=requests_per_minute) as client:
+        async with _client(sandbox.url, sandbox.api_key, way) as client:
             return await asyncio.gather(*(one(client, number) for number in range(IMAGES)))
 
     return asyncio.run(all_images())
@@ -158,7 +169,7 @@ def measure(generate: Callable[[Sandbox], list[tuple[str, float, float]]]) -> di
         sandbox.configure(latency=LATENCY, requests_per_minute=PLAN)
         found = generate(sandbox)
         submitted_at = {job["request_id"]: job["at"] for job in sandbox.submissions}
-        statuses = [call["status"] for call in sandbox.calls()]
+        statuses = [call["status"] for call in sandbox.calls("api")]
     unseen = [seen_at - submitted_at[request_id] - took for request_id, took, seen_at in found]
     seconds = max(seen_at for *_, seen_at in found) - min(submitted_at.values())
     return {
@@ -175,10 +186,14 @@ def main() -> None:
     """Measure all ways."""
     share = f"{RECIPE.requests_per_minute:g} a minute for each process"
     ways: dict[str, Callable[[Sandbox], list[tuple[str, float, float]]]] = {
-        f"one process, {PLAN} a minute": partial(in_one_process, requests_per_minute=PLAN),
+        f"one process, {PLAN} a minute": partial(in_one_process, way=Way(PLAN)),
         "ten processes, nothing set": partial(in_many_processes, way=Way()),
         f"ten processes, {share}": partial(in_many_processes, way=Way(RECIPE.requests_per_minute)),
         f"ten processes, {share}, a pool of {RECIPE.pool_slots}": partial(in_many_processes, way=RECIPE),
+        f"one process, {PLAN} a minute, history": partial(in_one_process, way=Way(PLAN, has_history=True)),
+        f"ten processes, {share}, a pool of {HISTORY_RECIPE.pool_slots}, history": partial(
+            in_many_processes, way=HISTORY_RECIPE
+        ),
     }
     with ThreadPoolExecutor(len(ways)) as side_by_side:
         publish("many_processes", dict(zip(ways, side_by_side.map(measure, ways.values()), strict=True)))

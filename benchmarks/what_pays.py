@@ -79,7 +79,7 @@ def learned_rate_limit() -> Rows:
 
     def client_of(service: Service, limiter: type[RateLimiter]) -> AsyncSegmindClient:
         client = service.client()
-        client._sender._rate_limiter = limiter(at_once=MAX_REQUESTS_IN_FLIGHT, clock=service.clock)
+        client._sender.rate_limiter = limiter(at_once=MAX_REQUESTS_IN_FLIGHT, clock=service.clock)
         return client
 
     async def batch(limiter: type[RateLimiter], count: int, latency: Any, plan: float) -> Row:
