@@ -150,7 +150,9 @@ def test_a_thousand_jobs_are_polled_by_no_more_tasks_than_connections() -> None:
     async def crowd() -> None:
         service = Held()
         loop = asyncio.get_running_loop()
-        client = AsyncSegmindClient("SG_x", transport=service, request_timeout=3600, clock=lambda: T0 + loop.time())
+        client = AsyncSegmindClient(
+            "SG_x", history_url="", transport=service, request_timeout=3600, clock=lambda: T0 + loop.time()
+        )
         async with client:
             waits = [
                 asyncio.create_task(client.poll_until_done(f"r-{number}", submitted_at=T0 - 600, deadline=T0 + 600))
