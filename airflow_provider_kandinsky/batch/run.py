@@ -12,7 +12,7 @@ from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchReuse as BatchReuse
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.durable.records import JobRecord, deadline_of
+from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
@@ -104,7 +104,7 @@ class BatchRun:
 
         :return: what is to be waited for; nothing if that was all.
         """
-        jobs = [self._pending(record) for _, record in self._submission.submit_up_to(max_in_flight)]
+        jobs = [self._pending(item, record) for item, record in self._submission.submit_up_to(max_in_flight)]
         if not jobs or self._service.clock() >= self._progress_due_at:
             self.state.write_progress()
             self._progress_due_at = self._service.clock() + _PROGRESS_INTERVAL
@@ -141,7 +141,7 @@ class BatchRun:
 
         :param is_last_poll: whether to poll once, and give up what is not finished.
         """
-        jobs = [self._pending(record) for _, record in self.state.in_flight()]
+        jobs = [self._pending(item, record) for item, record in self.state.in_flight()]
         if is_last_poll:
             jobs = [replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs]
         polls = self._polls_of_this_process(None if is_last_poll else self._poll_interval)
@@ -154,9 +154,9 @@ class BatchRun:
 
         return JobPolls(poll, self._service.clock)
 
-    def _pending(self, record: JobRecord) -> PendingJob:
+    def _pending(self, item: Item, record: JobRecord) -> PendingJob:
         deadline = deadline_of(record.submitted_at, self._began_at, self._timeout)
-        return PendingJob(record.request_id or "", record.submitted_at, deadline)
+        return PendingJob(record.request_id or "", record.submitted_at, deadline, item.request.url_count)
 
     def delivery(self) -> BatchDelivery:
         """What the batch leaves."""

@@ -12,9 +12,10 @@ from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.submission import Submission
-from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, ServiceUnavailableError
 
+#: How many items are submitted at a time. Their intents are written together before, and may be lost together.
+GROUP_SIZE: Final = 20
 #: For how long jobs are submitted at a time, in seconds: with a small rate limit the service would else forget the
 #: first of them before the last one is submitted.
 LONGEST_SUBMISSION: Final = 300.0
@@ -72,7 +73,7 @@ class BatchSubmission(Submission):
         self.refusal = None
         try:
             while in_flight < size and not (self.stopped or self.refusal) and self._service.clock() < until:
-                group = list(islice(wanted, min(MAX_CONNECTIONS, size - in_flight)))
+                group = list(islice(wanted, min(GROUP_SIZE, size - in_flight)))
                 if not group:
                     break
                 self.refusal = self.submit(group)

@@ -41,7 +41,9 @@ class KandinskyBatchTrigger(BaseTrigger):
         **_unknown_kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
-        self.jobs = [PendingJob(job["request_id"], job["submitted_at"], job["deadline"]) for job in jobs]
+        self.jobs = [
+            PendingJob(job["request_id"], job["submitted_at"], job["deadline"], job.get("samples")) for job in jobs
+        ]
         self.kandinsky_conn_id = kandinsky_conn_id
         self.model = model
         self.poll_interval = poll_interval

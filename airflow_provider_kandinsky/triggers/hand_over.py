@@ -21,11 +21,13 @@ class PendingJob:
 
     :param submitted_at: seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch.
+    :param samples: how many images it makes, all as URLs; ``None`` if that is not known.
     """
 
     request_id: str
     submitted_at: float
     deadline: float
+    samples: int | None = None
 
 
 #: By request id: the job's ``error`` or its ``result``, as dicts, or neither if the images came as bytes, which the

@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.segmind.constants import (
     DEFAULT_MODEL,
     GENERATE_TIMEOUT,
     HISTORY_TIMEOUT,
-    MAX_CONNECTIONS,
+    MAX_REQUESTS_IN_FLIGHT,
     REQUEST_TIMEOUT,
     WAIT_TIMEOUT,
 )
@@ -82,7 +82,7 @@ class AsyncSegmindClient:
         self._poll_policy = poll_policy
         self._poll_scheduler = PollScheduler(
             self._poll_once,
-            workers=MAX_CONNECTIONS,
+            workers=MAX_REQUESTS_IN_FLIGHT,
             read_page=self._read_page if self.has_history else None,
             sweep_policy=sweep_policy,
             has_room=self._sender.rate_limiter.has_room,

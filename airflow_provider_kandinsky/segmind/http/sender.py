@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.call import TRANSPORT_ERRORS, Call
@@ -65,7 +65,7 @@ class RequestSender:
         self._key_read_at = -KEY_REFRESH_INTERVAL
         self._clock = clock
         self._sleep = sleep
-        self.rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_CONNECTIONS, clock=clock, sleep=sleep)
+        self.rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_REQUESTS_IN_FLIGHT, clock=clock, sleep=sleep)
         self._history_rate_limiter = RateLimiter(
             HISTORY_REQUESTS_PER_MINUTE, at_once=HISTORY_AT_ONCE, clock=clock, sleep=sleep
         )
