@@ -50,7 +50,7 @@ def read_items(
     equal_rows: Counter[str] = Counter()
     random_rows: Counter[str] = Counter()
     own_keys: dict[str, list[str | None]] = {}
-    for position, (own_key, request) in enumerate(_checked(rows, defaults)):
+    for position, (own_key, request) in enumerate(read_rows(rows, defaults)):
         has_own_seed = request.seed is None and not reuse
         if request.seed is None and reuse:
             request = request.model_copy(update={"seed": seed_from_content(model, request.payload())})
@@ -79,7 +79,7 @@ def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:
     return [values[position] for position in sorted(values)]
 
 
-def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[tuple[str | None, TextToImageRequest]]:
+def read_rows(rows: Any, defaults: Mapping[str, Any]) -> list[tuple[str | None, TextToImageRequest]]:
     """The rows' own keys, and what they ask for."""
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Sequence):
         raise BadRequestError(

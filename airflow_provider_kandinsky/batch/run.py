@@ -99,6 +99,21 @@ class BatchRun:
         self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
 
+    def log_quote(self) -> None:
+        """Log what is about to be submitted, and its price by the history: one call, which is free. Never stops the
+        batch."""
+        wanted = [item.request for item in self.state.wanted]
+        if not wanted or not self._service.hook.get_conn().has_history:
+            return
+        items = sum(len(item.positions) for item in self.state.items)
+        reused = sum(len(item.positions) for item, record in self.state.records() if record.reused)
+        try:
+            quote = self._service.hook.price(wanted, self._service.model, items, reused)
+        except KandinskyError as error:
+            log.info("%d to submit, at a price that the request history could not be asked for: %s", len(wanted), error)
+        else:
+            log.info("Quote: %s", quote)
+
     def submit(self, max_in_flight: int) -> list[PendingJob]:
         """Submit until so many jobs are in flight; see :meth:`~.submission.BatchSubmission.submit_up_to`.
 

@@ -18,6 +18,7 @@ from airflow_provider_kandinsky.hooks.connection import (
     warn_without_history,
 )
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_kandinsky.hooks.quote import Quotes
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
@@ -38,7 +39,7 @@ Request = TextToImageRequest | Mapping[str, Any]
 _client_lock: Final = threading.Lock()
 
 
-class KandinskyHook(BaseHook):
+class KandinskyHook(Quotes, BaseHook):
     """Talk to Segmind with the key of an Airflow connection.
 
     Every method has an async twin, named with an ``a`` in front, which never blocks the event loop; that of

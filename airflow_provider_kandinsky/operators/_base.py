@@ -48,6 +48,20 @@ class GenerationOperator(ImageTask):
             is_over = isinstance(error, TaskDeferralTimeout)
         return self._engine(context).wait_here(is_over=is_over)
 
+    def dry_run(self) -> None:
+        """Log what the task would cost, and submit nothing."""
+        super().dry_run()
+        from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+
+        with self._failures(None), KandinskyHook(self.kandinsky_conn_id) as hook:
+            requests, defaults = self._requests_to_quote()
+            quote = hook.quote(requests, self.model, output_path=self.output_path, reuse=self.reuse, **defaults)
+        self.log.info("Nothing was submitted. Quote: %s", quote)
+
+    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
+        """What :meth:`dry_run` asks the price of: requests, and what they have in common."""
+        raise NotImplementedError
+
     def _engine(self, context: Context) -> Any:
         """What runs the task."""
         raise NotImplementedError

@@ -100,11 +100,17 @@ class BatchTask:
             self._pinned = wanted.pinned
             run = self._batch_run(wanted, service, error_from_dict(stopped) if stopped else None)
             self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
-            if run.reuse is not None and not is_resumed:
-                run.reuse.find_stored()
+            if not is_resumed:
+                self._find_and_quote(run)
             while (jobs := self._submit(run, resets)) or run.waits_for_others:
                 self._wait(run, jobs) if jobs else self._wait_for_others(run, service, resets)
             return self._deliver(run)
+
+    def _find_and_quote(self, run: BatchRun) -> None:
+        if run.reuse is not None:
+            run.reuse.find_stored()
+        if self._context["ti"].try_number == 1:
+            run.log_quote()
 
     def _batch_run(self, wanted: Wanted, service: Service, stopped: KandinskyError | None) -> BatchRun:
         task = self._task

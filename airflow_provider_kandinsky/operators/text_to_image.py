@@ -207,6 +207,9 @@ class KandinskyTextToImageOperator(GenerationOperator):
             raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
         return request
 
+    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
+        return [{name: getattr(self, name) for name in GENERATION_ARGUMENTS}], {}
+
     def _take_arguments(self, payload: Mapping[str, Any]) -> None:
         for name in GENERATION_ARGUMENTS:
             if str(payload.get(name)) != str(getattr(self, name)):

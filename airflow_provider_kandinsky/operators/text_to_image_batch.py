@@ -161,6 +161,9 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
 
         return BatchTask(self, context)
 
+    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
+        return self.requests, {name: getattr(self, name) for name in self.shared_arguments}
+
     def _check_literals(self) -> None:
         arguments = {name: getattr(self, name) for name in SHARED_ARGUMENTS}
         literals = {name: value for name, value in arguments.items() if is_literal(value)}

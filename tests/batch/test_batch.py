@@ -306,7 +306,10 @@ def test_images_that_come_as_bytes_need_a_place(sandbox: Sandbox, ti: FakeTaskIn
     ("arguments", "message"),
     [
         ({"base64": True}, "base64=True needs an output_path"),
-        ({"output_path": "file:///x/{index}.png"}, "without {request_id} or {key} their images could overwrite each other"),
+        (
+            {"output_path": "file:///x/{index}.png"},
+            "without {request_id} or {key} their images could overwrite each other",
+        ),
         ({"output_path": "file:///x/{request_id}.png", "samples": 2}, "without {index}"),
         ({"output_path": "gopher://x"}, "cannot be written to"),
     ],

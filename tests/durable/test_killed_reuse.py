@@ -1,5 +1,5 @@
-"""A worker that dies at any moment between POST, file, index and XCom submits nothing twice, and indexes nothing that is
-not there."""
+"""A worker that dies at any moment between POST, file, index and XCom submits nothing twice, and indexes nothing that
+is not there."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def check_index(folder: Path) -> int:
 
 
 def one(folder: str, moment: int) -> Any:
-    return paint(prompt=f"cat {moment}", output_path=f"{folder}/{{request_id}}-{{index}}.{{extension}}", reuse=True, **SMALL)
+    return paint(
+        prompt=f"cat {moment}", output_path=f"{folder}/{{request_id}}-{{index}}.{{extension}}", reuse=True, **SMALL
+    )
 
 
 def many(folder: str, moment: int) -> Any:

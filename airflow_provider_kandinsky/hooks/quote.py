@@ -1,0 +1,150 @@
+"""What a batch would cost, before anything is submitted."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
+from airflow_provider_kandinsky.segmind.wire.values import integer_in
+
+if TYPE_CHECKING:
+    from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+
+#: How far back prices are read, in seconds.
+_PERIOD: Final = 30 * 86_400.0
+#: What a price depends on; the service gives one image if ``samples`` is not set.
+_PRICED: Final = ("img_width", "img_height", "num_inference_steps", "samples")
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a batch would cost.
+
+    :param items: how many were asked for.
+    :param reused: for how many of them the images are stored already.
+    :param to_submit: how many requests would be submitted for the others; equal ones are one.
+    :param unit_price: dollars for one of those, on average; ``None`` if unknown.
+    :param total: dollars for all of them; ``None`` if unknown.
+    """
+
+    items: int
+    reused: int
+    to_submit: int
+    unit_price: float | None
+    total: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for XCom."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        price = "price unknown" if self.unit_price is None else f"${self.unit_price:g} each"
+        total = "unknown" if self.total is None else f"${self.total:g}"
+        return f"{self.items} items, {self.reused} reused, {self.to_submit} to submit, {price}, total: {total}"
+
+
+def quote_of(items: int, reused: int, requests: Sequence[TextToImageRequest], history: Iterable[PastRequest]) -> Quote:
+    """Price requests by the history.
+
+    :param history: of the model.
+    """
+    costs: dict[tuple[int | None, ...], list[float]] = {}
+    for past in history:
+        if past.status is JobStatus.COMPLETED and past.cost is not None:
+            costs.setdefault(_shape(past.payload), []).append(past.cost)
+    prices = [statistics.median(costs.get(_shape(request.payload()), [-1.0])) for request in requests]
+    if not prices:
+        return Quote(items, reused, 0, None, 0.0)
+    if min(prices) < 0:
+        return Quote(items, reused, len(prices), None, None)
+    total = sum(prices)
+    return Quote(items, reused, len(prices), round(total / len(prices), 6), round(total, 6))
+
+
+def _shape(payload: Mapping[str, Any]) -> tuple[int | None, ...]:
+    values = {name: integer_in(payload.get(name)) for name in _PRICED}
+    return tuple((values | {"samples": values["samples"] or 1}).values())
+
+
+class Quotes:
+    """Adds quotes to a hook."""
+
+    if TYPE_CHECKING:
+
+        def get_conn(self) -> SegmindClient: ...
+
+        async def aget_conn(self) -> AsyncSegmindClient: ...
+
+    def quote(
+        self,
+        requests: Any,
+        model: str = DEFAULT_MODEL,
+        *,
+        output_path: str | None = None,
+        reuse: bool = False,
+        **defaults: Any,
+    ) -> Quote:
+        """What requests would cost. Nothing is submitted.
+
+        A price is the median of the account's last 100 requests of 30 days that had the same model, size, steps and
+        samples. That takes one call to the request history, which is free, and none if all is stored or there is no
+        history.
+
+        :param requests: prompts, or mappings of the generation arguments, as for the batch.
+        :param model: the model's slug.
+        :param output_path: where the images would be stored, rendered; for ``reuse``.
+        :param reuse: whether stored images would be delivered again.
+        :param defaults: generation arguments for the items without their own.
+        :raises BadRequestError: an argument is rejected.
+        :raises ReuseIndexError: it cannot be read what is stored.
+        :raises KandinskyError: the history cannot be asked.
+        """
+        client = self.get_conn()
+        items, reused, wanted = _split(requests, defaults, client.base_url, model, output_path, reuse)
+        history = client.get_history(model, time.time() - _PERIOD) if wanted and client.has_history else []
+        return quote_of(items, reused, wanted, _of_model(history, model))
+
+    async def aquote(
+        self,
+        requests: Any,
+        model: str = DEFAULT_MODEL,
+        *,
+        output_path: str | None = None,
+        reuse: bool = False,
+        **defaults: Any,
+    ) -> Quote:
+        """The async twin of :meth:`quote`."""
+        client = await self.aget_conn()
+        split = partial(_split, requests, defaults, client.base_url, model, output_path, reuse)
+        items, reused, wanted = await asyncio.to_thread(split)
+        history = await client.get_history(model, time.time() - _PERIOD) if wanted and client.has_history else []
+        return quote_of(items, reused, wanted, _of_model(history, model))
+
+    def price(self, requests: Sequence[TextToImageRequest], model: str, items: int, reused: int) -> Quote:
+        """As :meth:`quote`, where it is known what is stored."""
+        client = self.get_conn()
+        history = client.get_history(model, time.time() - _PERIOD) if requests and client.has_history else []
+        return quote_of(items, reused, requests, _of_model(history, model))
+
+
+def _of_model(history: Iterable[PastRequest], model: str) -> list[PastRequest]:
+    """The history finds a model by a part of its name."""
+    return [past for past in history if past.model in ("", model)]
+
+
+def _split(
+    requests: Any, defaults: Mapping[str, Any], base_url: str, model: str, output_path: str | None, reuse: bool
+) -> tuple[int, int, list[TextToImageRequest]]:
+    # The one import upwards: what is stored is known further up.
+    from airflow_provider_kandinsky.batch.quote import check_reuse, split_stored
+
+    folder = check_reuse(reuse=reuse, output_path=output_path)
+    return split_stored(requests, defaults, base_url, model, folder)
