@@ -83,6 +83,8 @@ class Card:
     :param row: number in its batch, from 1; ``None`` if it is not of a batch.
     :param arguments: those besides prompt and seed, as text.
     :param cost: in US dollars.
+    :param key: the user's own name for it.
+    :param is_reused: whether its images were stored before, and nothing was submitted.
     :param inference_time: seconds of inference.
     :param queue_time: seconds in the service's queue.
     :param note: shown in place of the image: the error, or why there is no image.
@@ -97,6 +99,8 @@ class Card:
     request_id: str | None = None
     seed: int | None = None
     cost: float | None = None
+    key: str | None = None
+    is_reused: bool = False
     inference_time: float | None = None
     queue_time: float | None = None
     images: tuple[Image, ...] = ()
@@ -144,6 +148,8 @@ def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_image
         request_id=item.request_id,
         seed=next((seed for seed in seeds if seed is not None), None),
         cost=item.cost,
+        key=text(row.get("key")),
+        is_reused=row.get("reused") is True,
         inference_time=number(row.get("inference_time")),
         queue_time=number(row.get("queue_time")),
         images=tuple(_image(uri, item.record, now, find_image_hosts) for uri in item.uris),
