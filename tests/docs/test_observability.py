@@ -40,6 +40,7 @@ def told_of_everything() -> dict[str, tuple[str, set[str]]]:
     metrics = JobMetrics(lambda: stats, OneTask, "m")
     metrics.submitted()
     metrics.reattached("ledger")
+    metrics.reused()
     metrics.failed(KandinskyError("it broke"))
     metrics.completed(
         GenerationResult("r", (Image("https://i/1"),), cost=0.01, inference_time=1, queue_time=1, polls=1)
