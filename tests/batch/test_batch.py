@@ -326,7 +326,7 @@ def test_the_deferral_holds_ids_and_numbers(sandbox: Sandbox, ti: FakeTaskInstan
     path, kwargs = deferral.value.trigger.serialize()
     assert path == "airflow_provider_kandinsky.triggers.batch.KandinskyBatchTrigger"
     assert sandbox.api_key not in str(kwargs)
-    assert [set(job) for job in kwargs["jobs"]] == [{"request_id", "submitted_at", "deadline"}] * 2
+    assert [set(job) for job in kwargs["jobs"]] == [{"request_id", "submitted_at", "deadline", "samples"}] * 2
     assert all(job["deadline"] == job["submitted_at"] + 600 for job in kwargs["jobs"])
     assert deferral.value.kwargs == {}
 
