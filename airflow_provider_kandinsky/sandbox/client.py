@@ -53,7 +53,8 @@ class Sandbox:
         """The finished calls in the order of their responses: ``call``, ``request_id``, ``at`` (seconds since the
         epoch), ``status`` (``None`` if the connection was dropped) and ``key_present``.
 
-        :param call: filter: ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history`` or ``image``.
+        :param call: filter: ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history``, ``models`` or
+            ``image``.
         :param request_id: filter: this job.
         """
         calls: list[dict[str, Any]] = self._control("GET", "calls", params=_given(call, request_id))["calls"]

@@ -27,6 +27,8 @@ SUBMIT_RETRY_TIMEOUT: Final = 20.0
 
 MAX_CONNECTIONS: Final = 20
 MEGABYTE: Final = 2**20
+#: The most images of one result that are read; a job of the default model has 8.
+MAX_IMAGES: Final = 16
 LARGEST_IMAGE: Final = 32 * MEGABYTE
 
 #: The integers that Airflow can carry from a task to its XComs. A larger one crashes the worker.
