@@ -48,12 +48,14 @@ distributed: $(DISTRIBUTED)/.installed ## Lose a triggerer, a Celery worker and 
 live: $(VENV)/.dev ## Ask the real service what is only assumed; needs SEGMIND_API_KEY, and pays for 4 images; CONFIRM=1 agrees
 	@CONFIRM="$(CONFIRM)" $(BIN)/python -m tests.live
 
-benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event loop, and a hundred in a real Airflow
+benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event loop, a plan's limit, and a hundred in a real Airflow
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.triggers
+	@$(BIN)/python -m benchmarks.plan
 	@$(BIN)/python -m benchmarks.airflow
 	@$(BIN)/python -m benchmarks.batch
 	@$(BIN)/python -m benchmarks.ends
+	@$(BIN)/python -m benchmarks.many_processes
 	@$(BIN)/python -m benchmarks.gallery
 
 check: $(VENV)/.dev ## Lint, types, who may import whom, and that pytest can collect all tests at once

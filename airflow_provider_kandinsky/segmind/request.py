@@ -107,6 +107,11 @@ class TextToImageRequest(BaseModel):
         named = {name: value for name, value in payload.items() if name in cls.model_fields}
         return named | ({"model_parameters": own} if own else {})
 
+    @property
+    def url_count(self) -> int | None:
+        """How many images the job makes, if all come as URLs; else ``None``."""
+        return None if self.base64 else self.samples or 1
+
     def payload(self) -> dict[str, Any]:
         """The JSON body: the parameters that are set, under the service's own names."""
         named = self.model_dump(exclude_none=True, exclude={"model_parameters"})

@@ -184,7 +184,7 @@ class Questions:
         seen = f"more than {_LONGEST_LAG:.0f} s" if lag is None else f"{lag:.0f} s"
         self.note("lag of the history", f"at most {_LAG:.0f} s", seen if first else None,
                   (lag is not None and lag <= _LAG) if first else None)  # fmt: skip
-        container, rows = _container(parsed(await self._history("history")))
+        container, rows = await self._settled_history()
         self.note("key of the history's list", "data", container)
         for name, request_id in self._ids.items():
             self._rows[name] = [row for row in rows if row.get("request_id") == request_id]
@@ -203,6 +203,16 @@ class Questions:
         if first:
             one = await recording.get(f"{recording.history_url}/{first}", "one request of the history")
             self.note("one request of the history", 200, one.status_code)
+
+    async def _settled_history(self) -> tuple[str | None, list[dict[str, Any]]]:
+        """The history once it has the costs of all jobs, or as it is after a minute."""
+        recording, deadline = self._recording, self._recording.clock() + _LONGEST_LAG
+        while True:
+            container, rows = _container(parsed(await self._history("history")))
+            settled = {row.get("request_id") for row in rows if row.get("credits_deduction") is not None}
+            if settled >= set(self._ids.values()) or recording.clock() >= deadline:
+                return container, rows
+            await recording.sleep(5.0)
 
     async def _ask_costs(self, before: float | None) -> None:
         costs = {name: _number((result.get("metrics") or {}).get("cost")) for name, result in self._results.items()}
@@ -235,7 +245,7 @@ class Questions:
         self.note("reset header of a 429", "epoch seconds", _form_of_time(reset) if limited else None)
         self.note("Retry-After of a 429", "none", response.headers.get("retry-after", "none") if limited else None)
         history = await self._history("history, after a 429", waits_out=False) if limited else None
-        self.note("history calls count against the same limit", 429, history.status_code if history else None)
+        self.note("a history call after a 429", 200, history.status_code if history else None)
 
 
 def _credits(body: Any) -> float | None:

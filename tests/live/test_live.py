@@ -37,6 +37,7 @@ PLANTED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "no times": ({"history_times": "none"}, {"key of a row's time"}),
     "lag": ({"history_lag": 30}, {"lag of the history"}),
     "free polls": ({"count_polls": False}, {"polls count against the limit"}),
+    "counted history": ({"history_counts": True}, {"a history call after a 429"}),
     "reset": ({"rate_reset": "iso"}, {"reset header of a 429"}),
     "retry-after": ({"retry_after": True}, {"Retry-After of a 429"}),
     "status_url": ({"status_url_host": "https://elsewhere"}, {"hosts of status_url and response_url"}),
