@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, MAX_IMAGES
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.models import known_parameters
+from airflow_provider_kandinsky.segmind.models import known_parameters
 from airflow_provider_kandinsky.segmind.validation import (
     InRange,
     Integer,
@@ -107,10 +108,16 @@ class TextToImageRequest(BaseModel):
         named = {name: value for name, value in payload.items() if name in cls.model_fields}
         return named | ({"model_parameters": own} if own else {})
 
-    @property
-    def url_count(self) -> int | None:
-        """How many images the job makes, if all come as URLs; else ``None``."""
-        return None if self.base64 else self.samples or 1
+    def url_count(self, model: str) -> int | None:
+        """How many images the job makes, if all come as URLs; ``None`` if that is not certain: other models, and
+        parameters that are not known, may make more.
+
+        :param model: the slug.
+        """
+        known = known_parameters(model)
+        if self.base64 or not known or not known.keys() >= (self.model_parameters or {}).keys():
+            return None
+        return self.samples or 1
 
     def payload(self) -> dict[str, Any]:
         """The JSON body: the parameters that are set, under the service's own names."""

@@ -171,3 +171,20 @@ def test_a_row_that_lacks_only_them_is_in_doubt(echoed: dict[str, Any], match: M
     body = {"prompt": "a cat", "seed": 7, **echoed}
     (row,) = read_history(response([{"request_id": "r", "request_body": body, "model_created": 1001}]))
     assert intent.match(row) is match
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "count"),
+    [
+        ("kandinsky2.1-txt2im", {}, 1),
+        ("kandinsky2.1-txt2im", {"samples": 3}, 3),
+        ("kandinsky2.1-txt2im", {"base64": True}, None),
+        ("kandinsky2.1-txt2im", {"model_parameters": {"num_images": 4}}, None),
+        ("kandinsky2.2-txt2img", {"model_parameters": {"prior_steps": 4}}, 1),
+        ("other-model", {"samples": 3}, None),
+    ],
+)
+def test_how_many_images_a_job_makes_is_known_of_known_models(
+    model: str, given: dict[str, Any], count: int | None
+) -> None:
+    assert TextToImageRequest(prompt="a cat", **given).url_count(model) == count
