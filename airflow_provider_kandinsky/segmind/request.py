@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, MAX_IMAGES
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.models import known_parameters
-from airflow_provider_kandinsky.segmind.models import known_parameters
 from airflow_provider_kandinsky.segmind.validation import (
     InRange,
     Integer,
