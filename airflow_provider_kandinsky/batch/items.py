@@ -50,7 +50,7 @@ def read_items(
     equal_rows: Counter[str] = Counter()
     random_rows: Counter[str] = Counter()
     own_keys: dict[str, list[str | None]] = {}
-    for position, (own_key, request) in enumerate(read_rows(rows, defaults)):
+    for position, (own_key, request) in enumerate(read_rows(rows, defaults, model)):
         has_own_seed = request.seed is None and not reuse
         if request.seed is None and reuse:
             request = request.model_copy(update={"seed": seed_from_content(model, request.payload())})
@@ -79,7 +79,7 @@ def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:
     return [values[position] for position in sorted(values)]
 
 
-def read_rows(rows: Any, defaults: Mapping[str, Any]) -> list[tuple[str | None, TextToImageRequest]]:
+def read_rows(rows: Any, defaults: Mapping[str, Any], model: str) -> list[tuple[str | None, TextToImageRequest]]:
     """The rows' own keys, and what they ask for."""
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Sequence):
         raise BadRequestError(
@@ -94,7 +94,7 @@ def read_rows(rows: Any, defaults: Mapping[str, Any]) -> list[tuple[str | None, 
             own_key, row = _split_key(row)
             if own_key is not None and (first := places.setdefault(own_key, position)) != position:
                 refusals.append(f"requests[{position}]: key={own_key!r:.200} is not allowed: [{first}] has it, too.")
-            requests.append((own_key, TextToImageRequest.of(row, defaults)))
+            requests.append((own_key, TextToImageRequest.of(row, defaults, model)))
         except BadRequestError as error:
             refusals.append(f"requests[{position}]: {error.message.removesuffix(' Nothing was submitted.')}")
     if refusals:

@@ -24,7 +24,7 @@ def split_stored(
     :raises BadRequestError: rows are refused.
     :raises ReuseIndexError: the storage cannot be read.
     """
-    requests = [request for _, request in read_rows(rows, defaults)]
+    requests = [request for _, request in read_rows(rows, defaults, model)]
     if output_path is not None:
         seeded = [
             request.model_copy(update={"seed": seed_from_content(model, request.payload())})

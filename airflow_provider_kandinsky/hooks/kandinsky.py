@@ -18,13 +18,14 @@ from airflow_provider_kandinsky.hooks.connection import (
     warn_without_history,
 )
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_kandinsky.hooks.key_check import failure_message, success_message
 from airflow_provider_kandinsky.hooks.quote import Quotes
-from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
+    WAIT_TIMEOUT,
     Credits,
     GenerationResult,
     Job,
@@ -151,14 +152,14 @@ class KandinskyHook(Quotes, BaseHook):
         client = self.get_conn()
         if not client.has_history:
             warn_without_history(self.kandinsky_conn_id)
-        return client.submit(_validated(request), model, **options)
+        return client.submit(_validated(request, model), model, **options)
 
     async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
         """The async twin of :meth:`submit`."""
         client = await self.aget_conn()
         if not client.has_history:
             warn_without_history(self.kandinsky_conn_id)
-        return await client.submit(_validated(request), model, **options)
+        return await client.submit(_validated(request, model), model, **options)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Poll a job once; see :meth:`~.http.client.SegmindClient.get_status` for the errors."""
@@ -195,11 +196,11 @@ class KandinskyHook(Quotes, BaseHook):
         For a notebook or a small script: if the response is lost, the generation was billed and cannot be fetched
         again. See :meth:`~.http.client.SegmindClient.generate` for the errors.
         """
-        return self.get_conn().generate(_validated(request), model)
+        return self.get_conn().generate(_validated(request, model), model)
 
     async def agenerate(self, request: Request, model: str = DEFAULT_MODEL) -> GenerationResult:
         """The async twin of :meth:`generate`."""
-        return await (await self.aget_conn()).generate(_validated(request), model)
+        return await (await self.aget_conn()).generate(_validated(request, model), model)
 
     def get_credits(self) -> Credits:
         """The credits left on the account. The call is free."""
@@ -209,38 +210,31 @@ class KandinskyHook(Quotes, BaseHook):
         """The async twin of :meth:`get_credits`."""
         return await (await self.aget_conn()).get_credits()
 
+    def list_models(self) -> list[str]:
+        """The slugs of the service's models, see :meth:`~.http.client.SegmindClient.list_models`. The call is free."""
+        return self.get_conn().list_models()
+
+    async def alist_models(self) -> list[str]:
+        """The async twin of :meth:`list_models`."""
+        return await (await self.aget_conn()).list_models()
+
     def test_connection(self) -> tuple[bool, str]:
         """Check the API key by fetching the credits, which is free.
 
         :return: whether it works, and a message for the connection form.
         """
         try:
-            return True, _success_message(self.get_credits())
+            return True, success_message(self.get_credits())
         except KandinskyError as error:
-            return False, _failure_message(error, self._settings)
+            return False, failure_message(error, self._settings)
 
     async def atest_connection(self) -> tuple[bool, str]:
         """The async twin of :meth:`test_connection`."""
         try:
-            return True, _success_message(await self.aget_credits())
+            return True, success_message(await self.aget_credits())
         except KandinskyError as error:
-            return False, _failure_message(error, self._settings)
+            return False, failure_message(error, self._settings)
 
 
-def _validated(request: Request) -> TextToImageRequest:
-    return request if isinstance(request, TextToImageRequest) else TextToImageRequest(**request)
-
-
-def _success_message(credits_left: Credits) -> str:
-    if credits_left.paid is None:
-        return "The API key is good; the service has no record of credits for it"
-    amount = f"{credits_left.total:,.4f}".rstrip("0").rstrip(".")
-    return f"The API key is good; {amount} credits left"
-
-
-def _failure_message(error: KandinskyError, settings: ConnectionSettings | None) -> str:
-    if isinstance(error, AuthenticationError) and error.http_status is not None:
-        return f"The API key was rejected: {error.message}"
-    if isinstance(error, ServiceUnavailableError) and settings is not None:
-        return f"Could not reach the service at {settings.base_url}: {error.message}"
-    return error.message
+def _validated(request: Request, model: str) -> TextToImageRequest:
+    return TextToImageRequest.of(dict(request), model=model)

@@ -20,6 +20,7 @@ from airflow_provider_kandinsky.tasks.arguments import (
     check_reuse,
     invalid_argument,
     is_literal,
+    literal_arguments,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ class KandinskyTextToImageOperator(GenerationOperator):
     :param img_height: 512 or 1024 pixels.
     :param base64: have the service send the images in its response; needs an ``output_path``, because images are
         not put into XCom.
-    :param model: the model's slug.
+    :param model_parameters: parameters that only this model has, by name, sent as they are beside those above: JSON
+        values, of 20,000 characters at most. None of them may be one of the arguments above.
+    :param model: the model's slug. The ranges above are those of the default one; those of
+        ``kandinsky2.2-txt2img`` are known, too, and of any other model only types are checked.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param wait_for_completion: whether the task lasts until the images are there.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
@@ -90,6 +94,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         img_width: int | str | None = None,
         img_height: int | str | None = None,
         base64: bool | str | None = None,
+        model_parameters: Mapping[str, Any] | None = None,
         model: str = DEFAULT_MODEL,
         kandinsky_conn_id: str = DEFAULT_CONN_ID,
         wait_for_completion: bool = True,
@@ -113,6 +118,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         self.img_width = img_width
         self.img_height = img_height
         self.base64 = base64
+        self.model_parameters = model_parameters
         self.model = model
         self.kandinsky_conn_id = kandinsky_conn_id
         self.wait_for_completion = wait_for_completion
@@ -189,7 +195,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
             self.seed = derive_seed(context)
 
     def _request(self) -> TextToImageRequest:
-        return TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
+        return TextToImageRequest.of({name: getattr(self, name) for name in GENERATION_ARGUMENTS}, model=self.model)
 
     def build_request(self, context: Context) -> TextToImageRequest:
         """The request, from the rendered arguments and a seed of the task instance's own, if it was given none.
@@ -211,17 +217,17 @@ class KandinskyTextToImageOperator(GenerationOperator):
         return [{name: getattr(self, name) for name in GENERATION_ARGUMENTS}], {}
 
     def _take_arguments(self, payload: Mapping[str, Any]) -> None:
+        arguments = TextToImageRequest.arguments_in(payload)
         for name in GENERATION_ARGUMENTS:
-            if str(payload.get(name)) != str(getattr(self, name)):
+            if str(arguments.get(name)) != str(getattr(self, name)):
                 self.overwrite_rtif_after_execution = True
-            setattr(self, name, payload.get(name))
+            setattr(self, name, arguments.get(name))
 
     def _check_literals(self) -> None:
-        arguments = {name: getattr(self, name) for name in GENERATION_ARGUMENTS}
-        literals = {name: value for name, value in arguments.items() if is_literal(value)}
+        literals = literal_arguments(self, GENERATION_ARGUMENTS)
         if not is_literal(self.prompt):
             literals["prompt"] = "(rendered when the task runs)"
-        request = TextToImageRequest(**literals)
+        request = TextToImageRequest.of(literals, model=self.model)
         if self.reuse and not self.wait_for_completion:
             raise invalid_argument("wait_for_completion", False, "True with reuse=True")
         self._check_shared(request.samples or 1)
