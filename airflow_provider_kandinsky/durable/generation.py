@@ -44,7 +44,7 @@ class SubmittedJob:
         return deadline_of(self.submitted_at, began_at, timeout)
 
 
-class ClaimedElsewhereError(Exception):
+class ClaimedElsewhere(Exception):  # no error: the operator waits
     """Another task has claimed the same image.
 
     :param seconds: how long its claim lasts.
@@ -133,7 +133,7 @@ class Generation:
 
         :raises SubmissionUnknownError: it is not known whether an earlier try was accepted.
         :raises KandinskyError: refused; nothing was accepted. Or the job of an earlier try has failed for good.
-        :raises ClaimedElsewhereError: another task is about to make the same image.
+        :raises ClaimedElsewhere: another task is about to make the same image.
         :raises ReuseIndexError: it is not known what is stored. Nothing was submitted.
         """
         self._log_what_changed()
@@ -159,7 +159,7 @@ class Generation:
             return None
         stored, claimed = self._index.find_or_claim([self._item.key])
         for seconds in claimed.values():
-            raise ClaimedElsewhereError(seconds)
+            raise ClaimedElsewhere(seconds)
         if stored:
             self._metrics.reused()
         return stored.get(self._item.key)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
-from airflow_provider_kandinsky.durable.generation import ClaimedElsewhereError, Generation, SubmittedJob, ledger_of_job
+from airflow_provider_kandinsky.durable.generation import ClaimedElsewhere, Generation, SubmittedJob, ledger_of_job
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.operators._reuse import SingleReuse, claim_trigger
@@ -110,7 +110,7 @@ class SingleTask:
         while True:
             try:
                 return self._submit_once(generation, request, resets)
-            except ClaimedElsewhereError as claimed:
+            except ClaimedElsewhere as claimed:
                 task.log.info(
                     "Another task is making the same image; waiting for it, for %.0f s at most", claimed.seconds
                 )
