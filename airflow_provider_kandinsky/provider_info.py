@@ -58,6 +58,12 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
             "with a port unless it is 443.",
             "schema": {"type": ["string", "null"]},
         },
+        "ledger_path": {
+            "label": "Ledger path",
+            "description": "An object storage URI, such as s3://conn_id@bucket/ledger, where tasks keep what they have "
+            "submitted. Empty: in Airflow's task state store (3.3 and later).",
+            "schema": {"type": ["string", "null"]},
+        },
     },
 }
 
@@ -92,7 +98,7 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "connection-types": [CONNECTION_TYPE],
     "config": {
         "kandinsky": {
-            "description": "What the Kandinsky provider shows of its tasks.",
+            "description": "What the Kandinsky provider shows of its tasks, and where these keep their ledgers.",
             "options": {
                 "lineage_includes_prompt": {
                     "description": "Whether OpenLineage events include the prompts, which then leave Airflow.",
@@ -110,6 +116,16 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
                     "type": "boolean",
                     "example": None,
                     "default": "True",
+                },
+                "ledger_path": {
+                    "description": (
+                        "An object storage URI where tasks keep what they have submitted, for connections without a "
+                        "ledger_path of their own. Empty: in Airflow's task state store (3.3 and later)."
+                    ),
+                    "version_added": "0.1.0",
+                    "type": "string",
+                    "example": "s3://conn_id@bucket/ledger",
+                    "default": "",
                 },
             },
         }

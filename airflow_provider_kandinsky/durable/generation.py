@@ -92,9 +92,9 @@ class Generation:
         key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
         if job is None:
             arguments = argument_hashes(service.model, payload)
-            ledger = JobLedger.of(context, durable=durable, arguments=arguments).read()
+            ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path, arguments=arguments).read()
         else:
-            ledger = ledger_of_job(context, job, durable=durable, key=key)
+            ledger = ledger_of_job(context, service, job, durable=durable, key=key)
             key = ledger.record.key if ledger.record else key
         return cls(
             Item(key, request, has_own_seed=request.seed == derive_seed(context)),
@@ -191,11 +191,11 @@ class Generation:
         self._state.write()
 
 
-def ledger_of_job(context: Context, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
+def ledger_of_job(context: Context, service: Service, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
     """The ledger with a job that an earlier process of this try has submitted.
 
     :param durable: whether one is kept.
     :param key: what the job is called where none is.
     """
-    ledger = JobLedger.of(context, durable=durable).read(is_resumed=True)
+    ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path).read(is_resumed=True)
     return ledger.of_job(key, request_id, context["ti"].start_date.timestamp())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
+from airflow_provider_kandinsky.durable.stores import ledger_path_of
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, PollPolicy
 
@@ -30,6 +31,11 @@ class Service:
     model: str
     history: HistoryReconciler
     clock: Callable[[], float] = time.time
+
+    @property
+    def ledger_path(self) -> str | None:
+        """Where the connection, or Airflow's configuration, says that ledgers are kept."""
+        return ledger_path_of(self.hook.settings)
 
 
 @contextmanager

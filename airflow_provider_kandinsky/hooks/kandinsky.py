@@ -15,11 +15,11 @@ from airflow_provider_kandinsky.hooks.connection import (
     areread_key,
     read_settings,
     reread_key,
-    warn_without_history,
 )
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
+from airflow_provider_kandinsky.hooks.messages import failure_message, success_message, warn_without_history
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
 from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
@@ -214,32 +214,17 @@ class KandinskyHook(BaseHook):
         :return: whether it works, and a message for the connection form.
         """
         try:
-            return True, _success_message(self.get_credits())
+            return True, success_message(self.get_credits())
         except KandinskyError as error:
-            return False, _failure_message(error, self._settings)
+            return False, failure_message(error, self._settings)
 
     async def atest_connection(self) -> tuple[bool, str]:
         """The async twin of :meth:`test_connection`."""
         try:
-            return True, _success_message(await self.aget_credits())
+            return True, success_message(await self.aget_credits())
         except KandinskyError as error:
-            return False, _failure_message(error, self._settings)
+            return False, failure_message(error, self._settings)
 
 
 def _validated(request: Request) -> TextToImageRequest:
     return request if isinstance(request, TextToImageRequest) else TextToImageRequest(**request)
-
-
-def _success_message(credits_left: Credits) -> str:
-    if credits_left.paid is None:
-        return "The API key is good; the service has no record of credits for it"
-    amount = f"{credits_left.total:,.4f}".rstrip("0").rstrip(".")
-    return f"The API key is good; {amount} credits left"
-
-
-def _failure_message(error: KandinskyError, settings: ConnectionSettings | None) -> str:
-    if isinstance(error, AuthenticationError) and error.http_status is not None:
-        return f"The API key was rejected: {error.message}"
-    if isinstance(error, ServiceUnavailableError) and settings is not None:
-        return f"Could not reach the service at {settings.base_url}: {error.message}"
-    return error.message

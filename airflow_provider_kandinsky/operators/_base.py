@@ -55,7 +55,7 @@ class GenerationOperator(ImageTask):
         """
         from airflow_provider_kandinsky.operators._runtime import report_errors
 
-        return report_errors(context, durable=self.durable)
+        return report_errors(self, context)
 
     def _check_arguments(self) -> None:
         """Check what is known before templates are rendered; the rest waits for the task to run."""

@@ -39,7 +39,7 @@ class BatchTask:
 
     def can_wait_here(self) -> bool:
         """Whether it is known what an ended deferral was waiting for."""
-        return keeps_record(self._context, durable=self._task.durable)
+        return keeps_record(self._task, self._context)
 
     def wait_here(self, *, is_over: bool) -> list[dict[str, Any]] | None:
         """Go on after a deferral that has ended by itself.
@@ -72,14 +72,19 @@ class BatchTask:
         :param resets: how often in a row the submission has waited for the rate limit to reset.
         """
         task, context = self._task, self._context
-        ledger = BatchLedger.read(context, durable=task.durable, carried_over=entries or (), is_resumed=is_resumed)
-        if outcomes is not None and entries is None and not ledger.is_kept:
-            raise AirflowFailException(
-                "What the task had submitted was lost on the way through its deferral (as in dag.test()), and with "
-                f"durable=False no record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it "
-                "again"
-            )
         with task._failures(context), open_service_of(task) as service:
+            ledger = BatchLedger.read(
+                context,
+                durable=task.durable,
+                ledger_path=service.ledger_path,
+                carried_over=entries or (),
+                is_resumed=is_resumed,
+            )
+            if outcomes is not None and entries is None and not ledger.is_kept:
+                raise AirflowFailException(
+                    "What the task had submitted was lost on the way through its deferral (as in dag.test()), and no "
+                    f"record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it again"
+                )
             base_url = service.hook.get_conn().base_url
             wanted = Wanted.of_try(task, context, base_url, ledger, is_resumed=is_resumed, pinned=pinned)
             self._pinned = wanted.pinned

@@ -71,7 +71,7 @@ class SingleTask:
         task, request_id = self._task, self.xcom("request_id")
         self._note_request(request_id)
         with task._failures(self._context), open_service_of(task) as service:
-            ledger = ledger_of_job(self._context, request_id, durable=task.durable)
+            ledger = ledger_of_job(self._context, service, request_id, durable=task.durable)
             if ledger.record is None:
                 raise LookupError(request_id)
             if not task.has_sent_arguments:

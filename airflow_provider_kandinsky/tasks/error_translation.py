@@ -8,7 +8,7 @@ are raised as they are, so that a ``retry_policy`` can distinguish them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,13 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def translate_operator_errors(context: Context | None = None, *, durable: bool = True) -> Iterator[None]:
+def translate_operator_errors(
+    context: Context | None = None, *, is_kept: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
     """Give each error a retry hint, push it as XCom ``error``, and stop retries that cannot help.
 
     :param context: of the running task; ``None`` while the DAG is parsed.
-    :param durable: whether the next try will know what this one has submitted.
+    :param is_kept: whether the next try will know what this one has submitted; asked only where that matters.
     :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause, unless
         :func:`is_rescheduled`.
     """
@@ -53,7 +55,7 @@ def translate_operator_errors(context: Context | None = None, *, durable: bool =
         rescheduled = context is not None and is_rescheduled(error, context)
         if rescheduled:
             error.retry_hint = "The retry policy reschedules the task; that uses up no retry."
-        error.retry_hint = error.retry_hint or _retry_hint(error, durable)
+        error.retry_hint = error.retry_hint or _retry_hint(error, is_kept)
         _report(error, context)
         if error.retryable or rescheduled:
             raise
@@ -139,7 +141,7 @@ def _report(error: KandinskyError, context: Context | None) -> None:
         log.exception("Could not push the error to XCom")
 
 
-def _retry_hint(error: KandinskyError, durable: bool) -> str:
+def _retry_hint(error: KandinskyError, is_kept: Callable[[], bool]) -> str:
     if isinstance(error, SubmissionUnknownError) and not error.retryable:
         return "A retry could not find out either and might submit it twice, so there is none."
     if not error.retryable:
@@ -150,7 +152,7 @@ def _retry_hint(error: KandinskyError, durable: bool) -> str:
         return "A retry submits it again."
     if error.request_id is None:
         return "Nothing was accepted; a retry submits it."
-    if not durable:
+    if not is_kept():
         return "A retry submits it again, because no record is kept of it."
     if isinstance(error, JobExpiredError):
         return "A retry searches the request history for its images, and submits it again if they are not there."
