@@ -70,8 +70,8 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
 PROVIDER_INFO: Final[dict[str, Any]] = {
     "package-name": "airflow-provider-kandinsky",
     "name": _NAME,
-    "description": "Kandinsky image generation on Segmind: every image paid once (on Airflow 3.3 or later, with the "
-    "service's request history for lost answers), no worker held.",
+    "description": "Kandinsky image generation on Segmind: every image paid once (on Airflow 3.3 or later, or with a "
+    "ledger path; with the service's request history for lost answers), no worker held.",
     "integrations": [
         {
             "integration-name": _NAME,

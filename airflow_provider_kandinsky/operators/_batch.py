@@ -73,18 +73,7 @@ class BatchTask:
         """
         task, context = self._task, self._context
         with task._failures(context), open_service_of(task) as service:
-            ledger = BatchLedger.read(
-                context,
-                durable=task.durable,
-                ledger_path=service.ledger_path,
-                carried_over=entries or (),
-                is_resumed=is_resumed,
-            )
-            if outcomes is not None and entries is None and not ledger.is_kept:
-                raise AirflowFailException(
-                    "What the task had submitted was lost on the way through its deferral (as in dag.test()), and no "
-                    f"record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it again"
-                )
+            ledger = self._ledger(service.ledger_path, entries, outcomes, is_resumed=is_resumed)
             base_url = service.hook.get_conn().base_url
             wanted = Wanted.of_try(task, context, base_url, ledger, is_resumed=is_resumed, pinned=pinned)
             self._pinned = wanted.pinned
@@ -101,6 +90,29 @@ class BatchTask:
             while jobs := self._submit_wave(run, resets):
                 self._wait(run, jobs)
             return self._deliver(run)
+
+    def _ledger(
+        self,
+        ledger_path: str | None,
+        entries: Sequence[Mapping[str, Any]] | None,
+        outcomes: Mapping[str, Any] | None,
+        *,
+        is_resumed: bool,
+    ) -> BatchLedger:
+        """What earlier processes and tries have submitted; see :meth:`run`."""
+        ledger = BatchLedger.read(
+            self._context,
+            durable=self._task.durable,
+            ledger_path=ledger_path,
+            carried_over=entries or (),
+            is_resumed=is_resumed,
+        )
+        if outcomes is not None and entries is None and not ledger.is_kept:
+            raise AirflowFailException(
+                "What the task had submitted was lost on the way through its deferral (as in dag.test()), and no "
+                f"record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it again"
+            )
+        return ledger
 
     def _go_on(
         self, run: BatchRun, outcomes: Mapping[str, Any] | None, *, is_last_poll: bool, waits_here: bool

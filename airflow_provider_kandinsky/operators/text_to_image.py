@@ -53,8 +53,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
         a job after an hour.
     :param output_path: store the images there, and return their URIs; the service's URLs are then in XCom
         ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
-    :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
-        clear submits it again.
+    :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
+        store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
         tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.

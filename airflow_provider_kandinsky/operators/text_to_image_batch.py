@@ -53,8 +53,8 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between polls of a job; adaptive if ``None``.
     :param timeout: seconds from an item's submission until the task gives up waiting for it; at most 3600.
-    :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
-        clear submits it again.
+    :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
+        store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does with items that an earlier try may have submitted, if the request
         history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param output_path: store the images there, and a manifest of the batch; see

@@ -53,7 +53,7 @@ def has_task_loops() -> bool:
 
 
 OFFERS = {
-    "Each image is paid for once, through retries, crashes and clears": has_task_state_store,
+    "Each image is paid for once, through retries, crashes and clears, without a `ledger_path`": has_task_state_store,
     "A deferred task ends in the triggerer": airflow_compat.triggers_can_set_xcom,
     "… also where a downstream task expands over its result": airflow_compat.triggers_can_set_mapped_length,
     "`KANDINSKY_RETRY_POLICY`": has_retry_policy,
