@@ -19,6 +19,8 @@ IMAGE_LIFETIME: Final = 7 * 24 * 3600.0
 #: Seconds.
 CONNECT_TIMEOUT: Final = 5.0
 REQUEST_TIMEOUT: Final = 30.0
+#: A page of the history that takes longer is of no use to those who wait for their jobs.
+HISTORY_TIMEOUT: Final = 10.0
 #: The blocking v1 call lasts until the image is generated, which includes cold starts of minutes.
 GENERATE_TIMEOUT: Final = 600.0
 WAIT_TIMEOUT: Final = 900.0

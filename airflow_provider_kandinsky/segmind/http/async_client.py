@@ -17,6 +17,7 @@ from airflow_provider_kandinsky.segmind.constants import (
     DEFAULT_BASE_URL,
     DEFAULT_MODEL,
     GENERATE_TIMEOUT,
+    HISTORY_TIMEOUT,
     MAX_CONNECTIONS,
     REQUEST_TIMEOUT,
     WAIT_TIMEOUT,
@@ -29,6 +30,7 @@ from airflow_provider_kandinsky.segmind.http.sender import RequestSender
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
+from airflow_provider_kandinsky.segmind.waiting.sweeper import DEFAULT_SWEEP_POLICY, SweepPolicy
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 
@@ -43,6 +45,7 @@ class AsyncSegmindClient:
     :param requests_per_minute: the plan's limit; ``None`` to slow down only after the service's 429s.
     :param retry_policy: for how long submissions and calls to the history are retried.
     :param poll_policy: how often jobs are polled.
+    :param sweep_policy: how the history is swept for the jobs that are waited for.
     :param read_key: reads the account's key again, for when it is changed while jobs are waited for.
     :param transport: an httpx transport that replaces the network.
     :param clock: wall clock, seconds since the epoch.
@@ -60,6 +63,7 @@ class AsyncSegmindClient:
         requests_per_minute: float | None = None,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
+        sweep_policy: SweepPolicy = DEFAULT_SWEEP_POLICY,
         read_key: Callable[[], Awaitable[str]] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
@@ -77,7 +81,16 @@ class AsyncSegmindClient:
         )
         self._clock = clock
         self._poll_policy = poll_policy
-        self._poll_scheduler = PollScheduler(self._poll_once, workers=MAX_CONNECTIONS, clock=clock, sleep=sleep)
+        self._poll_scheduler = PollScheduler(
+            self._poll_once,
+            workers=MAX_CONNECTIONS,
+            read_page=self._read_page if self.has_history else None,
+            sweep_policy=sweep_policy,
+            has_room=self._sender.rate_limiter.has_room,
+            submissions_wait=self._sender.rate_limiter.submissions_wait,
+            clock=clock,
+            sleep=sleep,
+        )
 
     @classmethod
     async def create(
@@ -151,6 +164,7 @@ class AsyncSegmindClient:
         submitted_at: float,
         deadline: float,
         poll_interval: float | None = None,
+        samples: int | None = None,
     ) -> GenerationResult:
         """See :meth:`~.client.SegmindClient.poll_until_done`."""
         poller = JobPoller(
@@ -160,7 +174,10 @@ class AsyncSegmindClient:
             poll_interval=poll_interval,
             policy=self._poll_policy,
         )
-        return await self._poll_scheduler.poll_until_done(poller, model)
+        return await self._poll_scheduler.poll_until_done(poller, model, samples)
+
+    async def _read_page(self, model: str, since: float, page: int) -> list[PastRequest]:
+        return await self._sender.send(self._api.history(model, since, page), HISTORY_TIMEOUT)
 
     async def _poll_once(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
         try:
