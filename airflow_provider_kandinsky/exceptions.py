@@ -28,6 +28,7 @@
     │   └── JobTimeoutError         it had not finished by the deadline
     ├── BatchItemsFailedError       some items of a batch failed
     ├── CostLimitError              an item was not submitted because of max_cost
+    ├── BudgetExceededError         the connection's daily_budget allows no more today
     └── RequestsChangedError        a batch's requests changed during a try
 
     AirflowException
@@ -40,7 +41,7 @@ from it. Importing this module imports no client.
 from __future__ import annotations
 
 from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError, CostLimitError, RequestsChangedError
-from airflow_provider_kandinsky.durable.errors import LedgerError
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError, LedgerError
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -74,6 +75,7 @@ __all__ = [
     "BadRequestError",
     "BatchItemsFailedError",
     "Billing",
+    "BudgetExceededError",
     "ConfigurationError",
     "ContentBlockedError",
     "CostLimitError",

@@ -58,6 +58,12 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
             "with a port unless it is 443.",
             "schema": {"type": ["string", "null"]},
         },
+        "daily_budget": {
+            "label": "Daily budget",
+            "description": "Dollars that the account may spend in a UTC day, read from its request history before each "
+            "submission of a task. Empty: no limit.",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        },
         "ledger_path": {
             "label": "Ledger path",
             "description": "An object storage URI, such as s3://conn_id@bucket/ledger, where tasks keep what they have "

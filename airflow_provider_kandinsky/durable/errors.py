@@ -1,12 +1,31 @@
-"""The error of the ledger."""
+"""The errors of the ledger and of the budget."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_provider_kandinsky.compat.airflow import AirflowException
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
 
 
 class LedgerError(AirflowException):
     """The ledger cannot be read, so it is unknown what was paid for. Nothing was submitted; a retry reads it again."""
+
+
+class BudgetExceededError(KandinskyError):
+    """The connection's ``daily_budget`` does not allow this submission today. Nothing was submitted.
+
+    :param until: when the day ends, seconds since the epoch.
+    """
+
+    own_fields = frozenset({"until"})
+
+    def __init__(self, message: str, *, until: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.until = until
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {"until": self.until}
 
 
 def unreadable(place: str, error: Exception) -> LedgerError:

@@ -71,6 +71,7 @@ class ConnectionSettings(BaseModel):
     :param allow_insecure: allow http to hosts other than loopback.
     :param image_hosts: hosts that images may come from, besides ``images.segmind.com`` and the base URL's; each with
         its port unless that is 443.
+    :param daily_budget: dollars that the account may spend in a UTC day, as far as tasks submit; ``None``: no limit.
     :param ledger_path: an object storage URI, where tasks keep their ledgers.
     """
 
@@ -93,6 +94,7 @@ class ConnectionSettings(BaseModel):
         AfterValidator(_check_hosts),
         Field(description="host names, perhaps with a port, comma-separated"),
     ] = []
+    daily_budget: Annotated[Number | None, Field(gt=0, description="a number of dollars above 0")] = None
     ledger_path: Annotated[str | None, Field(pattern="://.", description="a URI, such as s3://conn_id@bucket/x")] = None
 
     @classmethod

@@ -17,7 +17,7 @@ from airflow_provider_kandinsky.hooks.connection import (
     reread_key,
 )
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
-from airflow_provider_kandinsky.hooks.messages import failure_message, success_message, warn_without_history
+from airflow_provider_kandinsky.hooks.messages import failure_message, result_of_test, warn_without_history
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
@@ -214,14 +214,17 @@ class KandinskyHook(BaseHook):
         :return: whether it works, and a message for the connection form.
         """
         try:
-            return True, success_message(self.get_credits())
+            return result_of_test(self.get_credits(), self.settings, has_history=self.get_conn().has_history)
         except KandinskyError as error:
             return False, failure_message(error, self._settings)
 
     async def atest_connection(self) -> tuple[bool, str]:
         """The async twin of :meth:`test_connection`."""
         try:
-            return True, success_message(await self.aget_credits())
+            client = await self.aget_conn()
+            return result_of_test(
+                await client.get_credits(), await self.aget_settings(), has_history=client.has_history
+            )
         except KandinskyError as error:
             return False, failure_message(error, self._settings)
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import Final
 
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import Credits
 
 log = logging.getLogger(__name__)
+
+BUDGET_NEEDS_HISTORY: Final = (
+    "daily_budget needs a request history, which says what was spent, and the connection has none: set history_url. "
+    "Nothing was submitted"
+)
 
 
 @cache
@@ -22,12 +28,14 @@ def warn_without_history(conn_id: str) -> None:
     )
 
 
-def success_message(credits_left: Credits) -> str:
-    """For the Test button: the key works."""
+def result_of_test(credits_left: Credits, settings: ConnectionSettings, *, has_history: bool) -> tuple[bool, str]:
+    """For the Test button: the key works; whether the rest does."""
+    if settings.daily_budget is not None and not has_history:
+        return False, BUDGET_NEEDS_HISTORY
     if credits_left.paid is None:
-        return "The API key is good; the service has no record of credits for it"
+        return True, "The API key is good; the service has no record of credits for it"
     amount = f"{credits_left.total:,.4f}".rstrip("0").rstrip(".")
-    return f"The API key is good; {amount} credits left"
+    return True, f"The API key is good; {amount} credits left"
 
 
 def failure_message(error: KandinskyError, settings: ConnectionSettings | None) -> str:

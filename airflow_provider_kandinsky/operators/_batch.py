@@ -10,7 +10,12 @@ from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_kandinsky.operators._batch_items import Wanted
-from airflow_provider_kandinsky.operators._runtime import defer_until_reset, keeps_record, open_service_of
+from airflow_provider_kandinsky.operators._runtime import (
+    defer_until_day_ends,
+    defer_until_reset,
+    keeps_record,
+    open_service_of,
+)
 from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
@@ -89,6 +94,9 @@ class BatchTask:
             self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
             while jobs := self._submit_wave(run, resets):
                 self._wait(run, jobs)
+            carried_over = self._carried_over(run)
+            carried_over.pop("stopped", None)  # the next day is another
+            defer_until_day_ends(task, run.stopped, carried_over)
             return self._deliver(run)
 
     def _ledger(

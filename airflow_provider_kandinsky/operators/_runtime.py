@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.compat.airflow import task_state_store
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.durable.service import Service, open_service
 from airflow_provider_kandinsky.durable.stores import ledger_path_of
 from airflow_provider_kandinsky.hooks.connection import read_settings
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
-from airflow_provider_kandinsky.tasks.deferral import reset_trigger
+from airflow_provider_kandinsky.tasks.deferral import day_end_trigger, reset_trigger
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
 
 if TYPE_CHECKING:
@@ -51,3 +52,15 @@ def defer_until_reset(
     if trigger := reset_trigger(error, resets):
         task.log.info("Rate limited; submitting at %s", trigger.moment)
         task.defer(trigger=trigger, method_name="execute_after_reset", kwargs={**kwargs, "resets": resets + 1})
+
+
+def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None, kwargs: Mapping[str, Any]) -> None:
+    """Defer until the day of a used-up budget has ended, if that is what the task is to do. Nothing was accepted.
+
+    :param error: why the task has stopped submitting.
+    :param kwargs: what the next process of this try has to be given.
+    """
+    if isinstance(error, BudgetExceededError) and task.deferrable and task.on_budget == "wait":
+        trigger = day_end_trigger(error)
+        task.log.info("%s. Submitting at %s", error.message, trigger.moment)
+        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=dict(kwargs))

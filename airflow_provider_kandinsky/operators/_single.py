@@ -9,7 +9,7 @@ from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.generation import Generation, SubmittedJob, ledger_of_job
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
-from airflow_provider_kandinsky.operators._runtime import defer_until_reset, open_service_of
+from airflow_provider_kandinsky.operators._runtime import defer_until_day_ends, defer_until_reset, open_service_of
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.tasks.deferral import defer_until_done
@@ -99,6 +99,9 @@ class SingleTask:
         except RateLimitedError as error:
             if self._task.deferrable:
                 defer_until_reset(self._task, error, resets, {"arguments": request.payload()})
+            raise
+        except KandinskyError as error:
+            defer_until_day_ends(self._task, error, {"arguments": request.payload()})
             raise
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(

@@ -9,7 +9,7 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator
+from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
@@ -57,6 +57,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
         store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
         tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+    :param on_budget: what a task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
+        deferrable task defers until the next day (UTC).
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.
     :raises KandinskyError: what a retry may cure: outages, rate limits, a failed job, the timeout.
     """
@@ -87,6 +89,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         timeout: float = WAIT_TIMEOUT,
         durable: bool = True,
         on_unknown_submit: OnUnknownSubmit = "fail",
+        on_budget: OnBudget = "fail",
         output_path: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -109,6 +112,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         self.timeout = timeout
         self.durable = durable
         self.on_unknown_submit = on_unknown_submit
+        self.on_budget = on_budget
         self.output_path = output_path
         self._request_id: str | None = None
         #: Whether the arguments are those that an earlier process of this try has sent.

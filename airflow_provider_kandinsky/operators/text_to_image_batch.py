@@ -9,7 +9,7 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator
+from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, is_literal
@@ -57,6 +57,8 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does with items that an earlier try may have submitted, if the request
         history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+    :param on_budget: what the task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
+        deferrable task delivers nothing yet, and defers until the next day (UTC).
     :param output_path: store the images there, and a manifest of the batch; see
         :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
     :param max_in_flight: how many jobs are submitted before they are waited for, 1 to 1000.
@@ -92,6 +94,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         timeout: float = WAIT_TIMEOUT,
         durable: bool = True,
         on_unknown_submit: OnUnknownSubmit = "fail",
+        on_budget: OnBudget = "fail",
         output_path: str | None = None,
         max_in_flight: int = 200,
         on_item_failure: OnItemFailure = "fail",
@@ -117,6 +120,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         self.timeout = timeout
         self.durable = durable
         self.on_unknown_submit = on_unknown_submit
+        self.on_budget = on_budget
         self.output_path = output_path
         self.max_in_flight = max_in_flight
         self.on_item_failure = on_item_failure

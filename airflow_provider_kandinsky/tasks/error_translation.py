@@ -19,6 +19,7 @@ from airflow_provider_kandinsky.compat.airflow import (
     AirflowTaskTimeout,
     policies_can_reschedule,
 )
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import error_for_xcom
 from airflow_provider_kandinsky.segmind.errors import (
@@ -101,15 +102,15 @@ def apply_soft_fail(sensor: BaseSensorOperator) -> Iterator[None]:
 
 
 def is_rescheduled(error: KandinskyError, context: Context) -> bool:
-    """Whether the task's retry policy reschedules it when the credits are used up (Airflow 3.4). A retry cannot cure
-    that, a refill can; nothing was accepted, so running again submits nothing twice.
+    """Whether the task's retry policy reschedules it when the credits or the daily budget are used up (Airflow 3.4). A
+    retry cannot cure that, a refill or the next day can; nothing was accepted, so running again submits nothing twice.
 
     Airflow does not consult the policy about an ``AirflowFailException``, so the error is raised as it is until the
     policy's ``max_reschedules`` is reached.
     """
     policy = getattr(context.get("task"), "retry_policy", None)
     if (
-        not isinstance(error, InsufficientCreditsError)
+        not isinstance(error, (InsufficientCreditsError, BudgetExceededError))
         or error.request_id
         or not policies_can_reschedule()
         or not policy
@@ -120,7 +121,7 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
         decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
     except Exception:
         # A user's policy may raise anything; it must not mask the failure being reported.
-        log.exception("The retry policy failed to evaluate that the credits are used up")
+        log.exception("The retry policy failed to evaluate that credits or budget are used up")
         return False
     if decision.action.value != "reschedule":
         return False
@@ -144,6 +145,8 @@ def _report(error: KandinskyError, context: Context | None) -> None:
 def _retry_hint(error: KandinskyError, is_kept: Callable[[], bool]) -> str:
     if isinstance(error, SubmissionUnknownError) and not error.retryable:
         return "A retry could not find out either and might submit it twice, so there is none."
+    if isinstance(error, BudgetExceededError):
+        return "No retry before that can cure it, so there is none; clear the task then."
     if not error.retryable:
         return "No retry can cure this, so there is none."
     if isinstance(error, SubmissionUnknownError):
