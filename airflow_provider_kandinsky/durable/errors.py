@@ -1,4 +1,4 @@
-"""The errors of the ledger and of the budget."""
+"""The errors of the ledger and of limits to what is spent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from airflow_provider_kandinsky.segmind.errors import KandinskyError
 
 class LedgerError(AirflowException):
     """The ledger cannot be read, so it is unknown what was paid for. Nothing was submitted; a retry reads it again."""
+
+
+class CostLimitError(KandinskyError):
+    """Nothing more is submitted, because the costs so far have reached ``max_cost``."""
 
 
 class BudgetExceededError(KandinskyError):

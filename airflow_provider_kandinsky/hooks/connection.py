@@ -25,6 +25,7 @@ from airflow_provider_kandinsky.segmind.constants import (
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
 from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.http.network import Origin, is_loopback, origin
+from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.validation import Number, format_validation_error
 
 if TYPE_CHECKING:
@@ -138,6 +139,11 @@ class ConnectionSettings(BaseModel):
         if base is None:
             return {IMAGE_HOST, *self.image_hosts}
         return {IMAGE_HOST, str(base) if is_loopback(base.host) else base.bracketed_host, *self.image_hosts}
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """For how long a worker repeats a call."""
+        return RetryPolicy(self.retry_timeout)
 
     @property
     def download_policy(self) -> DownloadPolicy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from datetime import date, datetime
 from functools import partial
 from typing import Any, Final, Self
 
@@ -18,10 +19,10 @@ from airflow_provider_kandinsky.hooks.connection import (
 )
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
 from airflow_provider_kandinsky.hooks.messages import failure_message, result_of_test, warn_without_history
+from airflow_provider_kandinsky.hooks.spending import Spending, read_spending
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
-from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     Credits,
@@ -137,7 +138,7 @@ class KandinskyHook(BaseHook):
 
     def _client_options(self, settings: ConnectionSettings) -> dict[str, Any]:
         options = {"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
-        policies = {"poll_policy": self._poll_policy, "retry_policy": RetryPolicy(settings.retry_timeout)}
+        policies = {"poll_policy": self._poll_policy, "retry_policy": settings.retry_policy}
         return settings.model_dump(include=options) | policies
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
@@ -207,6 +208,21 @@ class KandinskyHook(BaseHook):
     async def aget_credits(self) -> Credits:
         """The async twin of :meth:`get_credits`."""
         return await (await self.aget_conn()).get_credits()
+
+    def get_spend(self, since: date | datetime, until: date | datetime | None = None) -> list[Spending]:
+        """What the account has spent, by day (UTC) and model, from its request history. The calls are free.
+
+        :param since: a day, or a time; without a zone it is UTC.
+        :param until: the same, itself not included; ``None`` is now.
+        :return: sorted by day and model. A request counts once, however many images it has given.
+        :raises ConfigurationError: the connection has no ``history_url``.
+        :raises KandinskyError: the history cannot be read, or has more than 100 000 rows in four weeks.
+        """
+        return self.get_conn().call(read_spending, since, until)
+
+    async def aget_spend(self, since: date | datetime, until: date | datetime | None = None) -> list[Spending]:
+        """The async twin of :meth:`get_spend`."""
+        return await read_spending(await self.aget_conn(), since, until)
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the API key by fetching the credits, which is free.

@@ -94,6 +94,7 @@ async def read_spending(
         last = min(first + _PERIOD.total_seconds(), end)
         async for rows in read_pages(client, first, last):
             for row in rows:
+                # Each period brings the days around it, too; those of no time are of none.
                 if row.created_at is None or start <= row.created_at < end:
                     found[key_of(row)] = merged(found.get(key_of(row)), row)
         first = last

@@ -90,7 +90,13 @@ class SingleTask:
     def _generation(self, service: Service, request: TextToImageRequest, job: str | None = None) -> Generation:
         task = self._task
         return Generation.of_task(
-            self._context, service, request, durable=task.durable, id_only=not task.wait_for_completion, job=job
+            self._context,
+            service,
+            request,
+            durable=task.durable,
+            id_only=not task.wait_for_completion,
+            max_cost=task.max_cost,
+            job=job,
         )
 
     def _submit_or_reattach(self, generation: Generation, request: TextToImageRequest, resets: int) -> SubmittedJob:

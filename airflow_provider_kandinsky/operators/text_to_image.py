@@ -13,7 +13,12 @@ from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, Generati
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
-from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH, GENERATION_ARGUMENTS, is_literal
+from airflow_provider_kandinsky.tasks.arguments import (
+    BASE64_NEEDS_OUTPUT_PATH,
+    GENERATION_ARGUMENTS,
+    invalid_argument,
+    is_literal,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_kandinsky.operators._single import SingleTask
@@ -53,6 +58,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
         a job after an hour.
     :param output_path: store the images there, and return their URIs; the service's URLs are then in XCom
         ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
+    :param max_cost: dollars; a retry or a clear submits nothing more once the jobs that this task instance has
+        submitted before have cost that, as far as the request history says.
     :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
         store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
@@ -91,6 +98,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         on_unknown_submit: OnUnknownSubmit = "fail",
         on_budget: OnBudget = "fail",
         output_path: str | None = None,
+        max_cost: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -114,6 +122,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_budget = on_budget
         self.output_path = output_path
+        self.max_cost = max_cost
         self._request_id: str | None = None
         #: Whether the arguments are those that an earlier process of this try has sent.
         self.has_sent_arguments = False
@@ -201,3 +210,5 @@ class KandinskyTextToImageOperator(GenerationOperator):
             literals["prompt"] = "(rendered when the task runs)"
         request = TextToImageRequest(**literals)
         self._check_shared(request.samples or 1)
+        if self.max_cost is not None and not self.max_cost > 0:
+            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")
