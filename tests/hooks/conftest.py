@@ -45,7 +45,8 @@ def given_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 #: The blocking methods, and what their async twins are called.
 TWINS = {
     "submit": "asubmit", "get_status": "aget_status", "get_result": "aget_result", "wait": "await_result",
-    "generate": "agenerate", "get_credits": "aget_credits", "test_connection": "atest_connection",
+    "generate": "agenerate", "get_credits": "aget_credits", "get_spend": "aget_spend",
+    "test_connection": "atest_connection",
 }  # fmt: skip
 
 
