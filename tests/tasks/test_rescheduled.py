@@ -147,6 +147,6 @@ def test_a_used_up_budget_is_left_to_the_policy(
     with pytest.raises(BudgetExceededError, match="The retry policy reschedules the task; that uses up no retry"):
         ti.run(OPERATORS[kind](retry_policy=policy()))
     ti.count = 25
-    with pytest.raises(AirflowFailException, match="No retry before that can cure it"):
+    with pytest.raises(AirflowFailException, match="The daily budget is used up"):
         ti.run(OPERATORS[kind](retry_policy=policy()))
     assert sandbox.count_calls("submit") == 1
