@@ -52,6 +52,7 @@ benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event lo
 	@$(BIN)/python -m benchmarks.airflow
 	@$(BIN)/python -m benchmarks.batch
 	@$(BIN)/python -m benchmarks.ends
+	@$(BIN)/python -m benchmarks.many_processes
 	@$(BIN)/python -m benchmarks.gallery
 
 check: $(VENV)/.dev ## Lint, types, who may import whom, and that pytest can collect all tests at once

@@ -8,8 +8,8 @@ limit. The vendor's SDK has a thread for each job, and a loop around its calls t
 Time runs from the first submission's arrival at the sandbox until the last result is in the caller's hands. Images a
 minute are all images over that time, with the burst that the plan allows and with the end, where only the last jobs are
 waited for. The sandbox's limit is a fixed window per key: 60 requests may come when it opens, and the next 60 a minute
-later. This client spreads its requests and has no use of the burst; the SDK's first 60 submissions all pass in the first
-second. Keyed requests are all that were sent to the API, refused ones included.
+later. This client spreads its requests and has no use of the burst; the first 60 submissions of the SDK all pass in the
+first second. Keyed requests are all that were sent to the API, refused ones included.
 
 Each way has a fresh sandbox, in another process.
 """

@@ -137,6 +137,9 @@ class RunInstances:
         :raises NotFoundError: there is no such run.
         """
         records, total = await self._list(limit=_CHUNK_SIZE, order_by=_BY_ID)
+        if not total:
+            # Airflow 3.1 lists nothing for a run of another DAG.
+            await self._get(*self._run_path)
         while len(records) < total <= _SMALL_RUN:
             more, total = await self._list(limit=_CHUNK_SIZE, offset=len(records), order_by=_BY_ID)
             if not more:

@@ -120,6 +120,8 @@ def create_job(
     started_at = now + _draw(settings.queue_time, rng) + (settings.cold_start if cold else 0.0)
     finished_at = started_at + _draw(settings.latency, rng)
     drawn_seed = rng.randrange(2**32)
+    if rng.random() < settings.straggler_share:
+        finished_at = started_at + _draw(settings.straggler_latency, rng)
     samples = (request.samples if request else None) or 1
     requested_seed = request.seed if request and request.seed is not None else -1
     return Job(

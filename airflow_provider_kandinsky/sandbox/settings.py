@@ -41,6 +41,8 @@ class Settings(BaseModel):
     :param retired_models: models that get a 410.
     :param queue_time: seconds a job is QUEUED, fixed or ``[low, high]``.
     :param latency: seconds a job is PROCESSING, fixed or ``[low, high]``.
+    :param straggler_share: share of jobs that take ``straggler_latency``, 0 to 1.
+    :param straggler_latency: seconds such a job is PROCESSING, fixed or ``[low, high]``.
     :param cold_start: seconds added to the queue time of a model's first job.
     :param jobs_fail: whether jobs accepted from now on fail, as those with ``[fail]`` in their prompt.
     :param expiry: seconds from submission until status and result get a 404.
@@ -82,6 +84,8 @@ class Settings(BaseModel):
 
     queue_time: _Span = 0.0
     latency: _Span = 0.05
+    straggler_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    straggler_latency: _Span = 60.0
     cold_start: _Seconds = 0.0
     jobs_fail: bool = False
     expiry: _Seconds = 3600.0

@@ -27,7 +27,11 @@ WAIT_TIMEOUT: Final = 900.0
 #: How long a submission, or a call to the history, is retried.
 SUBMIT_RETRY_TIMEOUT: Final = 20.0
 
+#: Of one client. Fewer make a request no cheaper where the service takes 50 ms or more to respond, and halve what gets
+#: through; those that are not needed are not opened.
 MAX_CONNECTIONS: Final = 20
+#: Of one client. Further ones wait in the rate limiter, which knows their priorities, and not for a connection.
+MAX_REQUESTS_IN_FLIGHT: Final = MAX_CONNECTIONS
 MEGABYTE: Final = 2**20
 LARGEST_IMAGE: Final = 32 * MEGABYTE
 

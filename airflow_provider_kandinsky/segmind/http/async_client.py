@@ -18,15 +18,14 @@ from airflow_provider_kandinsky.segmind.constants import (
     DEFAULT_MODEL,
     GENERATE_TIMEOUT,
     HISTORY_TIMEOUT,
-    MAX_CONNECTIONS,
+    MAX_REQUESTS_IN_FLIGHT,
     REQUEST_TIMEOUT,
     WAIT_TIMEOUT,
 )
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, PermissionDeniedError
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
-from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-from airflow_provider_kandinsky.segmind.http.sender import RequestSender
+from airflow_provider_kandinsky.segmind.http.sender import RequestSender, build_ssl_context
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
@@ -83,7 +82,7 @@ class AsyncSegmindClient:
         self._poll_policy = poll_policy
         self._poll_scheduler = PollScheduler(
             self._poll_once,
-            workers=MAX_CONNECTIONS,
+            workers=MAX_REQUESTS_IN_FLIGHT,
             read_page=self._read_page if self.has_history else None,
             sweep_policy=sweep_policy,
             has_room=self._sender.rate_limiter.has_room,
@@ -104,7 +103,7 @@ class AsyncSegmindClient:
     ) -> Self:
         """Construct a client without blocking the event loop."""
         if SegmindApi(api_key, base_url, allow_insecure, history_url).uses_tls:
-            await asyncio.to_thread(ssl_context)
+            await build_ssl_context()
         return cls(api_key, base_url, allow_insecure=allow_insecure, history_url=history_url, **settings)
 
     async def __aenter__(self) -> Self:

@@ -15,11 +15,11 @@ from typing import Final, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.call import TRANSPORT_ERRORS, Call
-from airflow_provider_kandinsky.segmind.http.exchange import exchange, open_http
+from airflow_provider_kandinsky.segmind.http.exchange import exchange, open_http, ssl_context
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter, sent_too_late
 from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 
@@ -33,6 +33,11 @@ KEY_REFRESH_INTERVAL: Final = 30.0
 #: The history is another host, with a limit of its own that is not known. So much keeps up with 10 000 jobs.
 HISTORY_REQUESTS_PER_MINUTE: Final = 1_200.0
 HISTORY_AT_ONCE: Final = 4
+
+
+async def build_ssl_context() -> None:
+    """Build the one SSL context of this process in a thread, so that it does not block the event loop."""
+    await asyncio.to_thread(ssl_context)
 
 
 class RequestSender:
@@ -60,7 +65,7 @@ class RequestSender:
         self._key_read_at = -KEY_REFRESH_INTERVAL
         self._clock = clock
         self._sleep = sleep
-        self.rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_CONNECTIONS, clock=clock, sleep=sleep)
+        self.rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_REQUESTS_IN_FLIGHT, clock=clock, sleep=sleep)
         self._history_rate_limiter = RateLimiter(
             HISTORY_REQUESTS_PER_MINUTE, at_once=HISTORY_AT_ONCE, clock=clock, sleep=sleep
         )

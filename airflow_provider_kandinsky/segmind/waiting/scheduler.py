@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from itertools import count
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
@@ -28,6 +28,9 @@ from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 #: Polls a job once. Returns its result, or the seconds until the next poll; raises what ends the wait.
 _PollOnce = Callable[[JobPoller, str | None], Awaitable[GenerationResult | float]]
+
+#: By how much the lag that was seen of the history counts less with each further job.
+_LAG_DECAY: Final = 0.9
 
 
 class _ScheduledPoll(NamedTuple):
@@ -74,6 +77,7 @@ class PollScheduler:
         self._workers: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Task[None] | None = None
         self._timer_at = 0.0
+        self._lag = 0.0
         self._sweep_policy = sweep_policy
         self._sweeper = read_page and HistorySweeper(
             read_page, self._on_finding, policy=sweep_policy, clock=clock, sleep=sleep
@@ -157,16 +161,19 @@ class PollScheduler:
         until = min(job.in_flight_until, job.polled_at + policy.poll_anyway)
         if until <= now and self._sweeper.is_working:
             # It is not listed, or not yet. The plan's requests belong to the submissions first.
-            may_lag = policy.may_lag_in_crowd if self._submissions_wait() else policy.may_lag
+            may_lag = policy.max_lag if self._submissions_wait() else max(policy.min_lag, self._lag)
             until = min(job.polled_at + may_lag, now + 1.0)
         return job.poller.cut_at_deadline(until - now, now)
 
     def _on_finding(self, job: WaitingJob, finding: Finding, row: PastRequest) -> None:
         """Act on what a sweep has found; a poll that is under way is not disturbed."""
-        if job.outcome.done() or job.is_polling:
+        if job.outcome.done() or job.is_polling or job.listed is not None:
             return
+        if not job.is_listed and finding is not Finding.ABSENT:
+            job.is_listed = True
+            self._note_lag(self._clock() - job.polled_at)
         if finding is Finding.COMPLETED:
-            job.listed = job.listed or job.result_of(row)
+            job.listed = job.result_of(row)
             if job.is_checked or not self._has_room():
                 job.outcome.set_result(job.listed)
             else:
@@ -176,6 +183,10 @@ class PollScheduler:
             job.in_flight_until = self._clock() + self._sweep_policy.vouched_for
         elif finding is not Finding.ABSENT and not job.is_checked:
             self._poll_now(job, is_completed=finding is Finding.INCOMPLETE)
+
+    def _note_lag(self, seconds: float) -> None:
+        """Note after how long a job was listed; the next ones are given as long before they are polled."""
+        self._lag = min(max(seconds, _LAG_DECAY * self._lag), self._sweep_policy.max_lag)
 
     def _poll_now(self, job: WaitingJob, *, is_completed: bool) -> None:
         job.is_checked = True

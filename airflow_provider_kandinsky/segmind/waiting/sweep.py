@@ -49,6 +49,7 @@ class WaitingJob:
     :param in_flight_until: until when the history vouches that it is in flight, seconds since the epoch.
     :param polled_at: when it was last polled, or submitted.
     :param listed: its result as the history has it, while a fuller one is being fetched.
+    :param is_listed: whether the history has it.
     :param is_polling: whether it is being polled now.
     :param is_checked: whether the history has said once that it is over, and the job itself is asked since.
     """
@@ -61,6 +62,7 @@ class WaitingJob:
     entry: int = -1
     in_flight_until: float = -math.inf
     listed: GenerationResult | None = None
+    is_listed: bool = False
     is_polling: bool = False
     is_checked: bool = False
 

@@ -35,8 +35,9 @@ class SweepPolicy:
     :param pages_at_once: how many pages of one sweep are read at a time, after the first.
     :param vouched_for: a job that is listed as in flight is not polled for so long after a sweep.
     :param poll_anyway: but it is polled after so long without a poll, because the list may be wrong.
-    :param may_lag: a job that is not listed is polled at most once in so long, because the list may lag behind.
-    :param may_lag_in_crowd: the same while submissions wait for the rate limit.
+    :param min_lag: a job that is not listed yet is polled at most once in so long. Where the list is seen to lag behind
+        by more, once in that time.
+    :param max_lag: the longest such time, which is also kept while submissions wait for the rate limit.
     :param first_pause: the history is left alone for so long after an error; twice as long after each further one.
     :param longest_pause: at most for so long.
     """
@@ -48,8 +49,8 @@ class SweepPolicy:
     pages_at_once: int = 4
     vouched_for: float = 10.0
     poll_anyway: float = 300.0
-    may_lag: float = 3.0
-    may_lag_in_crowd: float = 15.0
+    min_lag: float = 3.0
+    max_lag: float = 15.0
     first_pause: float = 30.0
     longest_pause: float = 600.0
 
