@@ -116,6 +116,7 @@ class DailyBudget:
         if not client.has_history:
             raise ConfigurationError(BUDGET_NEEDS_HISTORY)
         self._prices.clear()
+        unfinished = {key for key, row in self._requests.items() if not row.status.is_terminal}
         async for rows in read_pages(client, day):
             is_new = False
             for row in rows:
@@ -123,9 +124,10 @@ class DailyBudget:
                     continue
                 before = self._requests.get(key_of(row))
                 self._requests[key_of(row)] = merged(before, row)
-                is_new = is_new or before is None or not before.status.is_terminal
+                is_new = is_new or before is None
+                unfinished.discard(key_of(row))
             # What is older was read before, and is final.
-            if not is_new and all(row.status.is_terminal for row in self._requests.values()):
+            if not (is_new or unfinished):
                 break
         if not has_price and not any(row.cost for row in self._requests.values() if row.model == self._model):
             self._earlier = await client.get_history(self._model, day - _PRICE_PERIOD)

@@ -356,3 +356,23 @@ async def test_what_was_accepted_is_not_counted_twice(sandbox: Sandbox, monkeypa
             await hook.await_result(job.request_id)
             clock.now += 61
         assert (await budget.reserve([item(9)]))[1] is not None
+
+
+@in_event_loop
+async def test_what_was_read_before_is_not_read_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a batch on a busy day would read all of it before each group."""
+    limit(sandbox, monkeypatch, 100)
+    async with KandinskyHook() as hook:
+        jobs = [await hook.asubmit({"prompt": f"cat {number}", "samples": 8}) for number in range(40)]
+        for job in jobs:
+            await hook.await_result(job.request_id)
+        sandbox.configure(latency=60)
+        await hook.asubmit({"prompt": "not finished"})
+        clock = Clock(time.time())
+        budget = DailyBudget(hook, DEFAULT_MODEL, clock=clock)
+        await budget.reserve([item(0)])
+        before = sandbox.count_calls("history")
+        assert before >= 4
+        clock.now += 61
+        await budget.reserve([item(1)])
+        assert sandbox.count_calls("history") == before + 1
