@@ -27,7 +27,8 @@
     │   ├── JobExpiredError         the service has no record of it
     │   └── JobTimeoutError         it had not finished by the deadline
     ├── BatchItemsFailedError       some items of a batch failed
-    ├── CostLimitError              an item was not submitted because of max_cost
+    ├── CostLimitError              nothing more is submitted because of max_cost
+    ├── BudgetExceededError         the connection's daily_budget allows no more today
     └── RequestsChangedError        a batch's requests changed during a try
 
     AirflowException
@@ -39,8 +40,8 @@ from it. Importing this module imports no client.
 
 from __future__ import annotations
 
-from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError, CostLimitError, RequestsChangedError
-from airflow_provider_kandinsky.durable.errors import LedgerError
+from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError, RequestsChangedError
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError, CostLimitError, LedgerError
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -74,6 +75,7 @@ __all__ = [
     "BadRequestError",
     "BatchItemsFailedError",
     "Billing",
+    "BudgetExceededError",
     "ConfigurationError",
     "ContentBlockedError",
     "CostLimitError",

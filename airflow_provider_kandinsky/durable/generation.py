@@ -50,6 +50,7 @@ class Generation:
     :param service: where it is submitted.
     :param metrics: where submissions are counted.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
+    :param max_cost: dollars; once earlier jobs of the task instance have cost that, nothing more is submitted.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Generation:
         *,
         metrics: JobMetrics,
         id_only: bool = False,
+        max_cost: float | None = None,
     ) -> None:
         self._item = item
         self._ledger = ledger
         self._service = service
         self._metrics = metrics
         self._id_only = id_only
+        self._max_cost = max_cost
         self._state = JobState([item], ledger, metrics)
         self._submission = Submission(self._state, service, log_level=logging.INFO)
         self._outcomes = OutcomeCollector(self._state, service, id_only=id_only)
@@ -81,6 +84,7 @@ class Generation:
         *,
         durable: bool,
         id_only: bool = False,
+        max_cost: float | None = None,
         job: str | None = None,
     ) -> Self:
         """What the running task wants.
@@ -92,9 +96,9 @@ class Generation:
         key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
         if job is None:
             arguments = argument_hashes(service.model, payload)
-            ledger = JobLedger.of(context, durable=durable, arguments=arguments).read()
+            ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path, arguments=arguments).read()
         else:
-            ledger = ledger_of_job(context, job, durable=durable, key=key)
+            ledger = ledger_of_job(context, service, job, durable=durable, key=key)
             key = ledger.record.key if ledger.record else key
         return cls(
             Item(key, request, has_own_seed=request.seed == derive_seed(context)),
@@ -102,12 +106,14 @@ class Generation:
             service,
             metrics=JobMetrics.of_task(context["ti"], service.model),
             id_only=id_only,
+            max_cost=max_cost,
         )
 
     def submit_or_reattach(self) -> SubmittedJob:
         """Submit, unless an earlier try has.
 
         :raises SubmissionUnknownError: it is not known whether an earlier try was accepted.
+        :raises CostLimitError: the jobs of earlier tries have cost as much as is allowed.
         :raises KandinskyError: refused; nothing was accepted. Or the job of an earlier try has failed for good.
         """
         self._log_what_changed()
@@ -116,6 +122,8 @@ class Generation:
             if self._state.is_of_earlier_try(record):
                 self._reattach(item, record)
         if self._state.record(self._item) is None:
+            if self._max_cost is not None:
+                self._service.history.check_cost(self._state.known_ids(), self._max_cost)
             try:
                 error = self._submission.submit([self._item]) or self._submission.stopped
             finally:
@@ -191,11 +199,11 @@ class Generation:
         self._state.write()
 
 
-def ledger_of_job(context: Context, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
+def ledger_of_job(context: Context, service: Service, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
     """The ledger with a job that an earlier process of this try has submitted.
 
     :param durable: whether one is kept.
     :param key: what the job is called where none is.
     """
-    ledger = JobLedger.of(context, durable=durable).read(is_resumed=True)
+    ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path).read(is_resumed=True)
     return ledger.of_job(key, request_id, context["ti"].start_date.timestamp())

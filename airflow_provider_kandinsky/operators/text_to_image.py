@@ -9,13 +9,14 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator
+from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import (
     BASE64_NEEDS_OUTPUT_PATH,
     GENERATION_ARGUMENTS,
+    invalid_argument,
     is_literal,
     literal_arguments,
 )
@@ -61,10 +62,14 @@ class KandinskyTextToImageOperator(GenerationOperator):
         a job after an hour.
     :param output_path: store the images there, and return their URIs; the service's URLs are then in XCom
         ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
-    :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
-        clear submits it again.
+    :param max_cost: dollars; a retry or a clear submits nothing more once the jobs that this task instance has
+        submitted before have cost that, as far as the request history says.
+    :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
+        store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
         tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+    :param on_budget: what a task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
+        deferrable task defers until the next day (UTC).
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.
     :raises KandinskyError: what a retry may cure: outages, rate limits, a failed job, the timeout.
     """
@@ -96,7 +101,9 @@ class KandinskyTextToImageOperator(GenerationOperator):
         timeout: float = WAIT_TIMEOUT,
         durable: bool = True,
         on_unknown_submit: OnUnknownSubmit = "fail",
+        on_budget: OnBudget = "fail",
         output_path: str | None = None,
+        max_cost: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -119,7 +126,9 @@ class KandinskyTextToImageOperator(GenerationOperator):
         self.timeout = timeout
         self.durable = durable
         self.on_unknown_submit = on_unknown_submit
+        self.on_budget = on_budget
         self.output_path = output_path
+        self.max_cost = max_cost
         self._request_id: str | None = None
         #: Whether the arguments are those that an earlier process of this try has sent.
         self.has_sent_arguments = False
@@ -207,3 +216,5 @@ class KandinskyTextToImageOperator(GenerationOperator):
             literals["prompt"] = "(rendered when the task runs)"
         request = TextToImageRequest.of(literals, model=self.model)
         self._check_shared(request.samples or 1)
+        if self.max_cost is not None and not self.max_cost > 0:
+            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

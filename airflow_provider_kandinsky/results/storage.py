@@ -38,7 +38,7 @@ _RANDOM: Final = "random"
 #: File extensions of image URLs, and those used here.
 _EXTENSIONS: Final = {"jpg": "jpeg"} | {name: name for name in ("png", "jpeg", "webp", "gif", "avif")}
 #: Object stores have no folders; ``mkdir`` would create a bucket of a misspelt name.
-_WITHOUT_FOLDERS: Final = ("s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl")
+WITHOUT_FOLDERS: Final = ("s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl")
 #: How many images are fetched and written concurrently.
 _MAX_CONCURRENT: Final = 8
 #: Up to this size in bytes, an image is buffered in memory.
@@ -220,7 +220,7 @@ async def _in_storage(path: ObjectStoragePath, request_id: str | None, work: Cal
 
 def write(source: IO[bytes], path: ObjectStoragePath) -> None:
     """Write under a temporary name first, so that a reader never sees a partial file."""
-    if path.protocol not in _WITHOUT_FOLDERS:
+    if path.protocol not in WITHOUT_FOLDERS:
         path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.{uuid4().hex}"
     try:

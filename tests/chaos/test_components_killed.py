@@ -14,6 +14,8 @@ def trigger_rows(chaos: Chaos) -> dict[str, Any]:
     """The stored triggers' kwargs, by request id; read from the database, where a dead triggerer has left them."""
     with sqlite3.connect(chaos.airflow.home / "airflow.db") as database:
         rows = [json.loads(kwargs) for (kwargs,) in database.execute("SELECT kwargs FROM trigger")]
+    # Airflow 3.1 says of a value of what type it is.
+    rows = [row.get("__var", row) for row in rows]
     return {row["request_id"]: row for row in rows}
 
 

@@ -53,11 +53,11 @@ def has_task_loops() -> bool:
 
 
 OFFERS = {
-    "Each image is paid for once, through retries, crashes and clears": has_task_state_store,
+    "Each image is paid for once, through retries, crashes and clears, without a `ledger_path`": has_task_state_store,
     "A deferred task ends in the triggerer": airflow_compat.triggers_can_set_xcom,
     "… also where a downstream task expands over its result": airflow_compat.triggers_can_set_mapped_length,
     "`KANDINSKY_RETRY_POLICY`": has_retry_policy,
-    "It reschedules for rate limits and used-up credits": airflow_compat.policies_can_reschedule,
+    "It reschedules for rate limits, credits and the daily budget": airflow_compat.policies_can_reschedule,
     "Connections are read in the triggerer's own event loop": airflow_compat.connections_are_read_async,
     "The connection form needs no import of the hook": makes_the_form_without_the_hook,
     "Gallery tabs on the task and on the run": airflow_compat.supports_plugin_tabs,

@@ -89,11 +89,12 @@ def test_the_table_of_errors_is_whole_and_true() -> None:
 
 
 def test_the_table_of_delays_is_the_policys() -> None:
-    seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120, "10 min": 600}
+    seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120, "10 min": 600, "60 min": 3600}
     told = {row[0].strip("`"): row[1] for row in rows("docs/how-to/retry.md", "A delay for each failure")}
     assert told.pop("all others") == "`retry_delay`"
     if not policies_can_reschedule():
         assert told.pop("InsufficientCreditsError") == "10 min"
+        assert told.pop("BudgetExceededError") == "60 min"
     delays = {rule.exception.__name__: rule.retry_delay for rule in KANDINSKY_RETRY_POLICY.rules}
     assert {name: seconds[delay] for name, delay in told.items()} == {
         name: delay.total_seconds() for name, delay in delays.items()
@@ -167,6 +168,7 @@ def told_to_users() -> Iterator[str]:
         *error_types(),
         "LedgerError",
         "BatchItemsFailedError",
+        "BudgetExceededError",
         "CostLimitError",
         "RequestsChangedError",
         "ImportError",

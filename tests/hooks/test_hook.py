@@ -32,7 +32,7 @@ GivenConnection = Callable[..., str]
 
 
 def test_every_method_has_its_twin(twins: dict[str, str]) -> None:
-    coroutines = {name for name, value in vars(KandinskyHook).items() if inspect.iscoroutinefunction(value)}
+    coroutines = {name for name, value in inspect.getmembers(KandinskyHook) if inspect.iscoroutinefunction(value)}
     public = {name for name in coroutines if not name.startswith("_")}
     assert public - {"aget_settings", "aget_conn"} == set(twins.values())
     for name, twin in twins.items():
