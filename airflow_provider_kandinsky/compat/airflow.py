@@ -235,7 +235,7 @@ def hitl_operator() -> Any:
         return None
 
 
-def response_timeout_argument(timeout: timedelta | None) -> dict[str, timedelta | None]:
+def response_timeout_argument(timeout: timedelta | None) -> dict[str, Any]:
     """The argument of :func:`hitl_operator` for how long a person may take, which was ``execution_timeout`` once."""
     knows_it = "response_timeout" in inspect.signature(hitl_operator().__init__).parameters
     return {"response_timeout" if knows_it else "execution_timeout": timeout}

@@ -51,8 +51,8 @@ class KandinskyImageLink(BaseOperatorLink):
 
 
 def stored_image_path(ti: TaskInstanceName, position: int = 0, index: int = 0) -> str:
-    """The path of a stored image in Airflow's UI, for Markdown that the UI shows, such as the body of a human-in-the-loop
-    task. Needs Airflow 3.1.
+    """The path of a stored image, for Markdown that Airflow's UI shows, such as the body of a human-in-the-loop task.
+    Needs Airflow 3.1.
 
     The gallery sends the image to whom may read the task's XComs, if the file is below the task's ``output_path``.
 

@@ -140,7 +140,9 @@ _NOT_SHOWN: Final = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
 
 
 def _escape_url(url: str) -> str:
-    return re.sub(r"[^!#-;=?-\[\]_a-z~]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), url)
+    return re.sub(
+        r"[^!#-;=?-\[\]_a-z~]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode(errors="replace")), url
+    )
 
 
 def _details_of_each(details: Any, count: int) -> list[Mapping[str, Any]]:
@@ -150,7 +152,9 @@ def _details_of_each(details: Any, count: int) -> list[Mapping[str, Any]]:
         raise _invalid("details", details, _WHAT_DETAILS_ARE)
     each = list(details[:])
     if len(each) != count:
-        raise _invalid("details", f"({len(each)} entries)", f"one for each of the {count} entries of images, or one for all")
+        raise _invalid(
+            "details", f"({len(each)} entries)", f"one for each of the {count} entries of images, or one for all"
+        )
     return [_merged(entry) for entry in each]
 
 

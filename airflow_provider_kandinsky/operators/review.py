@@ -60,7 +60,7 @@ class KandinskyReviewOperator(HITLOperator):
         ``"all"`` of the images are chosen, if ``minimum`` and ``maximum`` allow it.
     :param response_timeout: how long to wait for the person; for ever if ``None``.
     :param with_comment: whether the form has a field for a comment.
-    :param assigned_users: who may answer, as dicts of ``id`` and ``name``; if ``None``, all who may edit task instances.
+    :param assigned_users: who may answer, as dicts of ``id`` and ``name``; all who may edit task instances if ``None``.
     :param notifiers: called when the form is shown.
     :param kandinsky_conn_id: the connection, whose ``image_hosts`` may be shown; templated.
     :param output_path: where the images are stored, if they are: below it the gallery sends them to the browser.
@@ -215,8 +215,8 @@ class KandinskyReviewOperator(HITLOperator):
         )
         if (shown.options, shown.body) != (self.options, self.body):
             raise BadRequestError(
-                "Airflow still shows this task's form of an earlier try, with other images, and cannot replace it. Start "
-                "another run of the DAG, so that the images are reviewed that there are now. Nobody was asked."
+                "Airflow still shows the form of an earlier try, with other images, and cannot replace it. Start "
+                "another run of the DAG to review the images that there are now. Nobody was asked."
             )
 
 
