@@ -40,9 +40,7 @@ except ImportError:  # Airflow 3.0
     from airflow.hooks.base import BaseHook  # type: ignore[attr-defined,no-redef]  # deprecated there since
 
 #: What :func:`hitl_operator` needs.
-HUMAN_IN_THE_LOOP_MISSING = (
-    "the human-in-the-loop operators of Airflow 3.1 and apache-airflow-providers-standard 1.6, or later"
-)
+HUMAN_IN_THE_LOOP_MISSING = "Airflow 3.1 and the human-in-the-loop operators of its standard provider, or later ones"
 
 __all__ = [
     "HUMAN_IN_THE_LOOP_MISSING",
@@ -227,11 +225,11 @@ def supports_plugin_tabs() -> bool:
 
 def hitl_operator() -> Any:
     """The standard provider's operator that waits for a person, since Airflow 3.1; ``None`` before."""
-    from airflow.exceptions import AirflowOptionalProviderFeatureException
+    from airflow.exceptions import AirflowOptionalProviderFeatureException as Missing
 
     try:
         return import_module("airflow.providers.standard.operators.hitl").HITLOperator
-    except (ImportError, AirflowOptionalProviderFeatureException):
+    except (ImportError, Missing):
         return None
 
 
@@ -244,11 +242,10 @@ def response_timeout_argument(timeout: timedelta | None) -> dict[str, Any]:
 def show_form(**form: Any) -> Any:
     """Have Airflow show the form of a task that waits for a person.
 
-    :param form: what ``upsert_hitl_detail`` of the task SDK takes, which does not say what is shown.
+    :param form: what ``upsert_hitl_detail`` of the task SDK takes, which returns nothing.
     :return: what is shown. Airflow keeps the first form of a task instance, whatever its later tries ask.
     """
-    from airflow.sdk.execution_time import task_runner
-    from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+    from airflow.sdk.execution_time import comms, task_runner
 
-    form["assigned_users"] = form["assigned_users"] or []
-    return task_runner.SUPERVISOR_COMMS.send(CreateHITLDetailPayload(**form))
+    payload = comms.CreateHITLDetailPayload(**form | {"assigned_users": form["assigned_users"] or []})
+    return task_runner.SUPERVISOR_COMMS.send(payload)
