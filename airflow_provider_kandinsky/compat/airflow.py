@@ -240,9 +240,8 @@ def response_timeout_argument(timeout: timedelta | None) -> dict[str, Any]:
 
 
 def show_form(**form: Any) -> Any:
-    """Have Airflow show the form of a task that waits for a person.
+    """Have Airflow show the form of a task that waits for a person, as the SDK's ``upsert_hitl_detail``.
 
-    :param form: what ``upsert_hitl_detail`` of the task SDK takes, which returns nothing.
     :return: what is shown. Airflow keeps the first form of a task instance, whatever its later tries ask.
     """
     from airflow.sdk.execution_time import comms, task_runner
