@@ -242,7 +242,7 @@ def response_timeout_argument(timeout: timedelta | None) -> dict[str, Any]:
 def show_form(**form: Any) -> Any:
     """Have Airflow show the form of a task that waits for a person, as the SDK's ``upsert_hitl_detail``.
 
-    :return: what is shown. Airflow keeps the first form of a task instance, whatever its later tries ask.
+    :return: what is shown. Before 3.4 Airflow keeps the first form of a task instance, whatever its later tries ask.
     """
     from airflow.sdk.execution_time import comms, task_runner
 

@@ -201,8 +201,8 @@ class KandinskyReviewOperator(HITLOperator):
         return image_url
 
     def _check_form(self, context: Context) -> None:
-        """Airflow keeps the first form of a task instance, through retries and clears, and only its response goes. A
-        choice made by the old images would be taken for one among the new."""
+        """Before 3.4 Airflow keeps the first form of a task instance through retries and clears; only its response goes.
+        A choice made by the old images would be taken for one among the new."""
         shown = show_form(
             ti_id=context["ti"].id,
             options=self.options,
