@@ -1,8 +1,9 @@
 """An editorial calendar: four images for each day, a person chooses one, and the site gets what it needs of it.
 
 What a person rejects is painted again, with their comment in the prompt, at most twice. Each round has tasks of its
-own, because before 3.4 Airflow keeps the first form of a task instance. The chosen image is stored as WebP with a thumbnail, an
-alternative text and a JSON file that says how it came to be; then an asset event starts the DAG of the site.
+own, because before 3.4 Airflow keeps the first form of a task instance. The chosen image is stored as WebP with a
+thumbnail, an alternative text and a JSON file that says how it came to be; then an asset event starts the DAG of the
+site.
 
 Needs Airflow 3.1, which can wait for people, and Pillow. Images are stored in the run's parameter ``output_folder``, a
 URI of Airflow's object storage that the API server can read, too: it shows them to the person.

@@ -10,6 +10,7 @@ from airflow.sdk import Context, Param, XComArg
 
 from airflow_provider_kandinsky.compat.airflow import (
     HUMAN_IN_THE_LOOP_MISSING,
+    AirflowFailException,
     hitl_operator,
     response_timeout_argument,
     show_form,
@@ -138,8 +139,13 @@ class KandinskyReviewOperator(HITLOperator):
 
         ti = context["ti"]
         entries = ti.xcom_pull(task_ids=self.task_id, map_indexes=ti.map_index, key=IMAGES)
+        if not isinstance(entries, list):
+            raise AirflowFailException(
+                "XCom images of this task is gone, so nobody knows what was shown. Clear the task."
+            )
         self._set_options(len(entries))
         response = super().execute_complete(context, event)
+        self.log.info("Chosen by %s: %s", response["responded_by_user"] or "timeout", response["chosen_options"])
         chosen = set(response["chosen_options"]) - {NONE}
         if not self.minimum <= len(chosen) <= (len(entries) if self.maximum is None else self.maximum):
             self.log.warning("%d images were chosen, which is not allowed; asking again", len(chosen))
@@ -201,8 +207,8 @@ class KandinskyReviewOperator(HITLOperator):
         return image_url
 
     def _check_form(self, context: Context) -> None:
-        """Before 3.4 Airflow keeps the first form of a task instance through retries and clears; only its response goes.
-        A choice made by the old images would be taken for one among the new."""
+        """Before 3.4 Airflow keeps the first form of a task instance through retries and clears; only the response
+        goes. A choice made by the old images would be taken for one among the new."""
         shown = show_form(
             ti_id=context["ti"].id,
             options=self.options,

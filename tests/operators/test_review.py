@@ -138,6 +138,13 @@ def test_a_resume_keeps_to_the_images_that_were_shown(ti: FakeTaskInstance, supe
     assert answer(review(URLS[::-1]), ti, "Image 1") == [URLS[0]]
 
 
+def test_without_what_was_shown_nothing_is_returned(ti: FakeTaskInstance, supervisor: FakeSupervisor) -> None:
+    ask(review(URLS), ti)
+    ti.pushed.clear()
+    with pytest.raises(AirflowFailException, match="XCom images"):
+        answer(review(URLS), ti, "Image 1")
+
+
 def test_stored_images_of_a_row_keep_their_source(ti: FakeTaskInstance, supervisor: FakeSupervisor) -> None:
     files = ["file:///pictures/a.png", "file:///pictures/b.png"]
     images = [row(0, *files, source_urls=URLS[:2])]
