@@ -79,8 +79,10 @@ def describe_choice(minimum: int, maximum: int | None) -> str:
     if maximum is None:
         return f"Choose at least {minimum}." if minimum else "Choose any number of them."
     if minimum == maximum:
-        return f"Choose exactly {minimum}."
-    return f"Choose {minimum} to {maximum}." if minimum else f"Choose at most {maximum}."
+        return "Choose one." if minimum == 1 else f"Choose exactly {minimum}."
+    if minimum:
+        return f"Choose {minimum} to {maximum}."
+    return "Choose one, or none of them." if maximum == 1 else f"Choose at most {maximum}."
 
 
 def write_body(candidates: Sequence[Candidate], image_url: ImageUrl) -> str:

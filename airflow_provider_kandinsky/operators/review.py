@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -61,6 +61,7 @@ class KandinskyReviewOperator(HITLOperator):
         ``"all"`` of the images are chosen, if ``minimum`` and ``maximum`` allow it.
     :param response_timeout: how long to wait for the person; for ever if ``None``.
     :param with_comment: whether the form has a field for a comment.
+    :param params: further fields of the form, as a DAG's params; what was entered is in XCom ``params_input``.
     :param assigned_users: who may answer, as dicts of ``id`` and ``name``; all who may edit task instances if ``None``.
     :param notifiers: called when the form is shown.
     :param kandinsky_conn_id: the connection, whose ``image_hosts`` may be shown; templated.
@@ -85,19 +86,21 @@ class KandinskyReviewOperator(HITLOperator):
         defaults: ReviewDefaults = "fail",
         response_timeout: timedelta | None = None,
         with_comment: bool = True,
+        params: Mapping[str, Any] | None = None,
         assigned_users: HITLUser | list[HITLUser] | None = None,
         notifiers: Sequence[BaseNotifier] | BaseNotifier | None = None,
         kandinsky_conn_id: str = DEFAULT_CONN_ID,
         output_path: str | None = None,
         **kwargs: Any,
     ) -> None:
+        comment = {COMMENT: Param("", type=["string", "null"], title="Comment")}
         super().__init__(
             subject=subject,
             body=body,
             # Those of the images are known when the task runs.
             options=["Image 1"],
             multiple=maximum != 1,
-            params={COMMENT: Param("", type=["string", "null"], title="Comment")} if with_comment else None,
+            params=dict((params or {}).items()) | (comment if with_comment else {}),
             assigned_users=assigned_users,
             notifiers=notifiers,
             **response_timeout_argument(response_timeout),
@@ -153,6 +156,8 @@ class KandinskyReviewOperator(HITLOperator):
         ti.xcom_push(key=REJECTED, value=[each for index, each in enumerate(entries) if option(index) not in chosen])
         if self.with_comment:
             ti.xcom_push(key=COMMENT, value=str(response["params_input"].get(COMMENT) or ""))
+        if fields := {name: value for name, value in response["params_input"].items() if name != COMMENT}:
+            ti.xcom_push(key="params_input", value=fields)
         return [each for index, each in enumerate(entries) if option(index) in chosen]
 
     def _check_arguments(self) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from airflow.sdk import DAG, Param
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,7 +97,7 @@ def test_it_shows_an_option_and_a_row_for_each_image(ti: FakeTaskInstance, super
     assert form.options == ["Image 1", "Image 2", "Image 3", "Image 4"]
     assert not form.multiple
     assert form.defaults is None
-    assert form.body.splitlines()[:4] == ["For *Monday*.", "", "Choose exactly 1.", ""]
+    assert form.body.splitlines()[:4] == ["For *Monday*.", "", "Choose one.", ""]
     assert f"| ![Image 2](<{URLS[1]}>) | **Image 2** · a fox · seed 7 · $0.01 |" in form.body
     assert list(form.params) == ["comment"]
 
@@ -197,6 +197,25 @@ def test_too_few_and_too_many_are_asked_again(
 def test_all_may_hold_after_the_timeout(ti: FakeTaskInstance, supervisor: FakeSupervisor) -> None:
     ask(review(URLS, maximum=None, defaults="all", response_timeout=timedelta(minutes=1)), ti)
     assert supervisor.form.defaults == ["Image 1", "Image 2", "Image 3", "Image 4"]
+
+
+def test_further_fields_of_the_form(ti: FakeTaskInstance, supervisor: FakeSupervisor) -> None:
+    ask(review(URLS, params={"alt": Param("", type="string")}), ti)
+    assert list(supervisor.form.params) == ["alt", "comment"]
+    answer(review(URLS, params={"alt": Param("", type="string")}), ti, "Image 1", alt="A fox", comment=None)
+    assert ti.pushed["params_input"] == {"alt": "A fox"}
+    assert ti.pushed["comment"] == ""
+
+
+def test_a_mapped_review_has_the_parameters_of_its_dag_in_no_form(
+    ti: FakeTaskInstance, supervisor: FakeSupervisor
+) -> None:
+    with DAG("gallery", params={"folder": "/pictures"}):
+        mapped = KandinskyReviewOperator.partial(task_id="review", minimum=0).expand(images=[URLS[:2], URLS[2:]])
+    operator = mapped.unmap({"images": URLS[2:]})
+    ask(operator, ti)
+    assert supervisor.form.options == ["Image 1", "Image 2", NONE]
+    assert list(supervisor.form.params) == ["comment"]
 
 
 def test_without_images_nobody_is_asked(ti: FakeTaskInstance, supervisor: FakeSupervisor) -> None:
