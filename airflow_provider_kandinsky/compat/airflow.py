@@ -234,9 +234,9 @@ def hitl_operator() -> Any:
 
 
 def response_timeout_argument(timeout: timedelta | None) -> dict[str, Any]:
-    """The argument of :func:`hitl_operator` for how long a person may take, which was ``execution_timeout`` once."""
+    """For how long :func:`hitl_operator` waits; the argument was ``execution_timeout`` once."""
     knows_it = "response_timeout" in inspect.signature(hitl_operator().__init__).parameters
-    return {"response_timeout" if knows_it else "execution_timeout": timeout}
+    return {} if timeout is None else {"response_timeout" if knows_it else "execution_timeout": timeout}
 
 
 def show_form(**form: Any) -> Any:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow.sdk import Context, Param, XComArg
+from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_provider_kandinsky.compat.airflow import (
     HUMAN_IN_THE_LOOP_MISSING,
@@ -100,11 +101,10 @@ class KandinskyReviewOperator(HITLOperator):
             # Those of the images are known when the task runs.
             options=["Image 1"],
             multiple=maximum != 1,
-            params=dict((params or {}).items()) | (comment if with_comment else {}),
+            params=_form_fields(params) | (comment if with_comment else {}),
             assigned_users=assigned_users,
             notifiers=notifiers,
-            **response_timeout_argument(response_timeout),
-            **kwargs,
+            **kwargs | response_timeout_argument(response_timeout),
         )
         self.images = images
         self.minimum = minimum
@@ -229,6 +229,14 @@ class KandinskyReviewOperator(HITLOperator):
                 "Airflow still shows the form of an earlier try, with other images, and cannot replace it. Start "
                 "another run of the DAG to review the images that there are now. Nobody was asked."
             )
+
+
+def _form_fields(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields that the review was given. Airflow gives a mapped task its DAG's params, too; since 3.2 they know
+    whose they are, and the standard provider leaves them out."""
+    if params is None or (isinstance(params, ParamsDict) and not hasattr(params, "filter_params_by_source")):
+        return {}
+    return dict(params.items())
 
 
 def _output_path_of(images: Any) -> str | None:
