@@ -101,11 +101,15 @@ class KandinskyReviewOperator(HITLOperator):
             # Those of the images are known when the task runs.
             options=["Image 1"],
             multiple=maximum != 1,
-            params=_form_fields(params) | (comment if with_comment else {}),
+            params=dict((params or {}).items()) | (comment if with_comment else {}),
             assigned_users=assigned_users,
             notifiers=notifiers,
             **kwargs | response_timeout_argument(response_timeout),
         )
+        if not hasattr(ParamsDict, "filter_params_by_source") and self.has_dag():
+            # Before Airflow 3.2 params do not know whose they are, and a task gets its DAG's, too.
+            for name in {*self.params} & {*self.dag.params} - {COMMENT}:
+                del self.params[name]
         self.images = images
         self.minimum = minimum
         self.maximum = maximum
@@ -229,14 +233,6 @@ class KandinskyReviewOperator(HITLOperator):
                 "Airflow still shows the form of an earlier try, with other images, and cannot replace it. Start "
                 "another run of the DAG to review the images that there are now. Nobody was asked."
             )
-
-
-def _form_fields(params: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The fields that the review was given. Airflow gives a mapped task its DAG's params, too; since 3.2 they know
-    whose they are, and the standard provider leaves them out."""
-    if params is None or (isinstance(params, ParamsDict) and not hasattr(params, "filter_params_by_source")):
-        return {}
-    return dict(params.items())
 
 
 def _output_path_of(images: Any) -> str | None:
