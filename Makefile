@@ -45,12 +45,14 @@ chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-
 distributed: $(DISTRIBUTED)/.installed ## Lose a triggerer, a Celery worker and Redis; needs Debian's postgresql and redis-server
 	@$(DISTRIBUTED)/bin/pytest tests/chaos/distributed
 
-benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event loop, and a hundred in a real Airflow
+benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event loop, a plan's limit, and a hundred in a real Airflow
 	@$(BIN)/python -m benchmarks.imports
 	@$(BIN)/python -m benchmarks.triggers
+	@$(BIN)/python -m benchmarks.plan
 	@$(BIN)/python -m benchmarks.airflow
 	@$(BIN)/python -m benchmarks.batch
 	@$(BIN)/python -m benchmarks.ends
+	@$(BIN)/python -m benchmarks.many_processes
 	@$(BIN)/python -m benchmarks.gallery
 
 check: $(VENV)/.dev ## Lint, types, who may import whom, and that pytest can collect all tests at once

@@ -17,8 +17,8 @@ from statistics import mean, median, quantiles
 from typing import Any, Final
 
 import httpx
-from airflow_provider_kandinsky.segmind.http.base_client import MAX_CONNECTIONS
 
+from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter
@@ -79,7 +79,7 @@ def learned_rate_limit() -> Rows:
 
     def client_of(service: Service, limiter: type[RateLimiter]) -> AsyncSegmindClient:
         client = service.client()
-        client._rate_limiter = limiter(at_once=MAX_CONNECTIONS, clock=service.clock)
+        client._sender.rate_limiter = limiter(at_once=MAX_REQUESTS_IN_FLIGHT, clock=service.clock)
         return client
 
     async def batch(limiter: type[RateLimiter], count: int, latency: Any, plan: float) -> Row:

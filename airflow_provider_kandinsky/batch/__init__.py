@@ -1,1 +1,1 @@
-"""Many generations in one task: its items, its waves, its manifest and its counts."""
+"""Many generations in one task: its items, what is in flight, its manifest and its counts."""

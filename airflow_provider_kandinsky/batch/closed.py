@@ -1,6 +1,6 @@
 """The part of a large batch that is done: read again only when the batch is delivered.
 
-Each wave of a deferrable batch is a process of its own. Without this each would read the whole record.
+A deferrable batch resumes in a new process after each hand-over. Without this each would read the whole record.
 """
 
 from __future__ import annotations

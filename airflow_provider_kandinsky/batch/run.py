@@ -1,36 +1,40 @@
-"""A batch from its first wave to its last, as far as one process gets with it."""
+"""A batch from its first submission to its last, as far as one process gets with it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Final
 
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.durable.records import JobRecord, deadline_of
+from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers.batch import PendingJob, poll_all
+from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, JobPolls, PendingJob
 
 log = logging.getLogger(__name__)
 
+#: Seconds between writes of what is only for people, in one process.
+_PROGRESS_INTERVAL: Final = 5.0
+
 
 class BatchRun:
-    """Submits waves, applies their outcomes, and stores the images. It does not wait between the two, for that may
-    happen in the triggerer.
+    """Submits, applies what became of it, and stores the images. It need not wait between the two, for that may happen
+    in the triggerer.
 
     :param state: what is wanted, and how far it has come.
     :param service: where it is submitted.
     :param began_at: when this try began, seconds since the epoch.
     :param timeout: seconds from a submission until the job is given up.
+    :param poll_interval: seconds between polls in this process; adaptive if ``None``.
     :param output_path: where the images are stored, if anywhere.
-    :param max_cost: dollars; no wave is begun once the costs have reached it.
+    :param max_cost: dollars; nothing more is submitted once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
     """
 
@@ -41,6 +45,7 @@ class BatchRun:
         *,
         began_at: float,
         timeout: float,
+        poll_interval: float | None = None,
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
@@ -51,6 +56,9 @@ class BatchRun:
         self._service = service
         self._began_at = began_at
         self._timeout = timeout
+        self._poll_interval = poll_interval
+        self._progress_due_at = 0.0
+        self._polls = self._polls_of_this_process(poll_interval)
         self._output_path = output_path
 
     @property
@@ -65,61 +73,77 @@ class BatchRun:
         """
         self._submission.stopped = error
 
+    @property
+    def has_more(self) -> bool:
+        """Whether anything is left to be submitted, and is to be."""
+        return self._submission.has_more
+
+    @property
+    def refusal(self) -> KandinskyError | None:
+        """Why :meth:`submit` has left room, where a rate limit or an outage has ended it."""
+        return self._submission.refusal
+
     def begin(self) -> None:
         """Go on from where an earlier try has ended."""
         self._submission.resolve()
         self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
 
-    def submit_wave(self, size: int) -> list[PendingJob]:
-        """Submit until so many jobs are in flight; see :meth:`~.submission.BatchSubmission.submit_wave`.
+    def submit(self, max_in_flight: int) -> list[PendingJob]:
+        """Submit until so many jobs are in flight; see :meth:`~.submission.BatchSubmission.submit_up_to`.
 
         :return: what is to be waited for; nothing if that was all.
         """
-        wave = [self._pending(record) for _, record in self._submission.submit_wave(size)]
-        self.state.write_progress()
-        if wave:
-            log.info("%d jobs are in flight. %s", len(wave), self.state.summary())
-        return wave
+        jobs = [self._pending(item, record) for item, record in self._submission.submit_up_to(max_in_flight)]
+        if not jobs or self._service.clock() >= self._progress_due_at:
+            self.state.write_progress()
+            self._progress_due_at = self._service.clock() + _PROGRESS_INTERVAL
+        if jobs:
+            log.info("%d jobs are in flight. %s", len(jobs), self.state.summary())
+        return jobs
 
     def apply_outcomes(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Apply what became of a wave, and store its images.
+        """Apply what became of jobs, and store their images. What it does not name stays in flight.
 
-        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.OutcomesById`.
+        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.hand_over.OutcomesById`.
         """
         self._outcomes.apply_outcomes(outcomes)
         self._store()
         template = self._output_path and self._output_path.template
         self.state.close_done(lambda record: template is None or record.output_path == template)
-        self.state.write_progress()
-        log.info("%d jobs are over. %s", len(outcomes), self.state.summary())
+        if outcomes:
+            log.info("%d jobs are over. %s", len(outcomes), self.state.summary())
 
-    def wait(self, jobs: Sequence[PendingJob], poll_interval: float | None) -> None:
-        """Wait for a wave in this process, and apply its outcomes.
+    def wait(self, jobs: Sequence[PendingJob], rule: HandOverRule) -> None:
+        """Wait in this process until enough jobs are over, and apply what became of them. The others are polled on
+        while this process submits.
 
-        :param poll_interval: seconds between polls; adaptive if ``None``.
+        :param jobs: all that are in flight.
+        :param rule: how many are enough.
         """
+        self.apply_outcomes(self._service.runner.run(self._polls.collect(jobs, rule)))
 
+    def wait_for_in_flight(self, *, is_last_poll: bool = False) -> None:
+        """Wait in this process for all that is in flight, each to its own deadline.
+
+        :param is_last_poll: whether to poll once, and give up what is not finished.
+        """
+        jobs = [self._pending(item, record) for item, record in self.state.in_flight()]
+        if is_last_poll:
+            jobs = [replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs]
+        polls = self._polls_of_this_process(None if is_last_poll else self._poll_interval)
+        self.apply_outcomes(self._service.runner.run(polls.collect(jobs)))
+
+    def _polls_of_this_process(self, poll_interval: float | None) -> JobPolls:
         async def poll(job: PendingJob) -> GenerationResult:
             client = await self._service.hook.aget_conn()
             return await client.poll_until_done(**asdict(job), model=self._service.model, poll_interval=poll_interval)
 
-        self.apply_outcomes(self._service.runner.run(poll_all(jobs, poll)))
+        return JobPolls(poll, self._service.clock)
 
-    def wait_for_in_flight(self, poll_interval: float | None, *, is_last_poll: bool = False) -> None:
-        """Wait in this process for what is in flight, each to its own deadline.
-
-        :param poll_interval: seconds between polls; adaptive if ``None``.
-        :param is_last_poll: whether to poll once, and give up what is not finished.
-        """
-        jobs = [self._pending(record) for _, record in self.state.in_flight()]
-        if is_last_poll:
-            jobs = [replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs]
-        self.wait(jobs, None if is_last_poll else poll_interval)
-
-    def _pending(self, record: JobRecord) -> PendingJob:
+    def _pending(self, item: Item, record: JobRecord) -> PendingJob:
         deadline = deadline_of(record.submitted_at, self._began_at, self._timeout)
-        return PendingJob(record.request_id or "", record.submitted_at, deadline)
+        return PendingJob(record.request_id or "", record.submitted_at, deadline, item.request.url_count)
 
     def delivery(self) -> BatchDelivery:
         """What the batch leaves."""

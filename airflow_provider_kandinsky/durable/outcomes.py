@@ -52,7 +52,7 @@ class OutcomeCollector:
     def apply_outcomes(self, outcomes: Mapping[str, Mapping[str, Any]]) -> None:
         """Note what became of jobs that were waited for.
 
-        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.batch.OutcomesById`.
+        :param outcomes: see :data:`~airflow_provider_kandinsky.triggers.hand_over.OutcomesById`.
         """
         for item, record in self._state.in_flight():
             outcome = outcomes.get(record.request_id or "")

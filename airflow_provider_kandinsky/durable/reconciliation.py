@@ -199,9 +199,7 @@ class HistoryReconciler:
         for page in range(1, _MAX_PAGES + 1):
             rows = client.get_history(self._model, since, page, until=until)
             yield from rows
-            if not rows or all(
-                row.created_at is not None and row.created_at + row.created_at_doubt < since for row in rows
-            ):
+            if all(row.is_before(since) for row in rows):
                 return
             if self._clock() > end:
                 break

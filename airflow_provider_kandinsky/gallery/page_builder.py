@@ -227,6 +227,7 @@ class PageBuilder:
         if record.state is None or record.kind is None:
             return record
         async with self._slots:
+            record = await self._instances([]).with_fields(record)
             return await read_xcoms(self._api, self._scope, record)
 
 

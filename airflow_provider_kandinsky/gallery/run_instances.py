@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
@@ -137,6 +137,9 @@ class RunInstances:
         :raises NotFoundError: there is no such run.
         """
         records, total = await self._list(limit=_CHUNK_SIZE, order_by=_BY_ID)
+        if not total:
+            # Airflow 3.1 lists nothing for a run of another DAG.
+            await self._get(*self._run_path)
         while len(records) < total <= _SMALL_RUN:
             more, total = await self._list(limit=_CHUNK_SIZE, offset=len(records), order_by=_BY_ID)
             if not more:
@@ -153,6 +156,13 @@ class RunInstances:
         """
         return self._record(await self._get(*self._path, task_id, map_index))
 
+    async def with_fields(self, record: TaskRecord) -> TaskRecord:
+        """A listed task instance with its rendered fields, which Airflow 3.1 and 3.2 have only where one is read."""
+        if record.fields:
+            return record
+        read = await self.one(record.task_id, record.map_index)
+        return replace(read, kind=record.kind or read.kind)
+
     async def removed_tasks(self) -> list[DagTask]:
         """The run's Kandinsky tasks that the DAG no longer has, sorted by id.
 
@@ -162,16 +172,23 @@ class RunInstances:
         if records is None:
             run_after = (await self._get(*self._run_path)).get("run_after")
             filters = {"run_after_gte": run_after, "run_after_lte": run_after} if run_after else {}
-            known = {task["task_id"] for task in await _read_dag_tasks(self._api, self._dag_id)}
+            known = await self._known_tasks()
             nodes = await _read_grid(self._api, self._dag_id, **filters)
             removed = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
             records = [record for task_id in removed for record in (await self._list(task_id=task_id, limit=1))[0]]
+        others = {record.task_id: record for record in records if record.task_id not in self._kinds}
+        if not all(record.fields for record in others.values()):
+            known = await self._known_tasks()
+            others = {task_id: await self.with_fields(each) for task_id, each in others.items() if task_id not in known}
         tasks = {
             record.task_id: DagTask(record.task_id, record.kind, record.map_index >= 0)
-            for record in records
-            if record.kind and record.task_id not in self._kinds
+            for record in others.values()
+            if record.kind
         }
         return [tasks[task_id] for task_id in sorted(tasks)]
+
+    async def _known_tasks(self) -> set[str]:
+        return {task["task_id"] for task in await _read_dag_tasks(self._api, self._dag_id)}
 
     async def page(
         self, task_id: str, offset: int, limit: int, *, only_failed: bool = False

@@ -92,6 +92,7 @@ async def poll_with_shared_client(
     submitted_at: float,
     deadline: float,
     poll_interval: float | None = None,
+    samples: int | None = None,
     lookup_interval: float = _LOOKUP_INTERVAL,
 ) -> GenerationResult:
     """Wait for a job with the client that all users of a connection share.
@@ -102,6 +103,7 @@ async def poll_with_shared_client(
     :param submitted_at: seconds since the epoch.
     :param deadline: when to stop waiting, seconds since the epoch.
     :param poll_interval: seconds between polls; adaptive if ``None``.
+    :param samples: how many images the job makes; see :meth:`~.http.client.SegmindClient.poll_until_done`.
     :param lookup_interval: seconds between lookups of a connection that cannot be used.
     :raises KandinskyError: see :meth:`~.http.client.SegmindClient.poll_until_done`.
     """
@@ -118,5 +120,10 @@ async def poll_with_shared_client(
                 is_logged = True
                 await asyncio.sleep(pause)
         return await client.poll_until_done(
-            request_id, model, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval
+            request_id,
+            model,
+            submitted_at=submitted_at,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            samples=samples,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
@@ -16,9 +17,15 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     error_from_dict,
 )
-from airflow_provider_kandinsky.tasks.deferral import deferral_timeout
+from airflow_provider_kandinsky.tasks.deferral import defer_until_enough, resume_delay
 from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled
-from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger, PendingJob
+from airflow_provider_kandinsky.triggers.hand_over import (
+    DEFERRED_RULE,
+    LAST_RULE,
+    WORKER_RULE,
+    HandOverRule,
+    PendingJob,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -63,7 +70,7 @@ class BatchTask:
     ) -> list[dict[str, Any]] | None:
         """
         :param is_resumed: whether an earlier process of this try has begun.
-        :param outcomes: what became of the wave that was deferred for.
+        :param outcomes: what became of jobs that were deferred for.
         :param is_last_poll: whether what is in flight has no time left.
         :param waits_here: whether to wait here for what is in flight, as its trigger cannot.
         :param entries: what was submitted by earlier processes of this try, where there is no store.
@@ -88,12 +95,13 @@ class BatchTask:
                 service,
                 began_at=context["ti"].start_date.timestamp(),
                 timeout=task.timeout,
+                poll_interval=task.poll_interval,
                 output_path=wanted.output_path,
                 max_cost=task.max_cost,
                 stopped=wanted.changed or (error_from_dict(stopped) if stopped else None),
             )
             self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
-            while jobs := self._submit_wave(run, resets):
+            while jobs := self._submit(run, resets):
                 self._wait(run, jobs)
             return self._deliver(run)
 
@@ -106,13 +114,13 @@ class BatchTask:
         else:
             run.apply_outcomes(outcomes)
         if is_last_poll or waits_here:
-            run.wait_for_in_flight(self._task.poll_interval, is_last_poll=is_last_poll)
+            run.wait_for_in_flight(is_last_poll=is_last_poll)
         elif outcomes is None:
             run.state.count_reattached()
 
-    def _submit_wave(self, run: BatchRun, resets: int) -> list[PendingJob]:
+    def _submit(self, run: BatchRun, resets: int) -> list[PendingJob]:
         try:
-            return run.submit_wave(self._task.max_in_flight)
+            return run.submit(self._task.max_in_flight)
         except (RateLimitedError, ServiceUnavailableError) as error:
             if self._task.deferrable and isinstance(error, RateLimitedError):
                 defer_until_reset(self._task, error, resets, self._carried_over(run))
@@ -134,27 +142,35 @@ class BatchTask:
 
     def _wait(self, run: BatchRun, jobs: list[PendingJob]) -> None:
         self._task.in_flight_count = len(jobs)
+        rule = self._rule(run, jobs)
         if self._task.deferrable:
-            deadline = max(job.deadline for job in jobs)
-            self._task.defer(
-                trigger=KandinskyBatchTrigger(
-                    jobs=[asdict(job) for job in jobs],
-                    kandinsky_conn_id=self._task.kandinsky_conn_id,
-                    model=self._task.model,
-                    poll_interval=self._task.poll_interval,
-                ),
-                method_name="execute_complete",
+            defer_until_enough(
+                self._task,
+                jobs,
+                rule,
                 kwargs=self._carried_over(run),
-                timeout=deferral_timeout(deadline),
+                kandinsky_conn_id=self._task.kandinsky_conn_id,
+                model=self._task.model,
+                poll_interval=self._task.poll_interval,
             )
         try:
-            run.wait(jobs, self._task.poll_interval)
+            run.wait(jobs, rule)
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
                 f"{error}. {len(jobs)} requests of the batch may still be running, and will then be billed. "
                 + ("A retry re-attaches them" if run.state.are_kept else "A retry submits them again")
             ) from error
         self._task.in_flight_count = 0
+
+    def _rule(self, run: BatchRun, jobs: Sequence[PendingJob]) -> HandOverRule:
+        """When this process, or the one that resumes, goes on though jobs are in flight."""
+        if not run.has_more:
+            return LAST_RULE if self._task.deferrable else WORKER_RULE
+        rule = DEFERRED_RULE if self._task.deferrable else WORKER_RULE
+        if len(jobs) < self._task.max_in_flight:
+            # Refused for now: whether a job is over has nothing to do with when that ends.
+            rule = replace(rule, wake_at=time.time() + resume_delay(run.refusal))
+        return rule
 
     def _deliver(self, run: BatchRun) -> list[dict[str, Any]] | None:
         run.state.reopen()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: The arguments that the items of a batch may have in common.
 SHARED_ARGUMENTS: Final = tuple(name for name in GENERATION_ARGUMENTS if name != "prompt")
-#: A wave's outcomes travel in one event, which Airflow keeps in its database and logs.
-_LARGEST_WAVE: Final = 1000
+#: The outcomes of all that is in flight may travel in one event, which Airflow keeps in its database and logs.
+_MOST_IN_FLIGHT: Final = 1000
 
 OnItemFailure = Literal["fail", "keep"]
 _ON_ITEM_FAILURE: Final = ("fail", "keep")
@@ -59,11 +59,11 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param output_path: store the images there, and a manifest of the batch; see
         :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
-    :param max_in_flight: how many jobs are submitted before they are waited for, 1 to 1000.
+    :param max_in_flight: how many jobs are in flight at a time, 1 to 1000.
     :param on_item_failure: ``"fail"``: the task fails if any item has, when all others are done. ``"keep"``: it
         succeeds, and the errors are in the result.
     :param max_xcom_items: with more items than this only the manifest's URI and the counts go into XCom.
-    :param max_cost: dollars; no further wave is submitted once the costs have reached it.
+    :param max_cost: dollars; nothing more is submitted once the costs have reached it.
     :raises AirflowFailException: what no retry can cure.
     :raises BatchItemsFailedError: items have failed that a retry may cure.
     :raises KandinskyError: the batch could not go on: outages, rate limits.
@@ -127,7 +127,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         self._check_arguments()
 
     def execute(self, context: Context) -> list[dict[str, Any]] | None:
-        """Submit what no earlier try has, wave by wave; wait for each here, or defer."""
+        """Submit what no earlier try has, so many at a time; wait for them here, or defer."""
         return self._engine(context).run(is_resumed=False)
 
     def execute_after_reset(self, context: Context, event: Any, **carried_over: Any) -> list[dict[str, Any]] | None:
@@ -137,7 +137,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     def execute_complete(
         self, context: Context, event: dict[str, Any], **carried_over: Any
     ) -> list[dict[str, Any]] | None:
-        """Record what the trigger found, and submit the next wave.
+        """Record what the trigger found, and submit as many again.
 
         :param event: see :class:`~airflow_provider_kandinsky.triggers.batch.KandinskyBatchTrigger`.
         :param carried_over: what the process that deferred has left to this one.
@@ -163,8 +163,8 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         self._check_shared(request.samples or 1)
         if self.on_item_failure not in _ON_ITEM_FAILURE:
             raise invalid_argument("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")
-        if not isinstance(self.max_in_flight, int) or not 1 <= self.max_in_flight <= _LARGEST_WAVE:
-            raise invalid_argument("max_in_flight", self.max_in_flight, f"an integer from 1 to {_LARGEST_WAVE}")
+        if not isinstance(self.max_in_flight, int) or not 1 <= self.max_in_flight <= _MOST_IN_FLIGHT:
+            raise invalid_argument("max_in_flight", self.max_in_flight, f"an integer from 1 to {_MOST_IN_FLIGHT}")
         if not isinstance(self.max_xcom_items, int) or self.max_xcom_items < 0:
             raise invalid_argument("max_xcom_items", self.max_xcom_items, "an integer, 0 or more")
         if self.max_cost is not None and not self.max_cost > 0:

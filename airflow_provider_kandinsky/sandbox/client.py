@@ -49,19 +49,23 @@ class Sandbox:
         submissions: list[dict[str, Any]] = self._control("GET", "submissions")["submissions"]
         return submissions
 
-    def calls(self, call: str | None = None, request_id: str | None = None) -> list[dict[str, Any]]:
+    def calls(
+        self, call: str | None = None, request_id: str | None = None, status: int | None = None
+    ) -> list[dict[str, Any]]:
         """The finished calls in the order of their responses: ``call``, ``request_id``, ``at`` (seconds since the
         epoch), ``status`` (``None`` if the connection was dropped) and ``key_present``.
 
-        :param call: filter: ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history`` or ``image``.
+        :param call: filter: ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history`` or ``image``; or
+            ``api`` for the first five together, which are those that can count towards a plan's limit.
         :param request_id: filter: this job.
+        :param status: filter: the response's HTTP status, such as 429 for the refused ones.
         """
-        calls: list[dict[str, Any]] = self._control("GET", "calls", params=_given(call, request_id))["calls"]
+        calls: list[dict[str, Any]] = self._control("GET", "calls", params=_given(call, request_id, status))["calls"]
         return calls
 
-    def count_calls(self, call: str | None = None, request_id: str | None = None) -> int:
+    def count_calls(self, call: str | None = None, request_id: str | None = None, status: int | None = None) -> int:
         """The number of :meth:`calls`, without fetching them."""
-        count: int = self._control("GET", "calls", params=_given(call, request_id) | {"count": "1"})["count"]
+        count: int = self._control("GET", "calls", params=_given(call, request_id, status) | {"count": "1"})["count"]
         return count
 
     @property
@@ -87,6 +91,7 @@ class Sandbox:
         headers: Mapping[str, str] | None = None,
         drop: bool = False,
         stall: float = 0.0,
+        rows: Mapping[str, Mapping[str, Any] | None] | None = None,
         after: bool = False,
     ) -> None:
         """Inject a fault into the next responses; see :class:`~airflow_provider_kandinsky.sandbox.faults.Fault`.
@@ -94,7 +99,8 @@ class Sandbox:
         :raises ValueError: a call or value is not allowed.
         """
         fault = {"call": call, "times": times, "status": status, "body": body, "headers": dict(headers or {})}
-        self._control("POST", "faults", json=fault | {"drop": drop, "stall": stall, "after": after})
+        changes = {request_id: None if row is None else dict(row) for request_id, row in (rows or {}).items()}
+        self._control("POST", "faults", json=fault | {"drop": drop, "stall": stall, "rows": changes, "after": after})
 
     @property
     def pending_faults(self) -> list[dict[str, Any]]:
@@ -132,5 +138,6 @@ class Sandbox:
         return response.json() if response.content else None
 
 
-def _given(call: str | None, request_id: str | None) -> dict[str, str]:
-    return {name: value for name, value in {"call": call, "request_id": request_id}.items() if value is not None}
+def _given(call: str | None, request_id: str | None, status: int | None) -> dict[str, str]:
+    filters = {"call": call, "request_id": request_id, "status": status}
+    return {name: str(value) for name, value in filters.items() if value is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -16,6 +16,12 @@ from airflow_provider_kandinsky.sandbox.state import State, StateHolder
 _CHANGES = TypeAdapter(dict[str, Any])
 
 PREFIX = "/_sandbox"
+
+
+class _CallFilters(BaseModel):
+    call: str | None = None
+    request_id: str | None = None
+    status: int | None = None
 
 
 def control_routes() -> list[Route]:
@@ -52,8 +58,12 @@ async def _submissions(request: Request) -> Response:
 
 
 async def _calls(request: Request) -> Response:
-    query = request.query_params
-    return _listed(request, "calls", _state(request).calls.find(query.get("call"), query.get("request_id")))
+    try:
+        filters = _CallFilters.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        return _invalid(error)
+    rows = _state(request).calls.find(filters.call, filters.request_id, filters.status)
+    return _listed(request, "calls", rows)
 
 
 async def _faults(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -102,8 +103,15 @@ async def _apply_fault(fault: Fault, context: CallContext, handle: Callable[[], 
     if fault.replaces_response:
         return _replacement(fault)
     response = response or await handle()
+    if fault.rows and response.status_code == 200:
+        response = _with_rows_changed(response, fault)
     response.headers.update(fault.headers)
     return response
+
+
+def _with_rows_changed(response: Response, fault: Fault) -> Response:
+    body = fault.change_rows(json.loads(bytes(response.body)))
+    return JSONResponse({"error": "Not Found"}, 404) if body is None else JSONResponse(body)
 
 
 def _replacement(fault: Fault) -> Response:

@@ -25,6 +25,8 @@ class Fault(BaseModel):
     :param headers: added to the response.
     :param drop: close the connection without a response.
     :param stall: seconds to delay the response.
+    :param rows: changes to the rows of a response of the request history, by request id: fields that replace those of
+        its rows, or ``None`` to leave its rows out. The call is ``"history"`` then.
     :param after: ``False``: the call has no effect. ``True``: the call takes effect first, so a POST is accepted and
         billed, and only its response is lost.
     """
@@ -38,18 +40,34 @@ class Fault(BaseModel):
     headers: dict[str, str] = {}
     drop: bool = False
     stall: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    rows: dict[str, dict[str, Any] | None] = {}
     after: bool = False
 
     @model_validator(mode="after")
     def _check_not_empty(self) -> Fault:
-        if not (self.replaces_response or self.headers or self.stall):
-            raise ValueError("a fault needs at least one of status, body, headers, drop, stall")
+        if not (self.replaces_response or self.headers or self.stall or self.rows):
+            raise ValueError("a fault needs at least one of status, body, headers, drop, stall, rows")
+        if self.rows and (self.call != "history" or self.replaces_response):
+            raise ValueError("rows change the real response of the call history")
         return self
 
     @property
     def replaces_response(self) -> bool:
         """Whether the call's own response is not sent."""
         return self.drop or self.status is not None or self.body is not None
+
+    def change_rows(self, body: Any) -> Any:
+        """The body of a response of the request history with the rows changed.
+
+        :return: ``None`` if the body is one row, which is left out.
+        """
+        if isinstance(body, list):
+            changed = [self.change_rows(row) for row in body]
+            return [row for row in changed if row is not None]
+        if "request_id" in body:
+            change = self.rows.get(body["request_id"], {})
+            return None if change is None else body | change
+        return {key: self.change_rows(value) if isinstance(value, list) else value for key, value in body.items()}
 
 
 class FaultPlan:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -11,7 +13,6 @@ from pydantic import BaseModel, Field, ValidationError
 from airflow_provider_kandinsky.sandbox.jobs import Job
 from airflow_provider_kandinsky.sandbox.service import ApiError, Service
 from airflow_provider_kandinsky.sandbox.settings import Settings, format_validation_error
-from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 
 class HistoryQuery(BaseModel):
@@ -55,41 +56,103 @@ def read_query(parameters: Mapping[str, str]) -> HistoryQuery:
 
 
 def one_row(service: Service, request_id: str, images_url: str) -> dict[str, Any]:
-    """The row of one request; the first one if it has several images.
+    """The row of one request of one's own; the first one if it has several images.
 
     :raises ApiError: 404: it is unknown, or not visible before ``history_lag``.
     """
     job = service.jobs.get(request_id)
-    now = service.clock()
-    if job is None or now < job.submitted_at + service.settings.history_lag:
+    view = _View(service, images_url)
+    if job is None or view.at < job.submitted_at:
         raise ApiError(404, f"Request {request_id} not found")
-    return _row(job, _urls(job, now, images_url)[0], now, service.settings)
+    return view.row(job, 0)
 
 
 def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
     """One page of the history, under the key ``history_container``."""
-    now = service.clock()
-    start, end = query.window(now)
-    visible_before = now - service.settings.history_lag
-    # Newest first, then stable sorts, so that the images of one job keep their order.
-    rows = [
-        (job, url)
-        for job in reversed(service.jobs.values())
-        if job.submitted_at <= visible_before and start <= job.submitted_at < end and query.model_name in job.model
-        if query.status in (None, _status(job, now))
-        for url in _urls(job, now, images_url)
-    ]
-    if (query.sort_by, query.sort_order) != ("model_created", "desc"):
-        rows.sort(
-            key=lambda row: _row(row[0], row[1], now, service.settings)[query.sort_by] or 0,
-            reverse=query.sort_order == "desc",
-        )
-    offset = (query.page - 1) * query.per_page
-    page = [_row(job, url, now, service.settings) for job, url in rows[offset : offset + query.per_page]]
+    view = _View(service, images_url)
+    page = [view.row(job, index) for job, index in view.page(view.jobs(query), query)]
     container = service.settings.history_container
-    if container is None:
-        return page
-    return {container: page, "page": query.page, "per_page": query.per_page, "total": len(rows)}
+    return page if container is None else {container: page, "page": query.page, "per_page": query.per_page}
+
+
+class _View:
+    """The history as it was ``history_lag`` ago.
+
+    :param images_url: of the folder of the images.
+    """
+
+    def __init__(self, service: Service, images_url: str) -> None:
+        self._service = service
+        self._settings = service.settings
+        self._images_url = images_url
+        self._now = service.clock()
+        self.at = self._now - self._settings.history_lag
+
+    def jobs(self, query: HistoryQuery) -> Iterable[Job]:
+        """The jobs that a query finds, in its order. No row is made of them, and those of another time are skipped."""
+        every, submitted_at = self._service.history, attrgetter("submitted_at")
+        start, end = query.window(self._now)
+        last = min(bisect_left(every, end, key=submitted_at), bisect_right(every, self.at, key=submitted_at))
+        found = every[bisect_left(every, start, key=submitted_at) : last]
+        if query.sort_by != "model_created" or query.sort_order == "desc":
+            found.reverse()
+        if query.sort_by != "model_created":
+            found.sort(key=self._sort_key(query), reverse=query.sort_order == "desc")
+        jobs: Iterable[Job] = found
+        if query.model_name:
+            jobs = (job for job in jobs if query.model_name in job.model)
+        if query.status is not None:
+            jobs = (job for job in jobs if self._status(job) == query.status)
+        return jobs
+
+    def page(self, jobs: Iterable[Job], query: HistoryQuery) -> Iterator[tuple[Job, int]]:
+        """The rows of one page: each is a job and an image's index. Stops at the end of the page."""
+        first, last = (query.page - 1) * query.per_page, query.page * query.per_page
+        passed = 0
+        for job in jobs:
+            count = 1 if job.samples == 1 else self._row_count(job)
+            if passed + count > first:
+                for index in range(max(0, first - passed), min(count, last - passed)):
+                    yield job, index
+            passed += count
+            if passed >= last:
+                return
+
+    def row(self, job: Job, index: int) -> dict[str, Any]:
+        """The row of one image of a job."""
+        finished = job.status(self.at).is_terminal
+        return {
+            "request_id": job.request_id,
+            "model_name": job.model,
+            "model_status": self._status(job),
+            "model_created": _time(job.submitted_at, self._settings),
+            "credits_deduction": self._cost(job),
+            "request_body": dict(job.payload),
+            "generation_url": f"{self._images_url}/{job.image_names[index]}" if finished and job.image_count else None,
+            "latency_ms": round((job.finished_at - job.submitted_at) * 1000) if finished else None,
+            "error": job.error if finished else None,
+        }
+
+    def _row_count(self, job: Job) -> int:
+        """One for each image that is there, and at least one."""
+        count = job.image_count if self.at >= job.finished_at else 1
+        if count > 1 and self._settings.history_image_lag:
+            count = min(count, 1 + int((self.at - job.finished_at) / self._settings.history_image_lag))
+        return max(count, 1)
+
+    def _status(self, job: Job) -> str:
+        status = job.status(self.at)
+        return status.value if status.is_terminal else "PENDING"
+
+    def _cost(self, job: Job) -> float | None:
+        if not job.status(self.at).is_terminal:
+            return None
+        return 0.0 if job.error else job.cost
+
+    def _sort_key(self, query: HistoryQuery) -> Callable[[Job], Any]:
+        if query.sort_by == "model_name":
+            return attrgetter("model")
+        return lambda job: self._cost(job) or 0.0
 
 
 def _time(moment: float, settings: Settings) -> str | float | None:
@@ -103,29 +166,3 @@ def _time(moment: float, settings: Settings) -> str | float | None:
         "none": None,
     }
     return forms[settings.history_times]
-
-
-def _status(job: Job, now: float) -> str:
-    status = job.status(now)
-    return status.value if status.is_terminal else "PENDING"
-
-
-def _urls(job: Job, now: float, images_url: str) -> list[str | None]:
-    """One for each row of the job."""
-    names = job.image_names if job.status(now) is JobStatus.COMPLETED else []
-    return [f"{images_url}/{name}" for name in names] or [None]
-
-
-def _row(job: Job, url: str | None, now: float, settings: Settings) -> dict[str, Any]:
-    finished = job.status(now).is_terminal
-    return {
-        "request_id": job.request_id,
-        "model_name": job.model,
-        "model_status": _status(job, now),
-        "model_created": _time(job.submitted_at, settings),
-        "credits_deduction": (0.0 if job.error else job.cost) if finished else None,
-        "request_body": dict(job.payload),
-        "generation_url": url,
-        "latency_ms": round((job.finished_at - job.submitted_at) * 1000) if finished else None,
-        "error": job.error if finished else None,
-    }

@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageReq
 
 #: Pixels if no size is requested. An assumption: the vendor does not document it.
 DEFAULT_SIDE = 512
-_INFERENCE_ERROR = "Inference failed: the worker ran into an internal error."
+INFERENCE_ERROR = "Inference failed: the worker ran into an internal error."
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Job:
     :param payload: the parameters as sent.
     :param request: the parsed parameters; ``None`` if they are invalid.
     :param error: why it will fail; ``None`` if it will succeed.
+    :param samples: the number of images it was asked for.
     :param seed: of its images.
     :param cost: dollars, billed unless it fails.
     """
@@ -35,6 +36,7 @@ class Job:
     payload: Mapping[str, Any]
     request: TextToImageRequest | None
     error: str | None
+    samples: int
     seed: int
     cost: float
     submitted_at: float
@@ -61,11 +63,14 @@ class Job:
         return (request and request.img_width) or DEFAULT_SIDE, (request and request.img_height) or DEFAULT_SIDE
 
     @property
+    def image_count(self) -> int:
+        """The number of its images; 0 if it fails."""
+        return self.samples if self.error is None else 0
+
+    @property
     def image_names(self) -> list[str]:
         """The file names of its images; none if it fails."""
-        if self.request is None or self.error is not None:
-            return []
-        return [f"{self.request_id}-{index}.png" for index in range(self.request.samples or 1)]
+        return [f"{self.request_id}-{index}.png" for index in range(self.image_count)]
 
 
 def _parse_parameters(payload: Mapping[str, Any]) -> tuple[TextToImageRequest | None, str | None]:
@@ -77,7 +82,7 @@ def _parse_parameters(payload: Mapping[str, Any]) -> tuple[TextToImageRequest | 
     if "[blocked]" in request.prompt:
         return request, "The prompt was blocked by our content policy: NSFW content detected."
     if "[fail]" in request.prompt:
-        return request, _INFERENCE_ERROR
+        return request, INFERENCE_ERROR
     return request, None
 
 
@@ -109,12 +114,15 @@ def create_job(
     """
     request, error = _parse_parameters(payload)
     if error is None and settings.jobs_fail:
-        error = _INFERENCE_ERROR
+        error = INFERENCE_ERROR
     # One generator per job, so that its values do not depend on other jobs.
     rng = Random(f"{settings.seed}:job:{number}")
     started_at = now + _draw(settings.queue_time, rng) + (settings.cold_start if cold else 0.0)
     finished_at = started_at + _draw(settings.latency, rng)
     drawn_seed = rng.randrange(2**32)
+    if rng.random() < settings.straggler_share:
+        finished_at = started_at + _draw(settings.straggler_latency, rng)
+    samples = (request.samples if request else None) or 1
     requested_seed = request.seed if request and request.seed is not None else -1
     return Job(
         request_id=request_id,
@@ -123,9 +131,10 @@ def create_job(
         payload=payload,
         request=request,
         error=error,
+        samples=samples,
         seed=drawn_seed if requested_seed == -1 else requested_seed,
         # Rounded: as floats, three times 0.01 is not 0.03.
-        cost=round(settings.price * ((request.samples if request else None) or 1), 6),
+        cost=round(settings.price * samples, 6),
         submitted_at=now,
         started_at=started_at,
         finished_at=finished_at,

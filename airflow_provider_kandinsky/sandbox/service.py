@@ -10,6 +10,7 @@ from airflow_provider_kandinsky.sandbox.balance import Balance
 from airflow_provider_kandinsky.sandbox.jobs import Job, create_job
 from airflow_provider_kandinsky.sandbox.rate_limit import RateLimit, rate_limit_headers
 from airflow_provider_kandinsky.sandbox.settings import Settings
+from airflow_provider_kandinsky.sandbox.team import with_team_mates
 
 _POLLS = frozenset({"status", "result"})
 
@@ -39,6 +40,8 @@ class Service:
         self.clock = clock
         #: In order of submission. Kept after they expire, as images and history live longer.
         self.jobs: dict[str, Job] = {}
+        #: The same and those of team-mates, in order of submission.
+        self.history: list[Job] = []
         self._warm_models: set[str] = set()
         self._balance = Balance()
         self._rate_limit = RateLimit()
@@ -59,13 +62,18 @@ class Service:
         """
         if key is None or key not in self.settings.api_keys + self.settings.forbidden_keys:
             raise ApiError(401, "Unauthorized: invalid or missing API key")
-        if call in _POLLS and not self.settings.count_polls:
+        if not self._counts(call):
             return
         now = self.clock()
         reset_at = self._rate_limit.reset_at(key, self.settings, now)
         if reset_at is not None:
             headers = rate_limit_headers(self.settings, now=now, reset_at=reset_at)
             raise ApiError(429, "Rate limit exceeded", headers)
+
+    def _counts(self, call: str) -> bool:
+        if call == "history":
+            return self.settings.history_counts
+        return self.settings.count_polls or call not in _POLLS
 
     def submit(self, call: str, key: str, model: str, payload: Mapping[str, Any]) -> Job:
         """Accept a job, and bill it.
@@ -96,6 +104,7 @@ class Service:
             raise ApiError(406, "insufficient credits")
         self._balance.bill(job)
         self._warm_models.add(model)
+        self.history += with_team_mates(job, len(self.jobs), settings)
         self.jobs[job.request_id] = job
         return job
 

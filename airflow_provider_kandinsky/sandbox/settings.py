@@ -41,6 +41,8 @@ class Settings(BaseModel):
     :param retired_models: models that get a 410.
     :param queue_time: seconds a job is QUEUED, fixed or ``[low, high]``.
     :param latency: seconds a job is PROCESSING, fixed or ``[low, high]``.
+    :param straggler_share: share of jobs that take ``straggler_latency``, 0 to 1.
+    :param straggler_latency: seconds such a job is PROCESSING, fixed or ``[low, high]``.
     :param cold_start: seconds added to the queue time of a model's first job.
     :param jobs_fail: whether jobs accepted from now on fail, as those with ``[fail]`` in their prompt.
     :param expiry: seconds from submission until status and result get a 404.
@@ -64,7 +66,11 @@ class Settings(BaseModel):
     :param history_times: how the history writes times: ``"zoned"`` (ISO 8601), ``"naive"`` (the same without a zone),
         ``"date"`` (the day alone), ``"epoch"`` (seconds), or ``"none"``.
     :param history_utc_offset: offset of the history's times from UTC, in hours.
-    :param history_lag: seconds until a submission is in the request history.
+    :param history_lag: seconds by which the request history is behind: submissions, statuses, costs and images.
+    :param history_image_lag: seconds from the row of one image of a job to that of the next.
+    :param history_foreign: requests of team-mates that the history has beside each of one's own, accepted from now on.
+        They repeat its prompt, seed and time, or have a model whose name begins with its model's.
+    :param history_counts: whether calls to the request history count towards ``requests_per_minute`` and get its 429.
     :param fault_rate: share of responses that get a random fault, 0 to 1.
     :param seed: of all random values: latencies, image seeds, random faults.
     """
@@ -78,6 +84,8 @@ class Settings(BaseModel):
 
     queue_time: _Span = 0.0
     latency: _Span = 0.05
+    straggler_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    straggler_latency: _Span = 60.0
     cold_start: _Seconds = 0.0
     jobs_fail: bool = False
     expiry: _Seconds = 3600.0
@@ -102,6 +110,9 @@ class Settings(BaseModel):
     history_times: Literal["zoned", "naive", "date", "epoch", "none"] = "zoned"
     history_utc_offset: Annotated[float, Field(ge=-14, le=14)] = 0.0
     history_lag: _Seconds = 0.0
+    history_image_lag: _Seconds = 0.0
+    history_foreign: Annotated[int, Field(ge=0, le=20)] = 0
+    history_counts: bool = False
 
     fault_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
     seed: int = 0

@@ -19,13 +19,19 @@ IMAGE_LIFETIME: Final = 7 * 24 * 3600.0
 #: Seconds.
 CONNECT_TIMEOUT: Final = 5.0
 REQUEST_TIMEOUT: Final = 30.0
+#: A page of the history that takes longer is of no use to those who wait for their jobs.
+HISTORY_TIMEOUT: Final = 10.0
 #: The blocking v1 call lasts until the image is generated, which includes cold starts of minutes.
 GENERATE_TIMEOUT: Final = 600.0
 WAIT_TIMEOUT: Final = 900.0
 #: How long a submission, or a call to the history, is retried.
 SUBMIT_RETRY_TIMEOUT: Final = 20.0
 
+#: Of one client. Fewer make a request no cheaper where the service takes 50 ms or more to respond, and halve what gets
+#: through; those that are not needed are not opened.
 MAX_CONNECTIONS: Final = 20
+#: Of one client. Further ones wait in the rate limiter, which knows their priorities, and not for a connection.
+MAX_REQUESTS_IN_FLIGHT: Final = MAX_CONNECTIONS
 MEGABYTE: Final = 2**20
 LARGEST_IMAGE: Final = 32 * MEGABYTE
 

@@ -95,6 +95,11 @@ class TextToImageRequest(BaseModel):
             raise BadRequestError(f"{wanted!r:.200} is not allowed: it must be {allowed}. Nothing was submitted.")
         return cls.model_validate({**defaults, **wanted})
 
+    @property
+    def url_count(self) -> int | None:
+        """How many images the job makes, if all come as URLs; else ``None``."""
+        return None if self.base64 else self.samples or 1
+
     def payload(self) -> dict[str, Any]:
         """The JSON body: the parameters that are set, under the service's own names."""
         return self.model_dump(exclude_none=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -11,9 +13,11 @@ import pendulum
 from airflow.sdk import BaseOperator, Context
 
 from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDelivery
-from airflow_provider_kandinsky.segmind.errors import RateLimitedError
+from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
 from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
+from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger
+from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, PendingJob
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME
 
@@ -57,6 +61,25 @@ def defer_until_done(
     task.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=deferral_timeout(deadline))
 
 
+def defer_until_enough(
+    task: BaseOperator,
+    jobs: Sequence[PendingJob],
+    rule: HandOverRule,
+    *,
+    kwargs: dict[str, Any],
+    **trigger_kwargs: Any,
+) -> NoReturn:
+    """Defer until enough jobs of a batch are over; ``execute_complete`` then goes on.
+
+    :param rule: how many are enough.
+    :param kwargs: for ``execute_complete``.
+    :param trigger_kwargs: for :class:`~airflow_provider_kandinsky.triggers.batch.KandinskyBatchTrigger`.
+    """
+    trigger = KandinskyBatchTrigger([asdict(job) for job in jobs], hand_over=rule.to_dict(), **trigger_kwargs)
+    timeout = deferral_timeout(max(job.deadline for job in jobs))
+    task.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=timeout)
+
+
 def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger | None:
     """The trigger that fires when a rate limit has reset.
 
@@ -70,8 +93,15 @@ def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger |
         return None
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
 
-    retry_after = MAX_RETRY_AFTER if error.retry_after is None else error.retry_after
-    wait = min(max(retry_after, MIN_TRIGGER_LIFETIME), MAX_RETRY_AFTER)
-    # All tasks that hit the limit resume at the same moment: spread them, and let those that poll go first.
-    delay = SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)
-    return DateTimeTrigger(pendulum.now("UTC").add(seconds=wait + delay))
+    return DateTimeTrigger(pendulum.now("UTC").add(seconds=resume_delay(error)))
+
+
+def resume_delay(error: KandinskyError | None) -> float:
+    """Seconds until a refused submission is to be made again. Those of all tasks that hit the limit are spread, and
+    those that poll go first.
+
+    :param error: the refusal, if there was one.
+    """
+    hint = error.retry_after if isinstance(error, RateLimitedError) else None
+    wait = min(max(MAX_RETRY_AFTER if hint is None else hint, MIN_TRIGGER_LIFETIME), MAX_RETRY_AFTER)
+    return wait + SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)

@@ -3,69 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers.job import outcome_for_event
+from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, JobPolls, PendingJob
 from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 
 
-@dataclass(frozen=True, slots=True)
-class PendingJob:
-    """A job to wait for.
-
-    :param submitted_at: seconds since the epoch.
-    :param deadline: when to stop waiting, seconds since the epoch.
-    """
-
-    request_id: str
-    submitted_at: float
-    deadline: float
-
-
-#: By request id: the job's ``error`` or its ``result``, as dicts, or neither if the images came as bytes, which the
-#: worker has to fetch.
-OutcomesById = dict[str, dict[str, Any]]
-
-
-async def poll_all(
-    jobs: Iterable[PendingJob], poll_until_done: Callable[[PendingJob], Awaitable[GenerationResult]]
-) -> OutcomesById:
-    """Wait for all jobs concurrently.
-
-    :param poll_until_done: waits for one of them; a
-        :class:`~airflow_provider_kandinsky.segmind.errors.KandinskyError` that it raises is that job's outcome.
-    :return: the outcome of each job.
-    """
-
-    async def outcome(job: PendingJob) -> dict[str, Any]:
-        try:
-            return outcome_for_event(await poll_until_done(job))
-        except KandinskyError as error:
-            return outcome_for_event(error)
-
-    polled = list(jobs)
-    outcomes = await asyncio.gather(*map(outcome, polled))
-    return {job.request_id: outcome for job, outcome in zip(polled, outcomes, strict=True)}
-
-
 class KandinskyBatchTrigger(BaseTrigger):
-    """Poll jobs until all are finished, have failed, or have reached their deadlines, and fire once.
+    """Poll jobs until enough are finished, have failed, or have reached their deadlines, and fire once.
 
     Like :class:`~.job.KandinskyJobTrigger` it holds ids and numbers only, and can be restarted from them at any time.
-    The event holds ``outcomes``, see :data:`OutcomesById`.
+    The event holds ``outcomes``, see :data:`~.hand_over.OutcomesById`. Jobs that are not among them go on, and are to
+    be waited for by another trigger.
 
     :param jobs: a mapping for each; see :class:`PendingJob`.
     :param kandinsky_conn_id: the connection; the key is looked up where it is used.
     :param model: the slug, for the results.
     :param poll_interval: seconds between polls; adaptive if ``None``.
+    :param hand_over: how many are enough; see :class:`~.hand_over.HandOverRule`. ``None``, as in rows of
+        earlier versions: all.
     """
 
     def __init__(
@@ -74,32 +37,41 @@ class KandinskyBatchTrigger(BaseTrigger):
         kandinsky_conn_id: str = KandinskyHook.default_conn_name,
         model: str | None = None,
         poll_interval: float | None = None,
+        hand_over: Mapping[str, Any] | None = None,
         **_unknown_kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
-        self.jobs = [PendingJob(job["request_id"], job["submitted_at"], job["deadline"]) for job in jobs]
+        self.jobs = [
+            PendingJob(job["request_id"], job["submitted_at"], job["deadline"], job.get("samples")) for job in jobs
+        ]
         self.kandinsky_conn_id = kandinsky_conn_id
         self.model = model
         self.poll_interval = poll_interval
+        self.hand_over = None if hand_over is None else HandOverRule.from_dict(hand_over)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments, from which any triggerer can run this at any time."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "jobs": [asdict(job) for job in self.jobs],
-                "kandinsky_conn_id": self.kandinsky_conn_id,
-                "model": self.model,
-                "poll_interval": self.poll_interval,
-            },
-        )
+        arguments: dict[str, Any] = {
+            "jobs": [asdict(job) for job in self.jobs],
+            "kandinsky_conn_id": self.kandinsky_conn_id,
+            "model": self.model,
+            "poll_interval": self.poll_interval,
+        }
+        if self.hand_over is not None:
+            arguments["hand_over"] = self.hand_over.to_dict()
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire once, with the outcomes of all."""
+        """Wait, and fire once, with the outcomes of those that are over."""
         started = asyncio.get_running_loop().time()
         self.log.info("Waiting for %d requests of a batch", len(self.jobs))
-        outcomes = await poll_all(self.jobs, self._poll_until_done)
-        await ensure_min_lifetime(self, started)
+        polls = JobPolls(self._poll_until_done)
+        try:
+            outcomes = await polls.collect(self.jobs, self.hand_over)
+            await ensure_min_lifetime(self, started)
+            outcomes |= polls.take_finished()
+        finally:
+            await polls.aclose()
         yield TriggerEvent({"outcomes": outcomes})  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
     async def _poll_until_done(self, job: PendingJob) -> GenerationResult:

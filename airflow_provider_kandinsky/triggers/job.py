@@ -39,6 +39,8 @@ class KandinskyJobTrigger(BaseTrigger):
     :param deadline: when to stop waiting, seconds since the epoch; restarts do not change it.
     :param poll_interval: seconds between polls; adaptive if ``None``.
     :param seed: the seed that was sent, for the result if the service does not return it.
+    :param samples: how many images the job makes, all as URLs; ``None`` if that is not known, so that its result is
+        always fetched.
     :param delivery: how to end the task from here if the result has URLs; see
         :class:`~airflow_provider_kandinsky.results.triggerer_delivery.TriggererDelivery`. ``None``: the task resumes
         in a worker.
@@ -54,6 +56,7 @@ class KandinskyJobTrigger(BaseTrigger):
         poll_interval: float | None = None,
         seed: int | None = None,
         delivery: Mapping[str, Any] | None = None,
+        samples: int | None = None,
         **_unknown_kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
@@ -65,6 +68,7 @@ class KandinskyJobTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.seed = seed
         self.delivery = delivery
+        self.samples = samples
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments, from which any triggerer can run this at any time."""
@@ -79,6 +83,7 @@ class KandinskyJobTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "seed": self.seed,
                 "delivery": self.delivery,
+                "samples": self.samples,
             },
         )
 
@@ -100,6 +105,7 @@ class KandinskyJobTrigger(BaseTrigger):
                 submitted_at=self.submitted_at,
                 deadline=self.deadline,
                 poll_interval=self.poll_interval,
+                samples=self.samples,
             )
         except KandinskyError as error:
             outcome = error

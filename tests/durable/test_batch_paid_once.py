@@ -231,7 +231,7 @@ def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: F
     state = BatchState(items, BatchLedger.read(ti.context, durable=True), JobMetrics.of_task(ti))
     with open_service("kandinsky_default", DEFAULT_MODEL) as service:
         submission = BatchSubmission(state, service, longest_submission=0.3)
-        assert submission.submit_wave(100) == []
+        assert submission.submit_up_to(100) == []
     assert "no submission was accepted within" in str(submission.stopped)
     assert 0 < len(sandbox.submissions) < 100
     assert {record.get("error", {}).get("type") for record in records(ti)} == {"SubmissionUnknownError"}

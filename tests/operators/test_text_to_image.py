@@ -177,6 +177,7 @@ def test_the_deferral_holds_ids_and_numbers_and_an_absolute_deadline(sandbox: Sa
         "poll_interval": 3,
         "seed": sandbox.submissions[0]["payload"]["seed"],
         "delivery": can_end_there if triggers_can_set_xcom() else None,
+        "samples": 1,
     }
 
 

@@ -51,6 +51,21 @@ def test_calls_are_found_by_name_and_job(kandinsky_sandbox: Sandbox, caller: Cal
     assert kandinsky_sandbox.count_calls("image") == 0
 
 
+def test_keyed_calls_to_the_api_are_counted_apart_from_the_history(kandinsky_sandbox: Sandbox, caller: Caller):
+    kandinsky_sandbox.configure(requests_per_minute=3)
+    job = caller.submit()
+    for call in (caller.status, caller.result, caller.status):
+        call(job)
+    caller.history()
+    caller.http.get(f"/generations/{job}-0.png")
+    assert kandinsky_sandbox.count_calls("api") == 4
+    assert kandinsky_sandbox.count_calls("api", job) == 4
+    assert kandinsky_sandbox.count_calls("api", status=429) == kandinsky_sandbox.count_calls("status", job, 429) == 1
+    assert kandinsky_sandbox.count_calls("history") == 1
+    assert kandinsky_sandbox.count_calls() == 6
+    assert [call["call"] for call in kandinsky_sandbox.calls("api", status=200)] == ["submit", "status", "result"]
+
+
 def test_keys_are_noted_as_there_or_not_but_never_kept(kandinsky_sandbox: Sandbox, caller: Caller):
     caller.http.headers["x-api-key"] = "SG_very_secret"
     caller.post()

@@ -124,6 +124,31 @@ def test_headers_alone_are_put_on_the_real_answer(kandinsky_sandbox: Sandbox, ca
     assert (answer.status_code, answer.headers["x-odd"]) == (200, "1")
 
 
+def test_rows_of_the_history_can_change_and_go_missing(kandinsky_sandbox: Sandbox, caller: Caller):
+    failed, other = caller.submit("[fail]"), caller.submit(samples=2)
+    early = {"model_status": "COMPLETED", "error": None, "generation_url": "http://127.0.0.1/soon.png"}
+    kandinsky_sandbox.fault("history", times=2, rows={failed: early, other: None})
+    real = caller.http.get(f"/inference-request/request-history/{other}")
+    assert real.status_code == 404
+    (row,) = caller.history().json()["data"]
+    assert (row["request_id"], row["generation_url"]) == (failed, early["generation_url"])
+    assert [(row["request_id"], row["model_status"]) for row in caller.history().json()["data"]] == [
+        (other, "COMPLETED"),
+        (other, "COMPLETED"),
+        (failed, "FAILED"),
+    ]
+
+
+@pytest.mark.parametrize("container", ["requests", None])
+def test_rows_change_in_any_container(kandinsky_sandbox: Sandbox, caller: Caller, container: str | None):
+    job = caller.submit()
+    kandinsky_sandbox.configure(history_container=container)
+    kandinsky_sandbox.fault("history", times=2, rows={job: {"model_status": "FAILED"}})
+    body = caller.history().json()
+    assert [row["model_status"] for row in (body if container is None else body[container])] == ["FAILED"]
+    assert caller.http.get(f"/inference-request/request-history/{job}").json()["model_status"] == "FAILED"
+
+
 def test_faults_can_be_called_off(kandinsky_sandbox: Sandbox, caller: Caller):
     kandinsky_sandbox.fault("submit", times=100, status=500)
     assert caller.post().status_code == 500
@@ -132,7 +157,14 @@ def test_faults_can_be_called_off(kandinsky_sandbox: Sandbox, caller: Caller):
 
 
 @pytest.mark.parametrize(
-    "fault", [{"call": "poll", "status": 500}, {"call": "submit"}, {"call": "submit", "status": 500, "times": 0}]
+    "fault",
+    [
+        {"call": "poll", "status": 500},
+        {"call": "submit"},
+        {"call": "submit", "status": 500, "times": 0},
+        {"call": "submit", "rows": {"r": None}},
+        {"call": "history", "status": 200, "rows": {"r": None}},
+    ],
 )
 def test_a_fault_that_cannot_happen_is_refused(kandinsky_sandbox: Sandbox, fault: dict):
     with pytest.raises(ValueError):

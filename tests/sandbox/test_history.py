@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_query
+from airflow_provider_kandinsky.sandbox.jobs import Job
 from airflow_provider_kandinsky.sandbox.server import Sandbox
 from airflow_provider_kandinsky.sandbox.service import ApiError
 
@@ -32,7 +35,7 @@ def test_a_row(kandinsky_sandbox: Sandbox, caller: Caller):
         "latency_ms": 0,
         "error": None,
     }
-    assert body == {"data": [row], "page": 1, "per_page": 20, "total": 1}
+    assert body == {"data": [row], "page": 1, "per_page": 20}
     assert caller.http.get(f"/inference-request/request-history/{job}").json() == row
     assert caller.http.get("/inference-request/request-history/nobody").status_code == 404
 
@@ -59,6 +62,121 @@ def test_states_and_what_they_cost():
     assert seen[failed] == ("FAILED", 0.0, "Inference failed: the worker ran into an internal error.")
     for status, job in (("PENDING", pending), ("COMPLETED", done), ("FAILED", failed)):
         assert [row["request_id"] for row in rows(core, status=status)] == [job]
+
+
+def test_all_that_it_has_is_as_old_as_its_lag():
+    core = Core(latency=10, history_lag=30)
+    failed, done = core.submit("[fail]"), core.submit()
+    core.clock.tick(39)
+    assert [core.status(job) for job in (failed, done)] == ["FAILED", "COMPLETED"]
+    for row in [*rows(core), *(one_row(core.service, job, "http://sandbox") for job in (failed, done))]:
+        unknown = {name: row[name] for name in ("credits_deduction", "generation_url", "latency_ms", "error")}
+        assert row["model_status"] == "PENDING"
+        assert set(unknown.values()) == {None}
+    assert rows(core, status="COMPLETED") == []
+    core.clock.tick(1)
+    assert [row["model_status"] for row in rows(core)] == ["COMPLETED", "FAILED"]
+    assert one_row(core.service, done, "http://sandbox/generations") == rows(core)[0]
+
+
+def test_the_images_of_a_job_can_come_one_after_another():
+    core = Core(latency=10, history_lag=5, history_image_lag=2)
+    core.submit(samples=3)
+    counts = []
+    for seconds in (14, 1, 2, 2, 60):
+        core.clock.tick(seconds)
+        counts.append([row["model_status"] for row in rows(core)])
+    assert counts == [["PENDING"], ["COMPLETED"], ["COMPLETED"] * 2, ["COMPLETED"] * 3, ["COMPLETED"] * 3]
+
+
+def test_team_mates_submit_among_ones_own():
+    core = Core(latency=10, history_foreign=4)
+    own = core.submit("a lighthouse", seed=7, samples=2)
+    found = rows(core)
+    foreign = [row for row in found if row["request_id"] != own]
+    assert found == rows(core)
+    assert 0 < [row["request_id"] for row in found].index(own) < len(found) - 1
+    assert {row["model_created"] for row in found} == {found[0]["model_created"]}
+    kinds = {(row["model_name"], row["model_status"], row["request_body"]["prompt"]) for row in foreign}
+    assert kinds == {
+        (MODEL, "COMPLETED", "a lighthouse"),
+        (f"{MODEL}-lora", "COMPLETED", "a lighthouse"),
+        (MODEL, "FAILED", "a lighthouse"),
+        (MODEL, "PENDING", "a team-mate's prompt"),
+    }
+    assert {row["request_body"]["seed"] for row in foreign} == {7}
+    assert list(core.service.jobs) == [own]
+    for row in foreign:
+        with pytest.raises(ApiError):
+            one_row(core.service, row["request_id"], "http://sandbox")
+        if row["generation_url"]:
+            with pytest.raises(ApiError):
+                core.service.find_image(row["generation_url"].rpartition("/")[2])
+
+
+def test_one_team_mate_has_every_kind_of_request_in_turn():
+    core = Core(latency=10, history_foreign=1)
+    own = {core.submit() for _ in range(4)}
+    foreign = [row for row in rows(core) if row["request_id"] not in own]
+    assert len({(row["model_name"], row["model_status"]) for row in foreign}) == 4
+
+
+def test_what_comes_between_two_pages_pushes_rows_to_the_next(kandinsky_sandbox: Sandbox, caller: Caller):
+    jobs = [caller.submit() for _ in range(4)]
+    kandinsky_sandbox.configure(history_foreign=1)
+
+    def page(number: int) -> list[str]:
+        return [row["request_id"] for row in caller.history(page=number, per_page=2).json()["data"]]
+
+    assert page(1) == [jobs[3], jobs[2]]
+    caller.submit()  # with a team-mate's
+    assert page(2) == [jobs[3], jobs[2]]
+    assert page(3) == [jobs[1], jobs[0]]
+
+
+def test_a_page_can_begin_and_end_within_the_images_of_a_job():
+    core = Core(latency=0)
+    core.submit(samples=5)
+    pages = [[row["generation_url"][-5] for row in rows(core, page=str(page), per_page="2")] for page in (1, 2, 3, 4)]
+    assert pages == [["0", "1"], ["2", "3"], ["4"], []]
+
+
+def test_a_page_builds_no_more_rows_than_it_shows():
+    core = Core(latency=0, credits=1000)
+    for number in range(10_000):
+        core.submit(f"cat {number}")
+    reached: list[int] = []
+    core.service.history = Counted(core.service.history, reached)
+    assert len(rows(core, per_page="100")) == 100
+    assert len(reached) == 100
+
+
+class Counted(list[Job]):
+    """A list that counts what is taken off its slices."""
+
+    def __init__(self, jobs: Iterable[Job], reached: list[int]) -> None:
+        super().__init__(jobs)
+        self.reached = reached
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return Counted(found, self.reached) if isinstance(key, slice) else found
+
+    def __iter__(self) -> Iterator[Job]:
+        for job in super().__iter__():
+            self.reached.append(1)
+            yield job
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_its_calls_may_count_towards_the_plan(kandinsky_sandbox: Sandbox, caller: Caller, counts: bool):
+    kandinsky_sandbox.configure(requests_per_minute=2, history_counts=counts)
+    caller.submit()
+    answers = [caller.history() for _ in range(3)]
+    assert [answer.status_code for answer in answers] == ([200, 429, 429] if counts else [200] * 3)
+    assert ("x-rate-limit-reset-at-utc" in answers[-1].headers) is counts
+    assert caller.post().status_code == (429 if counts else 200)
+    assert caller.post().status_code == 429
 
 
 def test_pages():

@@ -40,6 +40,12 @@ def latencies(core: Core) -> list[float]:
     return [job.finished_at - job.started_at for job in jobs]
 
 
+def test_some_jobs_take_longer():
+    drawn = latencies(Core(latency=1, straggler_share=0.5, straggler_latency=(50, 60)))
+    assert set(drawn) > {1}
+    assert all(each == 1 or 50 <= each <= 60 for each in drawn)
+
+
 def test_a_range_of_latencies_is_drawn_from_the_seed():
     drawn = latencies(Core(latency=(2, 5), seed=7))
     assert all(2 <= latency <= 5 for latency in drawn)

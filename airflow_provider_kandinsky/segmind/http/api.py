@@ -116,7 +116,9 @@ class SegmindApi:
     def history(self, model: str, since: float, page: int, until: float | None = None) -> Call[list[PastRequest]]:
         # The history takes whole days. One more, because their time zone is not documented.
         first = datetime.fromtimestamp(since, UTC) - timedelta(days=1)
-        params = {"page": page, "per_page": PAGE_SIZE, "model_name": model, "from_date": first.date().isoformat()}
+        params = {"page": page, "per_page": PAGE_SIZE, "from_date": first.date().isoformat()}
+        if model:
+            params["model_name"] = model
         params |= {
             "sort_by": "model_created",
             "sort_order": "desc",
@@ -124,11 +126,11 @@ class SegmindApi:
         if until is not None:
             last = datetime.fromtimestamp(until, UTC) + timedelta(days=1)
             params["to_date"] = min(last, first + _MAX_HISTORY_PERIOD).date().isoformat()
-        return Call("GET", self._history_url(), read_history, params=params, max_bytes=_MAX_HISTORY)
+        return Call("GET", self._history_url(), read_history, params=params, is_history=True, max_bytes=_MAX_HISTORY)
 
     def past_request(self, request_id: str) -> Call[PastRequest | None]:
         url = f"{self._history_url()}/{id_segment(request_id)}"
-        return Call("GET", url, read_past_request, request_id, max_bytes=_MAX_HISTORY)
+        return Call("GET", url, read_past_request, request_id, is_history=True, max_bytes=_MAX_HISTORY)
 
     def read(self, call: Call[T], response: Response) -> T:
         """Read a response, with the API key redacted from its bytes, from what is parsed, and from errors."""

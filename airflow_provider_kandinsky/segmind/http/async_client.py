@@ -17,18 +17,19 @@ from airflow_provider_kandinsky.segmind.constants import (
     DEFAULT_BASE_URL,
     DEFAULT_MODEL,
     GENERATE_TIMEOUT,
-    MAX_CONNECTIONS,
+    HISTORY_TIMEOUT,
+    MAX_REQUESTS_IN_FLIGHT,
     REQUEST_TIMEOUT,
     WAIT_TIMEOUT,
 )
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, KandinskyError, PermissionDeniedError
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
-from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-from airflow_provider_kandinsky.segmind.http.sender import RequestSender
+from airflow_provider_kandinsky.segmind.http.sender import RequestSender, build_ssl_context
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
+from airflow_provider_kandinsky.segmind.waiting.sweeper import DEFAULT_SWEEP_POLICY, SweepPolicy
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 
@@ -43,6 +44,7 @@ class AsyncSegmindClient:
     :param requests_per_minute: the plan's limit; ``None`` to slow down only after the service's 429s.
     :param retry_policy: for how long submissions and calls to the history are retried.
     :param poll_policy: how often jobs are polled.
+    :param sweep_policy: how the history is swept for the jobs that are waited for.
     :param read_key: reads the account's key again, for when it is changed while jobs are waited for.
     :param transport: an httpx transport that replaces the network.
     :param clock: wall clock, seconds since the epoch.
@@ -60,6 +62,7 @@ class AsyncSegmindClient:
         requests_per_minute: float | None = None,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
+        sweep_policy: SweepPolicy = DEFAULT_SWEEP_POLICY,
         read_key: Callable[[], Awaitable[str]] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
@@ -77,7 +80,16 @@ class AsyncSegmindClient:
         )
         self._clock = clock
         self._poll_policy = poll_policy
-        self._poll_scheduler = PollScheduler(self._poll_once, workers=MAX_CONNECTIONS, clock=clock, sleep=sleep)
+        self._poll_scheduler = PollScheduler(
+            self._poll_once,
+            workers=MAX_REQUESTS_IN_FLIGHT,
+            read_page=self._read_page if self.has_history else None,
+            sweep_policy=sweep_policy,
+            has_room=self._sender.rate_limiter.has_room,
+            submissions_wait=self._sender.rate_limiter.submissions_wait,
+            clock=clock,
+            sleep=sleep,
+        )
 
     @classmethod
     async def create(
@@ -91,7 +103,7 @@ class AsyncSegmindClient:
     ) -> Self:
         """Construct a client without blocking the event loop."""
         if SegmindApi(api_key, base_url, allow_insecure, history_url).uses_tls:
-            await asyncio.to_thread(ssl_context)
+            await build_ssl_context()
         return cls(api_key, base_url, allow_insecure=allow_insecure, history_url=history_url, **settings)
 
     async def __aenter__(self) -> Self:
@@ -151,6 +163,7 @@ class AsyncSegmindClient:
         submitted_at: float,
         deadline: float,
         poll_interval: float | None = None,
+        samples: int | None = None,
     ) -> GenerationResult:
         """See :meth:`~.client.SegmindClient.poll_until_done`."""
         poller = JobPoller(
@@ -160,7 +173,10 @@ class AsyncSegmindClient:
             poll_interval=poll_interval,
             policy=self._poll_policy,
         )
-        return await self._poll_scheduler.poll_until_done(poller, model)
+        return await self._poll_scheduler.poll_until_done(poller, model, samples)
+
+    async def _read_page(self, model: str, since: float, page: int) -> list[PastRequest]:
+        return await self._sender.send(self._api.history(model, since, page), HISTORY_TIMEOUT)
 
     async def _poll_once(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
         try:

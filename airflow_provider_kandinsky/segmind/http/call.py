@@ -52,6 +52,7 @@ class Call(Generic[T]):
     :param read: reads the response, or raises the error that it means.
     :param request_id: the job, if the call is about one.
     :param is_billable: whether an accepted request costs money, so that after a lost response the outcome is unknown.
+    :param is_history: whether it goes to the request history, whose limit is not the plan's.
     :param rank: its kind, for the order in which requests wait.
     :param max_bytes: the largest body that is read; a larger one is an error.
     :param on_send: called with the time just before each try; if it raises, the request is not sent.
@@ -64,6 +65,7 @@ class Call(Generic[T]):
     json: Any = None
     params: Mapping[str, Any] | None = None
     is_billable: bool = False
+    is_history: bool = False
     rank: Priority = Priority.RESULT
     max_bytes: int = MEGABYTE
     on_send: Callable[[float], None] | None = None

@@ -125,10 +125,15 @@ class SegmindClient:
         submitted_at: float,
         deadline: float,
         poll_interval: float | None = None,
+        samples: int | None = None,
     ) -> GenerationResult:
         """As :meth:`wait`, with the parameters of :class:`~.poller.JobPoller`.
 
+        Where several jobs are waited for and there is a request history, sweeps over that replace most polls.
+
         :param model: the slug, for the result; the service does not return it.
+        :param samples: how many images the job makes, all as URLs; ``None`` if that is not known, so that its result
+            is always fetched.
         :raises KandinskyError: as for :meth:`wait`.
         """
         return self._run(
@@ -138,6 +143,7 @@ class SegmindClient:
             submitted_at=submitted_at,
             deadline=deadline,
             poll_interval=poll_interval,
+            samples=samples,
         )
 
     def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:

@@ -34,6 +34,8 @@ _MAX_BURST: Final = 10.0
 #: The smallest limit that is learned. A 429 after fewer requests was most likely caused by others, such as workers
 #: that submit.
 _MIN_LEARNED_LIMIT: Final = 60
+#: Share of a minute's limit up to which there is room for what is not necessary.
+_LITTLE: Final = 0.1
 #: Growth factor of a learned limit for every minute without a 429.
 _LIMIT_GROWTH: Final = 1.5
 #: Pause after a 429 without Retry-After, in seconds. Shorter than the poller's own wait, so that no job waits for both.
@@ -101,6 +103,21 @@ class RateLimiter:
         finally:
             self._passed += 1
             self._slots.release()
+
+    def submissions_wait(self) -> bool:
+        """Whether submissions are waiting for their slots."""
+        return self._queue.has_waiting(Priority.SUBMIT) or self._is_paused(Priority.SUBMIT)
+
+    def has_room(self) -> bool:
+        """Whether a request that is not necessary may be sent now: hardly any have passed in this minute and the last
+        one, and none is waiting."""
+        now = self._clock()
+        if now > self._window_ends + 60:
+            passed = 0
+        else:
+            passed = self._passed + (self._passed_before if now <= self._window_ends else 0)
+        limit = self.requests_per_minute or _MIN_LEARNED_LIMIT
+        return passed < _LITTLE * limit and self._queue.is_free and not self._is_paused(Priority.SUBMIT)
 
     def pause_for(self, error: RateLimitedError) -> None:
         """Let no request pass until the limit resets.

@@ -28,6 +28,15 @@ class RequestQueue:
         self._numbers = count()
         self._since_submit = _POLLS_PER_SUBMIT
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has a turn, or waits for one."""
+        return not self._taken
+
+    def has_waiting(self, rank: Priority) -> bool:
+        """Whether requests of a priority wait for a turn."""
+        return bool(self._waiting[rank])
+
     def number(self) -> int:
         """Draw a number. Within a priority, the lowest goes first."""
         return next(self._numbers)

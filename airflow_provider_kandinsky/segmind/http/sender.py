@@ -15,11 +15,11 @@ from typing import Final, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.call import TRANSPORT_ERRORS, Call
-from airflow_provider_kandinsky.segmind.http.exchange import exchange, open_http
+from airflow_provider_kandinsky.segmind.http.exchange import exchange, open_http, ssl_context
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter, sent_too_late
 from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 
@@ -29,6 +29,15 @@ T = TypeVar("T")
 
 #: After a 401 or 403 on a poll the key is read again, at most once in this many seconds.
 KEY_REFRESH_INTERVAL: Final = 30.0
+
+#: The history is another host, with a limit of its own that is not known. So much keeps up with 10 000 jobs.
+HISTORY_REQUESTS_PER_MINUTE: Final = 1_200.0
+HISTORY_AT_ONCE: Final = 4
+
+
+async def build_ssl_context() -> None:
+    """Build the one SSL context of this process in a thread, so that it does not block the event loop."""
+    await asyncio.to_thread(ssl_context)
 
 
 class RequestSender:
@@ -56,7 +65,10 @@ class RequestSender:
         self._key_read_at = -KEY_REFRESH_INTERVAL
         self._clock = clock
         self._sleep = sleep
-        self._rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_CONNECTIONS, clock=clock, sleep=sleep)
+        self.rate_limiter = RateLimiter(requests_per_minute, at_once=MAX_REQUESTS_IN_FLIGHT, clock=clock, sleep=sleep)
+        self._history_rate_limiter = RateLimiter(
+            HISTORY_REQUESTS_PER_MINUTE, at_once=HISTORY_AT_ONCE, clock=clock, sleep=sleep
+        )
         self._http = open_http(api, transport)
 
     async def aclose(self) -> None:
@@ -98,7 +110,8 @@ class RequestSender:
 
         :param timeout: seconds for the whole request.
         """
-        async with self._rate_limiter.slot(call.rank, send_by):
+        rate_limiter = self._history_rate_limiter if call.is_history else self.rate_limiter
+        async with rate_limiter.slot(call.rank, send_by):
             now = self._clock()
             if send_by is not None and now > send_by:
                 raise sent_too_late()
@@ -110,7 +123,7 @@ class RequestSender:
                 response = await exchange(self._http, call, api.api_key, timeout or self._request_timeout, self._clock)
                 return api.read(call, response)
             except RateLimitedError as error:
-                self._rate_limiter.pause_for(error)
+                rate_limiter.pause_for(error)
                 raise
             except TimeoutError:
                 lost = call.transport_error(httpx.ReadTimeout("the whole request took too long"))

@@ -92,7 +92,7 @@ class JobPoller:
         self._policy = policy
         self._rng = rng
         self._not_found_since: float | None = None
-        self._completed = False
+        self._completed = self._is_listed = False
         self._polls = self._failures = 0
 
     @property
@@ -110,9 +110,13 @@ class JobPoller:
             return 0.0
         age = self._age(now)
         if age < self._policy.min_interval:
-            return self._cut_at_deadline(self._interval(now), now)
+            return self.cut_at_deadline(self._interval(now), now)
         interval = self._poll_interval or min(age * self._policy.interval_per_age, self._policy.max_interval)
-        return self._cut_at_deadline(interval * self._rng(), now)
+        return self.cut_at_deadline(interval * self._rng(), now)
+
+    def on_listed(self) -> None:
+        """Report that the request history says that the job is completed: its result is to be fetched next."""
+        self._completed = self._is_listed = True
 
     def on_status(self, status: JobStatus, now: float) -> float:
         """Report the status that a poll returned.
@@ -128,7 +132,7 @@ class JobPoller:
             return 0.0
         if now >= self.deadline:
             raise self._timeout_error(f"it was last seen {status}", now)
-        return self._cut_at_deadline(self._interval(now), now)
+        return self.cut_at_deadline(self._interval(now), now)
 
     def on_result(self, result: GenerationResult) -> GenerationResult:
         """Report the result.
@@ -145,6 +149,8 @@ class JobPoller:
         :raises JobTimeoutError: there is no time left.
         """
         self._polls += 1
+        if self._is_listed:  # the history may be wrong
+            self._completed = self._is_listed = False
         if isinstance(error, JobExpiredError):
             if self._not_found_since is None:
                 self._not_found_since = now
@@ -155,7 +161,7 @@ class JobPoller:
             raise error
         if now >= self._last_poll_after(error):
             raise self._timeout_error(f"the last poll failed: {error.message}", now)
-        return self._cut_at_deadline(self._wait_after(error, now), now)
+        return self.cut_at_deadline(self._wait_after(error, now), now)
 
     def _last_poll_after(self, error: KandinskyError) -> float:
         """From when on an error of this kind ends the wait."""
@@ -185,8 +191,11 @@ class JobPoller:
             request_id=self.request_id,
         )
 
-    def _cut_at_deadline(self, wait: float, now: float) -> float:
-        """Cut the wait so that a poll falls on the deadline, or else on the end of the job's record."""
+    def cut_at_deadline(self, wait: float, now: float) -> float:
+        """Cut a wait so that a poll falls on the deadline, or else on the end of the job's record.
+
+        :return: seconds, 0 at least.
+        """
         end = self.deadline if now < self.deadline else self.submitted_at + RECORD_LIFETIME
         return max(0.0, min(wait, end - now))
 

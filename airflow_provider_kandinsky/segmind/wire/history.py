@@ -30,8 +30,8 @@ class PastRequest:
     """One request of the history.
 
     :param request_id: the job; empty if the history has no usable id.
-    :param status: COMPLETED if the row of any image says so, FAILED if the rows of all say so, else UNKNOWN, which is
-        not terminal.
+    :param status: COMPLETED if the row of any image says so, FAILED if the rows of all say so, PROCESSING if one says
+        that it is in flight, else UNKNOWN.
     :param payload: the inputs as sent.
     :param images: those that the history has, perhaps fewer than the job had.
     :param created_at: seconds since the epoch; ``None`` if unknown.
@@ -51,6 +51,10 @@ class PastRequest:
     def matches_payload(self, payload: Mapping[str, Any]) -> bool:
         """Whether the request was made with this payload; parameters that the service added are ignored."""
         return all(name in self.payload and _same(self.payload[name], value) for name, value in payload.items())
+
+    def is_before(self, moment: float) -> bool:
+        """Whether the request was certainly made before a time, in seconds since the epoch."""
+        return self.created_at is not None and self.created_at + self.created_at_doubt < moment
 
     def result(self) -> GenerationResult:
         """The result, with the images that the history has."""
@@ -82,7 +86,7 @@ def read_history(response: Response) -> list[PastRequest]:
         raise InvalidResponseError(
             f"Unexpected response from history_url: {error_text(response)}", http_status=response.status
         )
-    return [_merged(rows_of_one) for rows_of_one in found.values()]
+    return [merge_rows(rows_of_one) for rows_of_one in found.values()]
 
 
 def read_past_request(response: Response) -> PastRequest | None:
@@ -103,7 +107,7 @@ def read_past_request(response: Response) -> PastRequest | None:
         raise InvalidResponseError(
             f"Unexpected response for one request from history_url: {error_text(response)}", http_status=response.status
         )
-    return _merged([each for each in found if each.request_id == past.request_id])
+    return merge_rows([each for each in found if each.request_id == past.request_id])
 
 
 def _rows(body: Any, depth: int) -> list[dict[str, Any]] | None:
@@ -142,7 +146,7 @@ def _past_request(row: Mapping[str, Any], response: Response) -> PastRequest | N
     return PastRequest(
         request_id=request_id,
         model=model[:_MAX_MODEL_LENGTH] if isinstance(model, str) else "",
-        status=JobStatus.parse(row.get("model_status")),
+        status=_status_in(row.get("model_status")),
         payload=payload if isinstance(payload, dict) else {},
         images=collect_images(row.get("generation_url"), parse=response.parse),
         created_at=None if moment is None else moment.seconds,
@@ -151,10 +155,23 @@ def _past_request(row: Mapping[str, Any], response: Response) -> PastRequest | N
     )
 
 
-def _merged(rows: Sequence[PastRequest]) -> PastRequest:
+def _status_in(value: object) -> JobStatus:
+    """The status of a row. PENDING is the history's own word for a job in flight."""
+    if isinstance(value, str) and value.strip().upper() == "PENDING":
+        return JobStatus.PROCESSING
+    return JobStatus.parse(value)
+
+
+def merge_rows(rows: Sequence[PastRequest]) -> PastRequest:
     """Merge the rows of one request: one for each image, each with the whole cost."""
+    if len(rows) == 1:
+        return rows[0]
     statuses = {row.status for row in rows}
-    unfinished = JobStatus.FAILED if statuses == {JobStatus.FAILED} else JobStatus.UNKNOWN
+    unfinished = JobStatus.UNKNOWN
+    if statuses == {JobStatus.FAILED}:
+        unfinished = JobStatus.FAILED
+    elif statuses & {JobStatus.QUEUED, JobStatus.PROCESSING}:
+        unfinished = JobStatus.PROCESSING
     dated = next((row for row in rows if row.created_at is not None), rows[0])
     return replace(
         dated,

@@ -107,6 +107,27 @@ def test_many_threads_share_a_client() -> None:
     assert threading.active_count() == already_there
 
 
+def test_all_threads_and_kinds_of_calls_keep_to_the_configured_limit_together(a_cat: TextToImageRequest) -> None:
+    sent_at: list[float] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        sent_at.append(time.monotonic())
+        return httpx.Response(200, json=STATUS)
+
+    with (
+        SegmindClient("SG_x", transport=httpx.MockTransport(respond), requests_per_minute=600) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        calls = [threads.submit(client.get_status, "r-1") for _ in range(10)]
+        calls += [threads.submit(client.submit, a_cat) for _ in range(10)]
+        for call in calls:
+            call.result()
+    # A second's worth passes together, and 590 a minute after that.
+    assert len(sent_at) == 20
+    late = 0.05  # the clock of the limiter and this one are not read together
+    assert all(at - sent_at[0] > (number - 10) * 60 / 590 - late for number, at in enumerate(sent_at, start=1))
+
+
 def test_a_task_timeout_interrupts_the_wait_at_once_and_ends_the_request() -> None:
     service = Service()
     with SegmindClient("SG_x", transport=service) as client:

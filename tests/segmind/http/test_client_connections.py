@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
@@ -127,16 +127,16 @@ def test_a_submission_goes_before_waiting_polls(a_cat: TextToImageRequest) -> No
         service = Held()
         async with AsyncSegmindClient("SG_x", transport=service) as client:
             waiting: list[asyncio.Task[Any]] = [
-                asyncio.create_task(client.get_result("first")) for _ in range(MAX_CONNECTIONS + 1)
+                asyncio.create_task(client.get_result("first")) for _ in range(MAX_REQUESTS_IN_FLIGHT + 1)
             ]
             await turns()
-            assert len(service.seen) == MAX_CONNECTIONS
+            assert len(service.seen) == MAX_REQUESTS_IN_FLIGHT
             for call in (client.get_status("late"), client.get_credits(), client.submit(a_cat, "m")):
                 waiting.append(asyncio.create_task(call))
                 await turns()
             service.opened.set()
             await asyncio.gather(*waiting, return_exceptions=True)
-        return service.seen[MAX_CONNECTIONS:]
+        return service.seen[MAX_REQUESTS_IN_FLIGHT:]
 
     assert asyncio.run(crowd()) == [
         "GET /v2/requests/first",  # it had its turn already
@@ -150,16 +150,18 @@ def test_a_thousand_jobs_are_polled_by_no_more_tasks_than_connections() -> None:
     async def crowd() -> None:
         service = Held()
         loop = asyncio.get_running_loop()
-        client = AsyncSegmindClient("SG_x", transport=service, request_timeout=3600, clock=lambda: T0 + loop.time())
+        client = AsyncSegmindClient(
+            "SG_x", history_url="", transport=service, request_timeout=3600, clock=lambda: T0 + loop.time()
+        )
         async with client:
             waits = [
                 asyncio.create_task(client.poll_until_done(f"r-{number}", submitted_at=T0 - 600, deadline=T0 + 600))
                 for number in range(1000)
             ]
             await asyncio.sleep(100)
-            assert len(service.seen) == MAX_CONNECTIONS
-            # Themselves, their workers, who sets the next one off, and this test.
-            assert len(asyncio.all_tasks()) <= len(waits) + MAX_CONNECTIONS + 2
+            assert sum(each.endswith("/status") for each in service.seen) == MAX_REQUESTS_IN_FLIGHT
+            # Themselves, their workers, who starts the next one, the sweeps, and this test.
+            assert len(asyncio.all_tasks()) <= len(waits) + MAX_REQUESTS_IN_FLIGHT + 3
         # Who still waits when the client is closed is cancelled.
         await asyncio.wait(waits)
         assert all(wait.cancelled() for wait in waits)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.segmind.constants import MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
@@ -41,7 +41,7 @@ def test_a_known_limit_is_kept_and_no_job_is_forgotten(latency: Any) -> None:
         async with service.client(requests_per_minute=600) as client:
             await asyncio.gather(*(generate(client, service, number) for number in range(200)))
         assert service.count(429) == 0
-        assert service.most_under_way <= MAX_CONNECTIONS
+        assert service.most_under_way <= MAX_REQUESTS_IN_FLIGHT
         # And not by being slow: at the limit, submissions and results alone take a quarter of this.
         assert service.exchanges[-1].at - service.exchanges[0].at < 4 * 200 * 2 / 10
 
@@ -56,7 +56,7 @@ def test_an_unknown_limit_is_learned_once_and_no_job_starves(reset: str) -> None
             waits = await asyncio.gather(*(generate(client, service, number) for number in range(200)))
         unnoticed = sorted(late for _, late in waits)
         assert 0 < service.count(429) < 0.05 * len(service.exchanges)
-        assert service.count(429) <= MAX_CONNECTIONS, "those that were under way, and none after them"
+        assert service.count(429) <= MAX_REQUESTS_IN_FLIGHT, "those that were under way, and none after them"
         assert unnoticed[-1] <= 3 * median(unnoticed)
 
     run(crowd())
@@ -69,7 +69,7 @@ def test_a_learned_limit_grows_until_the_next_429() -> None:
             await asyncio.gather(*(generate(client, service, number) for number in range(120)))
         first = min(each.at for each in service.exchanges if each.status == 429)
         at_once = sum(each.status == 429 and each.at < first + 5 for each in service.exchanges)
-        assert at_once <= MAX_CONNECTIONS, "those that were under way"
+        assert at_once <= MAX_REQUESTS_IN_FLIGHT, "those that were under way"
         minutes = (service.exchanges[-1].at - first) / 60
         assert service.count(429) - at_once <= 2 * minutes, "the limit is raised a bit every minute, and met again"
 
@@ -109,7 +109,7 @@ def test_a_restart_with_a_thousand_jobs_spreads_their_polls() -> None:
             assert len(await asyncio.gather(*waits)) == len(jobs)
         in_first_second = sum(each.at < started_at + 1 for each in service.exchanges)
         assert 50 < in_first_second < 400
-        assert service.most_under_way <= MAX_CONNECTIONS
+        assert service.most_under_way <= MAX_REQUESTS_IN_FLIGHT
         assert not service.doubled
 
     run(restart())

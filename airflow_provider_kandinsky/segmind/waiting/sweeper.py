@@ -1,0 +1,178 @@
+"""Sweeps over the request history for all jobs that one client waits for.
+
+The history is a free call at another host. If it fails, is slow or is rate limited, it is left alone for a while, and
+the jobs are polled as if there were none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Final
+
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
+from airflow_provider_kandinsky.segmind.waiting.sweep import Finding, Sweep, WaitingJob
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
+
+log = logging.getLogger(__name__)
+
+#: Reads one page: of this model (empty: of all), since when (seconds since the epoch), its number.
+ReadPage = Callable[[str, float, int], Awaitable[list[PastRequest]]]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPolicy:
+    """How the history is swept. All times are seconds.
+
+    :param min_jobs: so many jobs must be waited for; a single one is polled.
+    :param min_interval: from the beginning of one sweep to that of the next. A sweep that takes longer is followed by
+        a pause of the same length.
+    :param max_interval: the longest such interval.
+    :param interval_per_age: the interval as a share of the youngest job's age.
+    :param pages_at_once: how many pages of one sweep are read at a time, after the first.
+    :param vouched_for: a job that is listed as in flight is not polled for so long after a sweep.
+    :param poll_anyway: but it is polled after so long without a poll, because the list may be wrong.
+    :param min_lag: a job that is not listed yet is polled at most once in so long. Where the list is seen to lag behind
+        by more, once in that time.
+    :param max_lag: the longest such time, which is also kept while submissions wait for the rate limit.
+    :param first_pause: the history is left alone for so long after an error; twice as long after each further one.
+    :param longest_pause: at most for so long.
+    """
+
+    min_jobs: int = 2
+    min_interval: float = 2.0
+    max_interval: float = 15.0
+    interval_per_age: float = 0.05
+    pages_at_once: int = 4
+    vouched_for: float = 10.0
+    poll_anyway: float = 300.0
+    min_lag: float = 3.0
+    max_lag: float = 15.0
+    first_pause: float = 30.0
+    longest_pause: float = 600.0
+
+
+DEFAULT_SWEEP_POLICY: Final = SweepPolicy()
+
+
+class HistorySweeper:
+    """Sweeps while jobs are waited for, and reports what it finds.
+
+    :param read_page: reads a page; raises a KandinskyError if it cannot.
+    :param report: called with each job that a sweep has found, with what it says, and the row.
+    :param clock: wall clock, seconds since the epoch.
+    :param sleep: how to wait.
+    """
+
+    def __init__(
+        self,
+        read_page: ReadPage,
+        report: Callable[[WaitingJob, Finding, PastRequest], None],
+        *,
+        policy: SweepPolicy = DEFAULT_SWEEP_POLICY,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._read_page = read_page
+        self._report = report
+        self._policy = policy
+        self._clock = clock
+        self._sleep = sleep
+        # Several may wait for one job.
+        self._jobs: dict[str, list[WaitingJob]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._next_at = 0.0
+        self._failures = 0
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it is sweeping, and the last sweep has succeeded."""
+        return self._task is not None and self._failures == 0
+
+    def watch(self, job: WaitingJob) -> None:
+        """Look out for a job in all sweeps from now on."""
+        self._jobs.setdefault(job.poller.request_id, []).append(job)
+        if self._task is None and len(self._jobs) >= self._policy.min_jobs:
+            # In an empty context: its log lines do not belong to the trigger that happened to start it.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
+
+    def forget(self, job: WaitingJob) -> None:
+        """Look out for it no more."""
+        request_id = job.poller.request_id
+        self._jobs[request_id].remove(job)
+        if not self._jobs[request_id]:
+            del self._jobs[request_id]
+
+    async def aclose(self) -> None:
+        """Stop sweeping."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while self._jobs:
+                if (pause := self._next_at - self._clock()) > 0:
+                    await self._sleep(pause)
+                    continue
+                try:
+                    await self._sweep()
+                except KandinskyError as error:
+                    self._leave_alone(error)
+        finally:
+            self._task = None
+
+    def _leave_alone(self, error: KandinskyError) -> None:
+        pause = min(self._policy.first_pause * 2.0 ** min(self._failures, 20), self._policy.longest_pause)
+        if self._failures == 0:
+            log.warning(
+                "The request history cannot be used; the jobs are polled one by one, and it is tried again in %.0f s: "
+                "%s",
+                pause,
+                error,
+            )
+        self._failures += 1
+        self._next_at = self._clock() + pause
+
+    async def _sweep(self) -> None:
+        began = self._clock()
+        jobs = [job for jobs in self._jobs.values() for job in jobs]
+        times = [job.poller.submitted_at for job in jobs]
+        since, interval = min(times), (began - max(times)) * self._policy.interval_per_age
+        interval = min(max(interval, self._policy.min_interval), self._policy.max_interval)
+        models = {job.model for job in jobs}
+        model = (models.pop() or "") if len(models) == 1 else ""
+        sweep = Sweep(self._jobs.keys(), since=since, images=sum(job.samples or 1 for job in jobs))
+        page = 1
+        while page <= sweep.max_pages and not sweep.is_over:
+            last = min(sweep.max_pages, page + self._policy.pages_at_once - 1) if page > 1 else 1
+            for rows in await self._read(model, since, range(page, last + 1)):
+                # Those that are done need not wait for the rest of the sweep.
+                self._report_rows(sweep.add_page(rows), is_last=False)
+            page = last + 1
+        self._report_rows(list(sweep.rows.values()), is_last=True)
+        self._failures = 0
+        self._next_at = max(began + interval, 2 * self._clock() - began)
+
+    async def _read(self, model: str, since: float, pages: range) -> list[list[PastRequest]]:
+        """Read some pages together.
+
+        :raises KandinskyError: one of them could not be read; none is used then.
+        """
+        read = await asyncio.gather(*(self._read_page(model, since, page) for page in pages), return_exceptions=True)
+        found = []
+        for each in read:
+            if isinstance(each, BaseException):
+                raise each
+            found.append(each)
+        return found
+
+    def _report_rows(self, rows: list[PastRequest], *, is_last: bool) -> None:
+        for row in rows:
+            for job in list(self._jobs.get(row.request_id, ())):
+                finding = job.finding_of(row)
+                if is_last or finding is Finding.COMPLETED:
+                    self._report(job, finding, row)
