@@ -106,7 +106,8 @@ class KandinskyReviewOperator(HITLOperator):
             notifiers=notifiers,
             **kwargs | response_timeout_argument(response_timeout),
         )
-        if not hasattr(ParamsDict, "filter_params_by_source") and self.has_dag():
+        has_dag = self.has_dag()  # type: ignore[no-untyped-call]  # Airflow has not typed it
+        if has_dag and not hasattr(ParamsDict, "filter_params_by_source"):
             # Before Airflow 3.2 params do not know whose they are, and a task gets its DAG's, too.
             for name in {*self.params} & {*self.dag.params} - {COMMENT}:
                 del self.params[name]
