@@ -88,7 +88,9 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "operators": [
         {
             "integration-name": _NAME,
-            "python-modules": [f"{_PACKAGE}.operators.text_to_image", f"{_PACKAGE}.operators.text_to_image_batch"],
+            "python-modules": [
+                f"{_PACKAGE}.operators.{name}" for name in ("text_to_image", "text_to_image_batch", "review")
+            ],
         }
     ],
     "sensors": [

@@ -14,6 +14,7 @@ import pytest
 import airflow_provider_kandinsky
 from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.operators.review import KandinskyReviewOperator
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
@@ -106,6 +107,7 @@ def test_the_table_of_delays_is_the_policys() -> None:
     [
         ("docs/operator.md", "Arguments", KandinskyTextToImageOperator),
         ("docs/batch.md", "Arguments", KandinskyTextToImageBatchOperator),
+        ("docs/how-to/review.md", "Arguments", KandinskyReviewOperator),
         ("docs/sensor.md", "Job", KandinskyJobSensor),
         ("docs/sensor.md", "Credits", KandinskyCreditsSensor),
     ],
