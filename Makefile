@@ -8,12 +8,12 @@ PIP := $(BIN)/$(INSTALL)
 DISTRIBUTED := .venv-distributed
 
 # The folders whose tests start no Airflow, no browser, and build nothing.
-UNIT_TESTS := $(addprefix tests/,batch compat decorators durable hooks observability operators results sandbox segmind \
+UNIT_TESTS := $(addprefix tests/,batch compat decorators durable hooks live observability operators results sandbox segmind \
 	sensors tasks triggers)
 # Where no bytecode is kept, each of the processes that run tests rewrites all assertions again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo unit test matrix mutants audit screenshots chaos distributed benchmarks check docs format clean
+.PHONY: help demo unit test matrix mutants audit screenshots chaos distributed live benchmarks check docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-
 
 distributed: $(DISTRIBUTED)/.installed ## Lose a triggerer, a Celery worker and Redis; needs Debian's postgresql and redis-server
 	@$(DISTRIBUTED)/bin/pytest tests/chaos/distributed
+
+live: $(VENV)/.dev ## Ask the real service what is only assumed; needs SEGMIND_API_KEY, and pays for 4 images; CONFIRM=1 agrees
+	@CONFIRM="$(CONFIRM)" $(BIN)/python -m tests.live
 
 benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event loop, a plan's limit, and a hundred in a real Airflow
 	@$(BIN)/python -m benchmarks.imports

@@ -39,7 +39,7 @@ UNIT_TESTS = (
     "triggers",
 )  # fmt: skip
 #: What these test imports no Airflow, so that one is as good as another.
-TESTS_WITHOUT_AIRFLOW = ("sandbox", "segmind")
+TESTS_WITHOUT_AIRFLOW = ("live", "sandbox", "segmind")
 #: It has no tabs in its UI for the gallery.
 WITHOUT_GALLERY = "3.0.6"
 

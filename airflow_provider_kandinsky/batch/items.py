@@ -46,7 +46,7 @@ def read_items(
     requests: dict[str, TextToImageRequest] = {}
     equal_rows: Counter[str] = Counter()
     random_rows: Counter[str] = Counter()
-    for position, request in enumerate(_checked(rows, defaults)):
+    for position, request in enumerate(_checked(rows, defaults, model)):
         has_own_seed = request.seed is None
         if has_own_seed:
             payload = json.dumps(request.payload(), sort_keys=True)
@@ -69,7 +69,7 @@ def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:
     return [values[position] for position in sorted(values)]
 
 
-def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[TextToImageRequest]:
+def _checked(rows: Any, defaults: Mapping[str, Any], model: str) -> list[TextToImageRequest]:
     if isinstance(rows, (str, bytes)) or not isinstance(rows, Sequence):
         raise BadRequestError(
             f"requests={rows!r:.200} is not allowed: it must be a list of prompts, or of mappings of parameters. "
@@ -78,7 +78,7 @@ def _checked(rows: Any, defaults: Mapping[str, Any]) -> list[TextToImageRequest]
     requests, refusals = [], []
     for position, row in enumerate(rows):
         try:
-            requests.append(TextToImageRequest.of(row, defaults))
+            requests.append(TextToImageRequest.of(row, defaults, model))
         except BadRequestError as error:
             refusals.append(f"requests[{position}]: {error.message.removesuffix(' Nothing was submitted.')}")
     if refusals:

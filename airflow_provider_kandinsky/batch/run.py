@@ -143,7 +143,8 @@ class BatchRun:
 
     def _pending(self, item: Item, record: JobRecord) -> PendingJob:
         deadline = deadline_of(record.submitted_at, self._began_at, self._timeout)
-        return PendingJob(record.request_id or "", record.submitted_at, deadline, item.request.url_count)
+        samples = item.request.url_count(self._service.model)
+        return PendingJob(record.request_id or "", record.submitted_at, deadline, samples)
 
     def delivery(self) -> BatchDelivery:
         """What the batch leaves."""

@@ -40,7 +40,7 @@ class _KandinskyDecoratedOperator(DecoratedOperator, KandinskyTextToImageOperato
         returned = self.python_callable(*self.op_args, **kwargs)
         with self._failures(context):
             defaults = {name: getattr(self, name) for name in GENERATION_ARGUMENTS if name != "prompt"}
-            self._take_arguments(TextToImageRequest.of(returned, defaults).payload())
+            self._take_arguments(TextToImageRequest.of(returned, defaults, self.model).payload())
         result: list[str] | str = super().execute(context)
         return result
 

@@ -217,6 +217,6 @@ def ledger_errors(store: LedgerStore) -> Iterator[None]:
 def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:
     """A short hash of the model and of each parameter: enough to notice that one has changed, and not to read it."""
     return {
-        name: hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+        name: hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
         for name, value in {"model": model, **payload}.items()
     }

@@ -35,6 +35,8 @@ class Intent:
     :param intended_at: when, in seconds since the epoch.
     :param send_by: by when the POST had left, or never will, in seconds since the epoch.
     :param sent_at: when it had last left, where that is known.
+    :param model_parameters: the names in the payload that only this model has. In which form the history has those, if
+        at all, is not known.
     :param has_own_seed: whether no other task sends this payload, as its seed is made from the task's own name.
     """
 
@@ -43,6 +45,7 @@ class Intent:
     send_by: float
     sent_at: float | None = None
     has_own_seed: bool = False
+    model_parameters: frozenset[str] = frozenset()
 
     @property
     def final_at(self) -> float:
@@ -59,6 +62,16 @@ class Intent:
         """What the history may give as its time at the latest."""
         return (self.send_by if self.sent_at is None else self.sent_at) + CLOCK_SKEW + _LATEST
 
+    def _comparable_with(self, row: PastRequest) -> dict[str, Any]:
+        """The payload without what the history may leave out, or have in another form."""
+        nested = (dict, list)
+        return {
+            name: value
+            for name, value in self.payload.items()
+            if name not in self.model_parameters
+            or (name in row.payload and not isinstance(value, nested) and not isinstance(row.payload[name], nested))
+        }
+
     def match(self, row: PastRequest) -> Match:
         """Compare it with a row.
 
@@ -68,7 +81,11 @@ class Intent:
         """
         if row.matches_payload(self.payload):
             likely = Match.YES
-        elif not row.payload or (self.has_own_seed and row.matches_payload({"seed": self.payload["seed"]})):
+        elif (
+            not row.payload
+            or (self.has_own_seed and row.matches_payload({"seed": self.payload["seed"]}))
+            or (self.model_parameters and row.matches_payload(self._comparable_with(row)))
+        ):
             likely = Match.DOUBTFUL
         else:
             return Match.NO

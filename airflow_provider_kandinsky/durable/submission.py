@@ -189,7 +189,8 @@ class Submission:
 
     def _intent(self, item: Item, record: JobRecord) -> Intent:
         send_by = record.intended_at + self._send_within if record.send_by is None else record.send_by
-        return Intent(item.request.payload(), record.intended_at, send_by, record.sent_at, item.has_own_seed)
+        own = frozenset(item.request.model_parameters or ())
+        return Intent(item.request.payload(), record.intended_at, send_by, record.sent_at, item.has_own_seed, own)
 
 
 def _unknown_error(finding: Finding) -> SubmissionUnknownError:

@@ -118,7 +118,15 @@ def is_batch(record: TaskRecord) -> bool:
 
 def _rendered(record: TaskRecord) -> Mapping[str, Any]:
     """The arguments among the rendered fields."""
-    return {name: record.fields[name] for name in _ARGUMENTS if record.fields.get(name) is not None}
+    return _flat({name: record.fields[name] for name in _ARGUMENTS if record.fields.get(name) is not None})
+
+
+def _flat(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments as they are sent: those that only the model has beside the others, in whose place they never come."""
+    own = arguments.get("model_parameters")
+    if not isinstance(own, Mapping):
+        return arguments
+    return {**own, **{name: value for name, value in arguments.items() if name != "model_parameters"}}
 
 
 def _row(xcoms: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -160,7 +168,7 @@ def _requests(record: TaskRecord) -> list[Mapping[str, Any]]:
     requests, shared = record.fields.get("requests"), _rendered(record)
     if not isinstance(requests, list):
         return []
-    return [{**shared, **({"prompt": each} if isinstance(each, str) else mapping(each))} for each in requests]
+    return [{**shared, **({"prompt": each} if isinstance(each, str) else _flat(mapping(each)))} for each in requests]
 
 
 def _unlisted_item(record: TaskRecord, listed: Sequence[Item], count: int, manifest: str | None) -> Iterator[Item]:

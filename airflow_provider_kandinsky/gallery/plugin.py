@@ -1,4 +1,4 @@
-"""Airflow plugin: two tabs, and the app that serves them.
+"""Airflow plugin: two tabs, the app that serves them, and a listener.
 
 Every component of Airflow imports this module, but only the API server uses the app. So the app is imported when the
 API server asks for it.
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from airflow.plugins_manager import AirflowPlugin
 
+from airflow_provider_kandinsky.compat import preload
 from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
 
@@ -28,6 +29,7 @@ class KandinskyGalleryPlugin(AirflowPlugin):
     """A tab "Pictures" on task instances and DAG runs."""
 
     name = "kandinsky_gallery"
+    listeners = [preload]
     external_views = [
         _tab("task_instance", GALLERY_ROUTE, f"{_RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}") | {"applies_to": _APPLIES_TO},
         _tab("dag_run", RUN_GALLERY_ROUTE, _RUN),

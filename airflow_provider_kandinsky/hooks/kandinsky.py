@@ -151,14 +151,14 @@ class KandinskyHook(BaseHook):
         client = self.get_conn()
         if not client.has_history:
             warn_without_history(self.kandinsky_conn_id)
-        return client.submit(_validated(request), model, **options)
+        return client.submit(_validated(request, model), model, **options)
 
     async def asubmit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
         """The async twin of :meth:`submit`."""
         client = await self.aget_conn()
         if not client.has_history:
             warn_without_history(self.kandinsky_conn_id)
-        return await client.submit(_validated(request), model, **options)
+        return await client.submit(_validated(request, model), model, **options)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Poll a job once; see :meth:`~.http.client.SegmindClient.get_status` for the errors."""
@@ -195,11 +195,11 @@ class KandinskyHook(BaseHook):
         For a notebook or a small script: if the response is lost, the generation was billed and cannot be fetched
         again. See :meth:`~.http.client.SegmindClient.generate` for the errors.
         """
-        return self.get_conn().generate(_validated(request), model)
+        return self.get_conn().generate(_validated(request, model), model)
 
     async def agenerate(self, request: Request, model: str = DEFAULT_MODEL) -> GenerationResult:
         """The async twin of :meth:`generate`."""
-        return await (await self.aget_conn()).generate(_validated(request), model)
+        return await (await self.aget_conn()).generate(_validated(request, model), model)
 
     def get_credits(self) -> Credits:
         """The credits left on the account. The call is free."""
@@ -211,18 +211,21 @@ class KandinskyHook(BaseHook):
 
     def get_spend(self, since: date | datetime, until: date | datetime | None = None) -> list[Spending]:
         """What the account has spent, by day (UTC) and model, from its request history. The calls are free.
-
-        :param since: a day, or a time; without a zone it is UTC.
-        :param until: the same, itself not included; ``None`` is now.
-        :return: sorted by day and model. A request counts once, however many images it has given.
-        :raises ConfigurationError: the connection has no ``history_url``.
-        :raises KandinskyError: the history cannot be read, or has more than 100 000 rows in four weeks.
-        """
+        See
+               :func:`~.hooks.spending.read_spending`."""
         return self.get_conn().call(read_spending, since, until)
 
     async def aget_spend(self, since: date | datetime, until: date | datetime | None = None) -> list[Spending]:
         """The async twin of :meth:`get_spend`."""
         return await read_spending(await self.aget_conn(), since, until)
+
+    def list_models(self) -> list[str]:
+        """The slugs of the service's models, see :meth:`~.http.client.SegmindClient.list_models`. The call is free."""
+        return self.get_conn().list_models()
+
+    async def alist_models(self) -> list[str]:
+        """The async twin of :meth:`list_models`."""
+        return await (await self.aget_conn()).list_models()
 
     def test_connection(self) -> tuple[bool, str]:
         """Check the API key by fetching the credits, which is free.
@@ -238,12 +241,10 @@ class KandinskyHook(BaseHook):
         """The async twin of :meth:`test_connection`."""
         try:
             client = await self.aget_conn()
-            return result_of_test(
-                await client.get_credits(), await self.aget_settings(), has_history=client.has_history
-            )
+            return result_of_test(await client.get_credits(), self.settings, has_history=client.has_history)
         except KandinskyError as error:
             return False, failure_message(error, self._settings)
 
 
-def _validated(request: Request) -> TextToImageRequest:
-    return request if isinstance(request, TextToImageRequest) else TextToImageRequest(**request)
+def _validated(request: Request, model: str) -> TextToImageRequest:
+    return TextToImageRequest.of(dict(request), model=model)

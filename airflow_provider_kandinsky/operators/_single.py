@@ -138,7 +138,7 @@ class SingleTask:
                     submitted_at=job.submitted_at,
                     poll_interval=self._task.poll_interval,
                     seed=_sent_seed(request.seed),
-                    samples=request.url_count,
+                    samples=request.url_count(self._task.model),
                 )
             try:
                 job = generation.collect(self._poll(job, deadline, service))

@@ -18,6 +18,7 @@ from airflow_provider_kandinsky.tasks.arguments import (
     GENERATION_ARGUMENTS,
     invalid_argument,
     is_literal,
+    literal_arguments,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ class KandinskyTextToImageOperator(GenerationOperator):
     :param img_height: 512 or 1024 pixels.
     :param base64: have the service send the images in its response; needs an ``output_path``, because images are
         not put into XCom.
-    :param model: the model's slug.
+    :param model_parameters: parameters that only this model has, by name, sent as they are beside those above: JSON
+        values, of 20,000 characters at most. None of them may be one of the arguments above.
+    :param model: the model's slug. The ranges above are those of the default one; those of
+        ``kandinsky2.2-txt2img`` are known, too, and of any other model only types are checked.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param wait_for_completion: whether the task lasts until the images are there.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
@@ -88,6 +92,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         img_width: int | str | None = None,
         img_height: int | str | None = None,
         base64: bool | str | None = None,
+        model_parameters: Mapping[str, Any] | None = None,
         model: str = DEFAULT_MODEL,
         kandinsky_conn_id: str = DEFAULT_CONN_ID,
         wait_for_completion: bool = True,
@@ -112,6 +117,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         self.img_width = img_width
         self.img_height = img_height
         self.base64 = base64
+        self.model_parameters = model_parameters
         self.model = model
         self.kandinsky_conn_id = kandinsky_conn_id
         self.wait_for_completion = wait_for_completion
@@ -190,7 +196,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         from airflow_provider_kandinsky.results.storage import OutputPath
 
         self._choose_seed(context)
-        request = TextToImageRequest(**{name: getattr(self, name) for name in GENERATION_ARGUMENTS})
+        request = TextToImageRequest.of({name: getattr(self, name) for name in GENERATION_ARGUMENTS}, model=self.model)
         if self.output_path:
             OutputPath(self.output_path, request.samples or 1)
         elif request.base64:
@@ -198,17 +204,17 @@ class KandinskyTextToImageOperator(GenerationOperator):
         return request
 
     def _take_arguments(self, payload: Mapping[str, Any]) -> None:
+        arguments = TextToImageRequest.arguments_in(payload)
         for name in GENERATION_ARGUMENTS:
-            if str(payload.get(name)) != str(getattr(self, name)):
+            if str(arguments.get(name)) != str(getattr(self, name)):
                 self.overwrite_rtif_after_execution = True
-            setattr(self, name, payload.get(name))
+            setattr(self, name, arguments.get(name))
 
     def _check_literals(self) -> None:
-        arguments = {name: getattr(self, name) for name in GENERATION_ARGUMENTS}
-        literals = {name: value for name, value in arguments.items() if is_literal(value)}
+        literals = literal_arguments(self, GENERATION_ARGUMENTS)
         if not is_literal(self.prompt):
             literals["prompt"] = "(rendered when the task runs)"
-        request = TextToImageRequest(**literals)
+        request = TextToImageRequest.of(literals, model=self.model)
         self._check_shared(request.samples or 1)
         if self.max_cost is not None and not self.max_cost > 0:
             raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

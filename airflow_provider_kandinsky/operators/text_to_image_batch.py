@@ -12,7 +12,7 @@ from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
-from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, is_literal
+from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, literal_arguments
 
 if TYPE_CHECKING:
     from airflow_provider_kandinsky.operators._batch import BatchTask
@@ -48,6 +48,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param img_width: see there.
     :param img_height: see there.
     :param base64: see there.
+    :param model_parameters: see there. An item may have some of its own, which go before these one by one.
     :param model: the model's slug.
     :param kandinsky_conn_id: the connection, of type ``kandinsky``.
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
@@ -87,6 +88,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         img_width: int | str | None = None,
         img_height: int | str | None = None,
         base64: bool | str | None = None,
+        model_parameters: Mapping[str, Any] | None = None,
         model: str = DEFAULT_MODEL,
         kandinsky_conn_id: str = DEFAULT_CONN_ID,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -113,6 +115,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         self.img_width = img_width
         self.img_height = img_height
         self.base64 = base64
+        self.model_parameters = model_parameters
         self.model = model
         self.kandinsky_conn_id = kandinsky_conn_id
         self.deferrable = deferrable
@@ -161,9 +164,8 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         return BatchTask(self, context)
 
     def _check_literals(self) -> None:
-        arguments = {name: getattr(self, name) for name in SHARED_ARGUMENTS}
-        literals = {name: value for name, value in arguments.items() if is_literal(value)}
-        request = TextToImageRequest(prompt="(each item has its own)", **literals)
+        literals = literal_arguments(self, SHARED_ARGUMENTS)
+        request = TextToImageRequest.of("(each item has its own)", literals, self.model)
         self._check_shared(request.samples or 1)
         if self.on_item_failure not in _ON_ITEM_FAILURE:
             raise invalid_argument("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")

@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.sandbox.state import StateHolder
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 HISTORY_PATH = "/inference-request/request-history"
+MODELS_PATH = "/inference-model-information/list"
 
 
 def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> Starlette:
@@ -43,6 +44,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> St
             Route("/v2/{model}", endpoint("submit", _submit), methods=["POST"]),
             Route(HISTORY_PATH, endpoint("history", _history)),
             Route(HISTORY_PATH + "/{request_id}", endpoint("history", _history_row)),
+            Route(MODELS_PATH, endpoint("models", _models)),
             Route("/generations/{name}", endpoint("image", _image, keyed=False)),
             *control_routes(),
         ],
@@ -128,6 +130,10 @@ async def _history(context: CallContext) -> Response:
 async def _history_row(context: CallContext) -> Response:
     request_id = context.request.path_params["request_id"]
     return JSONResponse(one_row(context.state.service, request_id, _images_url(context)))
+
+
+async def _models(context: CallContext) -> Response:
+    return JSONResponse({"data": [{"slug": slug} for slug in context.state.settings.models]})
 
 
 async def _image(context: CallContext) -> Response:

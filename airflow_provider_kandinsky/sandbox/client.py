@@ -55,8 +55,9 @@ class Sandbox:
         """The finished calls in the order of their responses: ``call``, ``request_id``, ``at`` (seconds since the
         epoch), ``status`` (``None`` if the connection was dropped) and ``key_present``.
 
-        :param call: filter: ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history`` or ``image``; or
-            ``api`` for the first five together, which are those that can count towards a plan's limit.
+        :param call: filter: ``submit``, ``status``, ``result``, ``generate``, ``credits``, ``history``,
+            ``models`` or ``image``; or ``api`` for the first five together, which are those that can count towards a
+            plan's limit.
         :param request_id: filter: this job.
         :param status: filter: the response's HTTP status, such as 429 for the refused ones.
         """

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
-Call = Literal["submit", "status", "result", "generate", "credits", "history", "image"]
+Call = Literal["submit", "status", "result", "generate", "credits", "history", "models", "image"]
 
 _BILLED_CALLS = frozenset({"submit", "generate"})
 _GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"

@@ -9,10 +9,12 @@ from typing import Any
 
 from airflow_provider_kandinsky.sandbox.settings import Settings, Span
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, JobStatus, TextToImageRequest
 
 #: Pixels if no size is requested. An assumption: the vendor does not document it.
 DEFAULT_SIDE = 512
+#: The largest side that is painted.
+MAX_SIDE = 2048
 INFERENCE_ERROR = "Inference failed: the worker ran into an internal error."
 
 
@@ -60,7 +62,10 @@ class Job:
     def size(self) -> tuple[int, int]:
         """Width and height of its images, in pixels."""
         request = self.request
-        return (request and request.img_width) or DEFAULT_SIDE, (request and request.img_height) or DEFAULT_SIDE
+        sides = (request.img_width, request.img_height) if request else (None, None)
+        # Of an unknown model any side is accepted, and painted within bounds.
+        width, height = (min(max(side or DEFAULT_SIDE, 1), MAX_SIDE) for side in sides)
+        return width, height
 
     @property
     def image_count(self) -> int:
@@ -73,12 +78,14 @@ class Job:
         return [f"{self.request_id}-{index}.png" for index in range(self.image_count)]
 
 
-def _parse_parameters(payload: Mapping[str, Any]) -> tuple[TextToImageRequest | None, str | None]:
+def _parse_parameters(payload: Mapping[str, Any], model: str) -> tuple[TextToImageRequest | None, str | None]:
     """Parse the parameters, and find out whether the job will fail."""
     try:
-        request = TextToImageRequest(**payload)
+        if model == DEFAULT_MODEL and (unknown := payload.keys() - TextToImageRequest.model_fields.keys()):
+            return None, f"Invalid value for {min(unknown)}: unknown parameter"
+        request = TextToImageRequest.of(TextToImageRequest.arguments_in(payload), model=model)
     except BadRequestError:
-        return None, _describe_invalid(payload)
+        return None, _describe_invalid(payload, model)
     if "[blocked]" in request.prompt:
         return request, "The prompt was blocked by our content policy: NSFW content detected."
     if "[fail]" in request.prompt:
@@ -86,13 +93,13 @@ def _parse_parameters(payload: Mapping[str, Any]) -> tuple[TextToImageRequest | 
     return request, None
 
 
-def _describe_invalid(payload: Mapping[str, Any]) -> str:
+def _describe_invalid(payload: Mapping[str, Any], model: str) -> str:
     for name, value in payload.items():
         try:
-            TextToImageRequest(**{"prompt": "a cat", name: value})
-        except BadRequestError:
-            field = TextToImageRequest.model_fields.get(name)
-            return f"Invalid value for {name}: " + (f"expected {field.description}" if field else "unknown parameter")
+            TextToImageRequest.of({"prompt": "a cat", **TextToImageRequest.arguments_in({name: value})}, model=model)
+        except BadRequestError as error:
+            expected = error.message.rpartition("it must be ")[2].removesuffix(". Nothing was submitted.")
+            return f"Invalid value for {name}: expected {expected}"
     return "Invalid value for prompt: expected a string"
 
 
@@ -112,7 +119,7 @@ def create_job(
     :param number: of earlier jobs; with ``settings.seed`` it decides all random values.
     :param cold: whether it is the first job of its model.
     """
-    request, error = _parse_parameters(payload)
+    request, error = _parse_parameters(payload, model)
     if error is None and settings.jobs_fail:
         error = INFERENCE_ERROR
     # One generator per job, so that its values do not depend on other jobs.

@@ -33,6 +33,8 @@ MAX_CONNECTIONS: Final = 20
 #: Of one client. Further ones wait in the rate limiter, which knows their priorities, and not for a connection.
 MAX_REQUESTS_IN_FLIGHT: Final = MAX_CONNECTIONS
 MEGABYTE: Final = 2**20
+#: The most images of one result that are read; a job of the default model has 8.
+MAX_IMAGES: Final = 16
 LARGEST_IMAGE: Final = 32 * MEGABYTE
 
 #: The integers that Airflow can carry from a task to its XComs. A larger one crashes the worker.

@@ -1,8 +1,4 @@
-"""What a caller sends to the service and gets from it, as typed values.
-
-The ranges are those of the vendor's page for the model. A value outside them is rejected here, before a request is
-made: an accepted request costs money even if its parameters make no sense.
-"""
+"""What the service gives, as typed values; what a caller sends is in :mod:`~.segmind.request`."""
 
 from __future__ import annotations
 
@@ -12,97 +8,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Annotated, Any, Final
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing import Any, Final
 
 # Users import these from here.
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL as DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME as IMAGE_LIFETIME
 from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME as RECORD_LIFETIME
-from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.redaction import MARK
-from airflow_provider_kandinsky.segmind.validation import (
-    Number,
-    Prompt,
-    Samples,
-    Scheduler,
-    Seed,
-    Side,
-    Steps,
-    Text,
-    format_validation_error,
-)
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest as TextToImageRequest
 
 #: An id from which the API key was redacted is not the id any more.
 _REQUEST_ID: Final = re.compile(rf"(?!.*{re.escape(MARK)})[!-~]{{1,200}}")
-
-
-class TextToImageRequest(BaseModel):
-    """The parameters of one generation.
-
-    Numbers may be given as strings, because Jinja templates render strings. A parameter that is not set, or is
-    ``None``, is left out of the payload, so that the service's own default applies.
-
-    :param prompt: what the image shows; required, not blank.
-    :param negative_prompt: what the image must not show.
-    :param scheduler: ``"DDIM"`` or ``"P-Sampler"``.
-    :param samples: how many images, 1 to 8. The service's default is one.
-    :param num_inference_steps: 10 to 40.
-    :param guidance_scale: how closely to follow the prompt; any finite number.
-    :param seed: the same seed repeats an image; ``-1`` lets the service choose one.
-    :param img_width: 512 or 1024 pixels.
-    :param img_height: 512 or 1024 pixels.
-    :param base64: return the image in the response body instead of a URL.
-    :raises BadRequestError: a parameter is rejected; the message names it, its value and what is allowed.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prompt: Annotated[Prompt, Field(description="a string that is not blank")]
-    negative_prompt: Annotated[Text | None, Field(description="a string")] = None
-    scheduler: Annotated[Scheduler | None, Field(description="DDIM or P-Sampler")] = None
-    samples: Annotated[Samples | None, Field(description="an integer from 1 to 8")] = None
-    num_inference_steps: Annotated[Steps | None, Field(description="an integer from 10 to 40")] = None
-    guidance_scale: Annotated[Number | None, Field(description="a finite number")] = None
-    seed: Annotated[Seed | None, Field(description="an integer from 0 to 2**64 - 1, or -1 for a random one")] = None
-    img_width: Annotated[Side | None, Field(description="512 or 1024")] = None
-    img_height: Annotated[Side | None, Field(description="512 or 1024")] = None
-    base64: Annotated[bool | None, Field(description="true or false")] = None
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _raise_bad_request(cls, values: Any, handler: Any) -> TextToImageRequest:
-        try:
-            request: TextToImageRequest = handler(values)
-            return request
-        except ValidationError as error:
-            reason = format_validation_error(cls, error)
-        raise BadRequestError(f"{reason}. Nothing was submitted.")
-
-    @classmethod
-    def of(cls, wanted: Any, defaults: Mapping[str, Any]) -> TextToImageRequest:
-        """Build a request from what a user has given.
-
-        :param wanted: a prompt, or a mapping of parameters.
-        :param defaults: the parameters that ``wanted`` does not name.
-        :raises BadRequestError: ``wanted`` is neither, or a parameter is rejected.
-        """
-        if isinstance(wanted, str):
-            wanted = {"prompt": wanted}
-        if not isinstance(wanted, Mapping):
-            allowed = "a prompt or a mapping of parameters"
-            raise BadRequestError(f"{wanted!r:.200} is not allowed: it must be {allowed}. Nothing was submitted.")
-        return cls.model_validate({**defaults, **wanted})
-
-    @property
-    def url_count(self) -> int | None:
-        """How many images the job makes, if all come as URLs; else ``None``."""
-        return None if self.base64 else self.samples or 1
-
-    def payload(self) -> dict[str, Any]:
-        """The JSON body: the parameters that are set, under the service's own names."""
-        return self.model_dump(exclude_none=True)
 
 
 def parse_request_id(value: object) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from airflow_provider_kandinsky.durable.policy import ON_UNKNOWN_SUBMIT
@@ -21,6 +22,26 @@ def is_literal(value: object) -> bool:
     if isinstance(value, str):
         return "{{" not in value and "{%" not in value
     return value is None or isinstance(value, (int, float, bool))
+
+
+def literal_arguments(task: Any, names: Iterable[str]) -> dict[str, Any]:
+    """The arguments of a task that are final when the DAG is parsed; of ``model_parameters`` those parameters that are.
+
+    :param names: of the arguments.
+    """
+    found = {name: value for name in names if is_literal(value := getattr(task, name))}
+    own = getattr(task, "model_parameters", None)
+    if isinstance(own, Mapping):
+        found["model_parameters"] = {name: value for name, value in own.items() if _has_no_template(value)}
+    return found
+
+
+def _has_no_template(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_has_no_template, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_has_no_template, value))
+    return is_literal(value)
 
 
 def check_settings(timeout: float, poll_interval: float | None, on_unknown_submit: str) -> None:

@@ -326,7 +326,7 @@ def test_the_deferral_holds_ids_and_numbers(sandbox: Sandbox, ti: FakeTaskInstan
     path, kwargs = deferral.value.trigger.serialize()
     assert path == "airflow_provider_kandinsky.triggers.batch.KandinskyBatchTrigger"
     assert sandbox.api_key not in str(kwargs)
-    assert [set(job) for job in kwargs["jobs"]] == [{"request_id", "submitted_at", "deadline"}] * 2
+    assert [set(job) for job in kwargs["jobs"]] == [{"request_id", "submitted_at", "deadline", "samples"}] * 2
     assert all(job["deadline"] == job["submitted_at"] + 600 for job in kwargs["jobs"])
     assert deferral.value.kwargs == {}
 
@@ -464,7 +464,8 @@ def test_a_bad_image_is_that_items_error(
     fault: dict[str, Any],
     error: str,
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
+    # Without a history, whose rows need no call for the result.
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0, history_url=""))
     sandbox.fault(call, **fault)
     rows = ti.run(paint_all(cats(4), output_path=f"file://{tmp_path}", on_item_failure="keep", deferrable=True))
     (bad,) = [row for row in rows if row["error"]]

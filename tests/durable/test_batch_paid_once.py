@@ -86,12 +86,14 @@ def test_a_worker_that_dies_between_the_posts_and_the_record_submits_nothing_twi
         for name in ("request_id", "submitted_at", "result"):
             del record[name]
     ti.retry()
+    pages = sandbox.count_calls("history")
 
     rows = ti.run(paint_all(cats(30), deferrable=deferrable))
 
     assert [row["error"] for row in rows] == [None] * 30
     assert len(sandbox.submissions) == 30
-    assert sandbox.count_calls("history") == 1
+    # One scan for all, and a sweep where they are waited for.
+    assert pages < sandbox.count_calls("history") <= pages + 2
 
 
 @both_ways

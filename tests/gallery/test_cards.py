@@ -236,6 +236,14 @@ def test_what_was_asked_for_is_in_the_rendered_fields() -> None:
     assert card.arguments == {"img_width": "512", "model": "m"}
 
 
+def test_what_only_the_model_has_is_beside_the_arguments_and_in_the_place_of_none() -> None:
+    own = {"prior_steps": 25, "prompt": "a dog", "seed": 9}
+    (card,) = hung(rendered({"prompt": "a cat", "seed": 7, "model_parameters": own}))
+    assert (card.prompt, card.seed, card.arguments) == ("a cat", 7, {"prior_steps": "25"})
+    (card,) = hung(rendered({"prompt": "a cat", "model_parameters": "Truncated. {"}))
+    assert card.arguments == {"model_parameters": "Truncated. {"}
+
+
 def test_of_runs_of_before_the_arguments_are_in_xcom() -> None:
     (card,) = hung(rendered({"prompt": "{{ rendered }}"}, arguments={"prompt": "a cat", "seed": 7}))
     assert (card.prompt, card.seed) == ("a cat", 7)

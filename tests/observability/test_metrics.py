@@ -56,7 +56,8 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[StatsdSocket]:
 
 
 def without_polls(sums: dict[str, float]) -> dict[str, float]:
-    assert sums.pop("kandinsky.polls", 1) >= 1
+    """Without what depends on when a poll or a sweep finds a job; one test counts the polls."""
+    sums.pop("kandinsky.polls", None)
     return sums
 
 

@@ -18,7 +18,9 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
+from airflow_provider_kandinsky.segmind.models import CATALOGUE
 from airflow_provider_kandinsky.segmind.schemas import (
+    DEFAULT_MODEL,
     RECORD_LIFETIME,
     Credits,
     GenerationResult,
@@ -26,7 +28,6 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
-from airflow_provider_kandinsky.segmind.validation import IMAGE_SIDES, SCHEDULERS
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.wire import jobs
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
@@ -149,17 +150,18 @@ def or_none(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+KNOWN = CATALOGUE[DEFAULT_MODEL].parameters
 REQUESTS = st.fixed_dictionaries(
     {"prompt": TEXT.filter(str.strip)},
     optional={
         "negative_prompt": or_none(TEXT),
-        "scheduler": or_none(st.sampled_from(SCHEDULERS)),
+        "scheduler": or_none(st.sampled_from(KNOWN["scheduler"].choices)),
         "samples": or_none(st.integers(1, 8)),
         "num_inference_steps": or_none(st.integers(10, 40)),
         "guidance_scale": or_none(st.floats(allow_nan=False, allow_infinity=False)),
         "seed": or_none(st.integers(-1, 2**64 - 1)),
-        "img_width": or_none(st.sampled_from(IMAGE_SIDES)),
-        "img_height": or_none(st.sampled_from(IMAGE_SIDES)),
+        "img_width": or_none(st.sampled_from(KNOWN["img_width"].choices)),
+        "img_height": or_none(st.sampled_from(KNOWN["img_width"].choices)),
         "base64": or_none(st.booleans()),
     },
 )
@@ -186,4 +188,4 @@ def test_any_parameters_are_a_request_or_a_refusal(parameters: dict[str, Any]) -
     assert 1 <= payload.get("samples", 1) <= 8
     assert 10 <= payload.get("num_inference_steps", 10) <= 40
     assert payload.get("seed", -1) >= -1
-    assert {payload.get("img_width", 512), payload.get("img_height", 512)} <= set(IMAGE_SIDES)
+    assert {payload.get("img_width", 512), payload.get("img_height", 512)} <= set(KNOWN["img_width"].choices)

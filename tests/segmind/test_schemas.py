@@ -78,7 +78,7 @@ REFUSED: list[tuple[str, Any]] = [
 
 
 def test_the_table_covers_every_parameter() -> None:
-    assert list(ALLOWED) == list(TextToImageRequest.model_fields)
+    assert [*ALLOWED, "model_parameters"] == list(TextToImageRequest.model_fields)
     assert {name for name, *_ in TAKEN} == {name for name, _ in REFUSED} == set(ALLOWED)
 
 
@@ -149,7 +149,7 @@ def test_what_is_wanted_is_checked_as_a_request(wanted: Any) -> None:
 def test_unknown_names_are_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(BadRequestError) as caught:
         TextToImageRequest(**{"prompt": "a cat", name: 1})
-    assert f"{name} is not a parameter; there are {', '.join(ALLOWED)}" in caught.value.message
+    assert f"{name} is not a parameter; there are {', '.join(ALLOWED)}, model_parameters" in caught.value.message
 
 
 def test_all_rejected_fields_are_named_together() -> None:

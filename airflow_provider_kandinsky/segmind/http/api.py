@@ -27,7 +27,7 @@ from airflow_provider_kandinsky.segmind.schemas import (
     JobStatus,
     TextToImageRequest,
 )
-from airflow_provider_kandinsky.segmind.wire import jobs
+from airflow_provider_kandinsky.segmind.wire import jobs, models
 from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest, read_history, read_past_request
 from airflow_provider_kandinsky.segmind.wire.response import Response
 
@@ -35,6 +35,10 @@ T = TypeVar("T")
 
 #: The longest period that one call to the history can cover.
 _MAX_HISTORY_PERIOD: Final = timedelta(days=31)
+
+#: Where the vendor has its request history and its list of models.
+_HISTORY_PATH: Final = "/inference-request/request-history"
+_MODELS_PATH: Final = "/inference-model-information/list"
 
 #: The largest body in bytes: of a result, which can hold images, and of a page of the history, which holds prompts.
 _MAX_RESULT: Final = 64 * MEGABYTE
@@ -83,7 +87,7 @@ class SegmindApi:
         return Call(
             "POST",
             url,
-            jobs.read_submission,
+            partial(jobs.read_submission, model=model),
             json=request.payload(),
             is_billable=True,
             rank=Priority.SUBMIT,
@@ -112,6 +116,11 @@ class SegmindApi:
 
     def credits(self) -> Call[Credits]:
         return Call("GET", f"{self.base_url}/v1/get-user-credits", jobs.read_credits)
+
+    def models(self) -> Call[list[str]]:
+        # The vendor's list is beside its history.
+        service = self._history_url().removesuffix(_HISTORY_PATH)
+        return Call("GET", f"{service}{_MODELS_PATH}", models.read_models, max_bytes=_MAX_HISTORY)
 
     def history(self, model: str, since: float, page: int, until: float | None = None) -> Call[list[PastRequest]]:
         # The history takes whole days. One more, because their time zone is not documented.

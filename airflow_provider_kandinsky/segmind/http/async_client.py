@@ -203,6 +203,10 @@ class AsyncSegmindClient:
         """See :meth:`~.client.SegmindClient.get_credits`."""
         return await self._sender.send(self._api.credits())
 
+    async def list_models(self) -> list[str]:
+        """See :meth:`~.client.SegmindClient.list_models`."""
+        return await self._sender.send(self._api.models())
+
     async def get_history(
         self, model: str, since: float, page: int = 1, *, until: float | None = None
     ) -> list[PastRequest]:

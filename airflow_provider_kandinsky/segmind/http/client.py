@@ -160,6 +160,16 @@ class SegmindClient:
         """Read the balance of the account. Free of charge."""
         return self._run(AsyncSegmindClient.get_credits)
 
+    def list_models(self) -> list[str]:
+        """Read the slugs of the service's models, from the host of the request history. Free of charge.
+
+        :return: at most 2000, in the service's order.
+        :raises ConfigurationError: there is no history URL.
+        :raises InvalidResponseError: there are no slugs in the response, whose form is not documented.
+        :raises KandinskyError: the call failed.
+        """
+        return self._run(AsyncSegmindClient.list_models)
+
     def get_history(self, model: str, since: float, page: int = 1, *, until: float | None = None) -> list[PastRequest]:
         """Read one page of the history of a model: 100 rows, newest first. Free of charge.
 

@@ -30,6 +30,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
+from airflow_provider_kandinsky.segmind.models import other_models_of_family
 from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
 from airflow_provider_kandinsky.segmind.wire.values import retry_after_from
 
@@ -63,11 +64,14 @@ _BY_STATUS: Final[Mapping[int, tuple[type[KandinskyError], str]]] = {
 }
 
 
-def error_from_status(response: Response, purpose: Purpose, request_id: str | None = None) -> KandinskyError:
+def error_from_status(
+    response: Response, purpose: Purpose, request_id: str | None = None, model: str | None = None
+) -> KandinskyError:
     """The error that a status other than 2xx means.
 
     :param purpose: what the call is about; the meaning of 404 and 5xx depends on it.
     :param request_id: the job, if the call is about one.
+    :param model: the slug that was submitted to, if the call is a submission.
     """
     text, status = error_text(response), response.status
     if status == 429:
@@ -86,6 +90,9 @@ def error_from_status(response: Response, purpose: Purpose, request_id: str | No
     if status == 406 and _PARAMETER_WORDS.search(text) and not _CREDIT_WORDS.search(text):
         # Documented only as "insufficient credits", but also reported for rejected values and content types.
         return about_job(BadRequestError, f"The service rejected the request: {text}", response, request_id)
+    if status == 410 and model and (others := other_models_of_family(model)):
+        message = f"The model is retired; set another one as `model`, such as {' or '.join(others)}: {text}"
+        return about_job(ModelRetiredError, message, response, request_id)
     if status in _BY_STATUS:
         error_type, meaning = _BY_STATUS[status]
         return about_job(error_type, f"{meaning}: {text}", response, request_id)

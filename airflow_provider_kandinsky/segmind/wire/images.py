@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final
 
+from airflow_provider_kandinsky.segmind.constants import MAX_IMAGES
 from airflow_provider_kandinsky.segmind.schemas import Image
 from airflow_provider_kandinsky.segmind.wire.bodies import parse_json
 
@@ -20,9 +21,6 @@ _OBJECT_KEYS: Final = ("url", "image_url", "image", "b64_json", "base64", "data"
 
 #: Bytes that may follow the end of an image in its file: some writers add a few.
 _TRAILER: Final = 1024
-
-#: A job has 8 at most.
-MAX_IMAGES: Final = 16
 
 #: The longest URL, in characters.
 _MAX_URL: Final = 2048

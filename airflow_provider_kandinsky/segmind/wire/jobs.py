@@ -37,14 +37,16 @@ from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in
 _MAX_KEYS: Final = 10
 
 
-def read_submission(response: Response) -> Job:
+def read_submission(response: Response, model: str | None = None) -> Job:
     """Read the response to ``POST /v2/{model}``.
+
+    :param model: the slug; if that is retired, the error names others of its family.
 
     :raises SubmissionUnknownError: a 5xx, or a 2xx without a usable request id: the job may exist.
     :raises KandinskyError: any other status but 2xx; see :func:`~.error_mapping.error_from_status`.
     """
     if not response.is_success:
-        raise error_from_status(response, Purpose.SUBMIT)
+        raise error_from_status(response, Purpose.SUBMIT, model=model)
     body = response.json()
     request_id = parse_request_id(body.get("request_id")) if isinstance(body, dict) else None
     if request_id is None:
@@ -113,7 +115,7 @@ def read_generation(response: Response, model: str) -> GenerationResult:
     if response.is_success and image_extension(response.content):
         return GenerationResult(request_id=None, images=(Image(data=response.content),), model=model)
     if not response.is_success and response.status != 422:
-        raise error_from_status(response, Purpose.SUBMIT)
+        raise error_from_status(response, Purpose.SUBMIT, model=model)
     try:
         return read_result(response, None, model)
     except InvalidResponseError as error:

@@ -1,0 +1,51 @@
+"""Read the vendor's list of models, whose form is not documented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Purpose, error_from_status
+from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
+
+#: Where an object may have its slug, best first; a name for people has blanks, and is none.
+_SLUG_KEYS: Final = ("slug", "model_slug", "modelSlug", "model_name", "modelName", "name", "model")
+_SLUG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_MAX_MODELS: Final = 2000
+_MAX_DEPTH: Final = 4
+
+
+def read_models(response: Response) -> list[str]:
+    """Read the slugs of the models, in the service's order, each once.
+
+    :raises InvalidResponseError: there is no list with a slug in the body.
+    :raises KandinskyError: any status but 2xx; see :func:`~.error_mapping.error_from_status`.
+    """
+    if not response.is_success:
+        raise error_from_status(response, Purpose.ACCOUNT)
+    slugs: dict[str, None] = {}
+    for slug in _slugs(response.json(), _MAX_DEPTH):
+        slugs[slug] = None
+        if len(slugs) == _MAX_MODELS:
+            break
+    if not slugs:
+        raise InvalidResponseError(
+            f"Unexpected response from the list of models: {error_text(response)}", http_status=response.status
+        )
+    return list(slugs)
+
+
+def _slugs(body: Any, depth: int) -> Iterator[str]:
+    """The slugs in the lists of a body, at any depth."""
+    if isinstance(body, dict) and depth:
+        for value in body.values():
+            if isinstance(value, (dict, list)):
+                yield from _slugs(value, depth - 1)
+    elif isinstance(body, list):
+        for each in body:
+            names = [each.get(key) for key in _SLUG_KEYS] if isinstance(each, dict) else [each]
+            slug = next((name for name in names if isinstance(name, str) and _SLUG.fullmatch(name)), None)
+            if slug is not None:
+                yield slug

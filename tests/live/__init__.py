@@ -1,0 +1,1 @@
+"""Ask the real service what could only be assumed of it: ``make live``."""
