@@ -85,7 +85,14 @@ async def read_pages(
 async def read_spending(
     client: AsyncSegmindClient, since: date | datetime, until: date | datetime | None = None
 ) -> list[Spending]:
-    """What was spent, by day and model; see :meth:`~.hooks.kandinsky.KandinskyHook.get_spend`."""
+    """What was spent, by day (UTC) and model.
+
+    :param since: a day, or a time; without a zone it is UTC.
+    :param until: the same, itself not included; ``None`` is now.
+    :return: sorted by day and model. A request counts once, however many images it has given.
+    :raises ConfigurationError: the connection has no ``history_url``.
+    :raises KandinskyError: the history cannot be read, or has more than 100 000 rows in four weeks.
+    """
     start = moment(since)
     end = moment(until) if until is not None else datetime.now(UTC).timestamp() + DAY
     found: dict[str, PastRequest] = {}
