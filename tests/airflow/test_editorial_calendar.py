@@ -21,8 +21,8 @@ pytestmark = [
 ]
 
 DAG = "kandinsky_editorial_calendar"
-#: Seconds until the person answers. If a task resumes before the scheduler has seen its worker exit, the scheduler takes
-#: that exit for the end of the task and retries it (apache/airflow#66374); nobody who looks at images is that fast.
+#: Seconds until the person answers. If a task resumes before the scheduler has seen its worker exit, the scheduler
+#: takes that exit for the end of the task and retries it (apache/airflow#66374); no person is that fast.
 FASTEST_PERSON = 5
 CALENDAR = [
     {"day": "2026-12-01", "prompt": "a lighthouse | in `snow`", "alt": 'A "lighthouse" <in> snow'},
