@@ -43,6 +43,9 @@ TESTS_WITHOUT_AIRFLOW = ("live", "sandbox", "segmind")
 #: It has no tabs in its UI for the gallery.
 WITHOUT_GALLERY = "3.0.6"
 
+#: The newest but one that has no task state store.
+WITHOUT_STORE = "3.1.8"
+
 #: Of the small changes that mutmut makes to the code, as many as the tests have to notice.
 MUTATION_SCORE = 0.85
 
@@ -90,6 +93,16 @@ def coming(session: nox.Session) -> None:
     install(session, COMING)
     session.install("--constraint", "constraints.txt", "playwright")
     session.run("pytest", *(session.posargs or ["tests/browser", "tests/chaos", "--ignore", "tests/chaos/distributed"]))
+
+
+@nox.session(python="3.12", default=False)
+def files(session: nox.Session) -> None:
+    """Kill components of an Airflow that has no task state store, where the ledger is kept in files."""
+    install(session, WITHOUT_STORE)
+    kills = [
+        f"tests/chaos/test_{name}.py" for name in ("worker_killed", "batches_killed", "components_killed", "user_acts")
+    ]
+    session.run("pytest", *(session.posargs or kills))
 
 
 @nox.session(default=False)

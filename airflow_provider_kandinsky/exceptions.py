@@ -28,7 +28,8 @@
     │   └── JobTimeoutError         it had not finished by the deadline
     ├── ReuseIndexError             it is unknown which images are stored
     ├── BatchItemsFailedError       some items of a batch failed
-    ├── CostLimitError              an item was not submitted because of max_cost
+    ├── CostLimitError              nothing more is submitted because of max_cost
+    ├── BudgetExceededError         the connection's daily_budget allows no more today
     └── RequestsChangedError        a batch's requests changed during a try
 
     AirflowException
@@ -40,8 +41,9 @@ from it. Importing this module imports no client.
 
 from __future__ import annotations
 
-from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError, CostLimitError, RequestsChangedError
-from airflow_provider_kandinsky.durable.errors import LedgerError
+from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError, RequestsChangedError
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError, CostLimitError, LedgerError
+from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -66,7 +68,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     ModelRetiredError,
     PermissionDeniedError,
     RateLimitedError,
-    ReuseIndexError,
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "BadRequestError",
     "BatchItemsFailedError",
     "Billing",
+    "BudgetExceededError",
     "ConfigurationError",
     "ContentBlockedError",
     "CostLimitError",

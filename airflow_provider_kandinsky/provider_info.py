@@ -58,14 +58,26 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
             "with a port unless it is 443.",
             "schema": {"type": ["string", "null"]},
         },
+        "daily_budget": {
+            "label": "Daily budget",
+            "description": "Dollars that the account may spend in a UTC day, read from its request history before each "
+            "submission of a task. Empty: no limit.",
+            "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        },
+        "ledger_path": {
+            "label": "Ledger path",
+            "description": "An object storage URI, such as s3://conn_id@bucket/ledger, where tasks keep what they have "
+            "submitted. Empty: in Airflow's task state store (3.3 and later).",
+            "schema": {"type": ["string", "null"]},
+        },
     },
 }
 
 PROVIDER_INFO: Final[dict[str, Any]] = {
     "package-name": "airflow-provider-kandinsky",
     "name": _NAME,
-    "description": "Kandinsky image generation on Segmind: every image paid once (on Airflow 3.3 or later, with the "
-    "service's request history for lost answers), no worker held.",
+    "description": "Kandinsky image generation on Segmind: every image paid once (on Airflow 3.3 or later, or with a "
+    "ledger path; with the service's request history for lost answers), no worker held.",
     "integrations": [
         {
             "integration-name": _NAME,
@@ -76,7 +88,9 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "operators": [
         {
             "integration-name": _NAME,
-            "python-modules": [f"{_PACKAGE}.operators.text_to_image", f"{_PACKAGE}.operators.text_to_image_batch"],
+            "python-modules": [
+                f"{_PACKAGE}.operators.{name}" for name in ("text_to_image", "text_to_image_batch", "review")
+            ],
         }
     ],
     "sensors": [
@@ -92,7 +106,7 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "connection-types": [CONNECTION_TYPE],
     "config": {
         "kandinsky": {
-            "description": "What the Kandinsky provider shows of its tasks.",
+            "description": "What the Kandinsky provider shows of its tasks, and where these keep their ledgers.",
             "options": {
                 "lineage_includes_prompt": {
                     "description": "Whether OpenLineage events include the prompts, which then leave Airflow.",
@@ -110,6 +124,16 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
                     "type": "boolean",
                     "example": None,
                     "default": "True",
+                },
+                "ledger_path": {
+                    "description": (
+                        "An object storage URI where tasks keep what they have submitted, for connections without a "
+                        "ledger_path of their own. Empty: in Airflow's task state store (3.3 and later)."
+                    ),
+                    "version_added": "0.1.0",
+                    "type": "string",
+                    "example": "s3://conn_id@bucket/ledger",
+                    "default": "",
                 },
             },
         }

@@ -5,7 +5,8 @@ error, instead of one ``retry_delay`` for all of them::
 
     KandinskyTextToImageOperator(..., retries=5, retry_policy=KANDINSKY_RETRY_POLICY)
 
-Since Airflow 3.4 rate limits and used-up credits use up no try: the task is rescheduled, a limited number of times.
+Since Airflow 3.4 rate limits, used-up credits and a used-up daily budget use up no try: the task is rescheduled, a
+limited number of times.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ except ImportError as error:
     ) from error
 
 from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.segmind.errors import (
     InsufficientCreditsError,
     JobFailedError,
@@ -35,6 +37,8 @@ from airflow_provider_kandinsky.segmind.waiting.poller import MAX_RETRY_AFTER
 _MAX_RATE_LIMIT_RESCHEDULES: Final = 30
 #: Reschedules for used-up credits, ten minutes apart: six hours.
 _MAX_CREDITS_RESCHEDULES: Final = 36
+#: Reschedules for a used-up daily budget, an hour apart: into the next day.
+_MAX_BUDGET_RESCHEDULES: Final = 25
 
 
 def _reschedule_rule(error: type[Exception], delay: timedelta, max_reschedules: int, reason: str) -> RetryRule:
@@ -55,19 +59,25 @@ _RATE_LIMIT: Final = _reschedule_rule(
     _MAX_RATE_LIMIT_RESCHEDULES,
     "Rate limits are per minute; nothing was accepted",
 )
-#: No retry cures them, so there is a rule only if it uses up none.
+#: No retry cures these, so there is a rule only if it uses up none.
 _CREDITS: Final = _reschedule_rule(
     InsufficientCreditsError,
     timedelta(minutes=10),
     _MAX_CREDITS_RESCHEDULES,
     "The credits are used up; nothing was accepted",
 )
+_BUDGET: Final = _reschedule_rule(
+    BudgetExceededError,
+    timedelta(hours=1),
+    _MAX_BUDGET_RESCHEDULES,
+    "The daily budget is used up; nothing was accepted",
+)
 
 #: The delay before the next try, by error type. ``retries`` sets the number of tries.
 KANDINSKY_RETRY_POLICY: Final = ExceptionRetryPolicy(
     rules=[
         _RATE_LIMIT,
-        *([_CREDITS] if policies_can_reschedule() else []),
+        *([_CREDITS, _BUDGET] if policies_can_reschedule() else []),
         RetryRule(
             JobTimeoutError,
             RetryAction.RETRY,

@@ -11,9 +11,5 @@ class BatchItemsFailedError(KandinskyError):
     aggregates_errors = True
 
 
-class CostLimitError(KandinskyError):
-    """An item was not submitted, because the costs so far have reached ``max_cost``."""
-
-
 class RequestsChangedError(KandinskyError):
     """The requests of a batch differ from those with which the try began. Nothing more of it is submitted."""

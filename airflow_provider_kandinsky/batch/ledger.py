@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
-from airflow_provider_kandinsky.durable.records import Item, JobRecord, from_record, to_record
-from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
+from airflow_provider_kandinsky.durable.records import Item, JobRecord, from_record, read_job_record, to_record
+from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,7 +38,7 @@ _MAX_CHUNK_BYTES: Final = 60_000
 class BatchLedger(Ledger):
     """The ledger of one task instance's batch.
 
-    :param store: Airflow's task state store; without one nothing outlives this process.
+    :param store: where it is kept; without one nothing outlives this process.
     :param try_number: the task instance's.
     :param max_tries: the task instance's.
     :param carried_over: what :meth:`export_records` gave to an earlier process of this try, where there is no store.
@@ -46,7 +46,7 @@ class BatchLedger(Ledger):
 
     def __init__(
         self,
-        store: TaskStateStore | None,
+        store: LedgerStore | None,
         try_number: int,
         max_tries: int,
         carried_over: Iterable[Mapping[str, Any]] = (),
@@ -66,18 +66,20 @@ class BatchLedger(Ledger):
         context: Context,
         *,
         durable: bool,
+        ledger_path: str | None = None,
         carried_over: Iterable[Mapping[str, Any]] = (),
         is_resumed: bool = False,
     ) -> Self:
         """Open the ledger of the running task instance.
 
+        :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
         :param is_resumed: whether an earlier process of this try has read it, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
-        ti, store = context["ti"], task_state_store_for(context, durable=durable)
+        ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
         ledger = cls(store, ti.try_number, ti.max_tries, carried_over)
         if store is not None:
-            with ledger_errors():
+            with ledger_errors(store):
                 closed = store.get(_CLOSED_KEY) if is_resumed else None
                 if closed is not None and closed["try_number"] == ti.try_number:
                     ledger.closed = Closed.from_dict(closed)
@@ -90,7 +92,7 @@ class BatchLedger(Ledger):
         :raises LedgerError: the store cannot be read.
         """
         if self._store is not None and self.closed.chunks:
-            with ledger_errors():
+            with ledger_errors(self._store):
                 self._read_from(self._store, 0, self.closed.chunks)
         self.closed = Closed(self.try_number)
 
@@ -140,7 +142,7 @@ class BatchLedger(Ledger):
                 raise
             self._unwritten.discard(number)
 
-    def _write_chunk(self, store: TaskStateStore, number: int) -> None:
+    def _write_chunk(self, store: LedgerStore, number: int) -> None:
         """Keep a chunk; what is too large for one goes into two."""
         chunk = self._chunks[number]
         records = [to_record(record) for record in chunk.values()]
@@ -162,7 +164,7 @@ class BatchLedger(Ledger):
         """
         if self._store is None:
             return None
-        with ledger_errors():
+        with ledger_errors(self._store):
             pinned = self._store.get(_PIN_KEY)
             pin = None if pinned is None else Pin.from_dict(pinned)
         return pin if pin and pin.try_number == self.try_number else None
@@ -192,13 +194,13 @@ class BatchLedger(Ledger):
         """What the next process of this try has to be given; ``None`` if it can read it."""
         return None if self.is_kept else [to_record(record) for record in self]
 
-    def _read_from(self, store: TaskStateStore, first: int, end: int | None = None) -> None:
+    def _read_from(self, store: LedgerStore, first: int, end: int | None = None) -> None:
         for number in count(first) if end is None else range(first, end):
             chunk = store.get(_chunk_key(number))
             if chunk is None:
                 return
             for record in chunk:
-                record = from_record(JobRecord, record)
+                record = read_job_record(record)
                 # What has moved on to a later chunk, and was read before this one, may be here as it once was.
                 if end is None or record.key not in self._chunk_of:
                     self._place(record, number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,11 @@ try:
 except ImportError:  # Airflow 3.0
     from airflow.hooks.base import BaseHook  # type: ignore[attr-defined,no-redef]  # deprecated there since
 
+#: What :func:`hitl_operator` needs.
+HUMAN_IN_THE_LOOP_MISSING = "Airflow 3.1 and the human-in-the-loop operators of its standard provider, or later ones"
+
 __all__ = [
+    "HUMAN_IN_THE_LOOP_MISSING",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -53,9 +58,12 @@ __all__ = [
     "determine_kwargs",
     "get_xcom",
     "has_success_listener",
+    "hitl_operator",
     "loop_index",
     "policies_can_reschedule",
+    "response_timeout_argument",
     "set_xcom",
+    "show_form",
     "supports_plugin_tabs",
     "task_state_store",
     "task_stats",
@@ -213,3 +221,30 @@ def supports_plugin_tabs() -> bool:
     from airflow.plugins_manager import AirflowPlugin
 
     return hasattr(AirflowPlugin, "external_views")
+
+
+def hitl_operator() -> Any:
+    """The standard provider's operator that waits for a person, since Airflow 3.1; ``None`` before."""
+    from airflow.exceptions import AirflowOptionalProviderFeatureException as Missing
+
+    try:
+        return import_module("airflow.providers.standard.operators.hitl").HITLOperator
+    except (ImportError, Missing):
+        return None
+
+
+def response_timeout_argument(timeout: timedelta | None) -> dict[str, Any]:
+    """For how long :func:`hitl_operator` waits; the argument was ``execution_timeout`` once."""
+    knows_it = "response_timeout" in inspect.signature(hitl_operator().__init__).parameters
+    return {} if timeout is None else {"response_timeout" if knows_it else "execution_timeout": timeout}
+
+
+def show_form(**form: Any) -> Any:
+    """Have Airflow show the form of a task that waits for a person, as the SDK's ``upsert_hitl_detail``.
+
+    :return: what is shown. Before 3.4 Airflow keeps the first form of a task instance, whatever its later tries ask.
+    """
+    from airflow.sdk.execution_time import comms, task_runner
+
+    payload = comms.CreateHITLDetailPayload(**form | {"assigned_users": form["assigned_users"] or []})
+    return task_runner.SUPERVISOR_COMMS.send(payload)

@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.durable.seeds import derive_seed
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.durable.submission import Service, Submission
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.results.reuse import ReuseIndex, StoredRequest
+from airflow_provider_kandinsky.results.reuse import ClaimedElsewhere, ReuseIndex, StoredRequest
 from airflow_provider_kandinsky.segmind.errors import Billing, JobError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
 
@@ -44,17 +44,6 @@ class SubmittedJob:
         return deadline_of(self.submitted_at, began_at, timeout)
 
 
-class ClaimedElsewhere(Exception):  # no error: the operator waits
-    """Another task has claimed the same image.
-
-    :param seconds: how long its claim lasts.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
 class Generation:
     """One generation that a task wants, from its submission to its result.
 
@@ -63,6 +52,7 @@ class Generation:
     :param service: where it is submitted.
     :param metrics: where submissions are counted.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
+    :param max_cost: dollars; once earlier jobs of the task instance have cost that, nothing more is submitted.
     :param index: of the images that are stored, where one of them may be delivered again.
     """
 
@@ -74,6 +64,7 @@ class Generation:
         *,
         metrics: JobMetrics,
         id_only: bool = False,
+        max_cost: float | None = None,
         index: ReuseIndex | None = None,
     ) -> None:
         self._item = item
@@ -82,6 +73,7 @@ class Generation:
         self._service = service
         self._metrics = metrics
         self._id_only = id_only
+        self._max_cost = max_cost
         self._state = JobState([item], ledger, metrics)
         self._submission = Submission(self._state, service, log_level=logging.INFO)
         self._outcomes = OutcomeCollector(self._state, service, id_only=id_only)
@@ -97,6 +89,7 @@ class Generation:
         *,
         durable: bool,
         id_only: bool = False,
+        max_cost: float | None = None,
         job: str | None = None,
         index: ReuseIndex | None = None,
     ) -> Self:
@@ -110,9 +103,9 @@ class Generation:
         key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
         if job is None:
             arguments = argument_hashes(service.model, payload)
-            ledger = JobLedger.of(context, durable=durable, arguments=arguments).read()
+            ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path, arguments=arguments).read()
         else:
-            ledger = ledger_of_job(context, job, durable=durable, key=key)
+            ledger = ledger_of_job(context, service, job, durable=durable, key=key)
             key = ledger.record.key if ledger.record else key
         return cls(
             Item(key, request, has_own_seed=request.seed == derive_seed(context)),
@@ -120,18 +113,15 @@ class Generation:
             service,
             metrics=JobMetrics.of_task(context["ti"], service.model),
             id_only=id_only,
+            max_cost=max_cost,
             index=index,
         )
-
-    @property
-    def item(self) -> Item:
-        """What is wanted."""
-        return self._item
 
     def submit_or_reattach(self) -> SubmittedJob:
         """Submit, unless an earlier try has, or the images are stored.
 
         :raises SubmissionUnknownError: it is not known whether an earlier try was accepted.
+        :raises CostLimitError: the jobs of earlier tries have cost as much as is allowed.
         :raises KandinskyError: refused; nothing was accepted. Or the job of an earlier try has failed for good.
         :raises ClaimedElsewhere: another task is about to make the same image.
         :raises ReuseIndexError: it is not known what is stored. Nothing was submitted.
@@ -144,6 +134,7 @@ class Generation:
         if self._state.record(self._item) is None:
             if (stored := self._find_or_claim()) is not None:
                 return SubmittedJob(stored.request_id, 0.0, stored.result(), reused=stored)
+            self._check_cost()
             try:
                 error = self._submission.submit([self._item]) or self._submission.stopped
             finally:
@@ -163,6 +154,15 @@ class Generation:
         if stored:
             self._metrics.reused()
         return stored.get(self._item.key)
+
+    def _check_cost(self) -> None:
+        if self._max_cost is None:
+            return
+        try:
+            self._service.history.check_cost(self._state.known_ids(), self._max_cost)
+        except KandinskyError:
+            self._release()
+            raise
 
     def _release(self) -> None:
         if self._index is not None:
@@ -236,11 +236,11 @@ class Generation:
         self._state.write()
 
 
-def ledger_of_job(context: Context, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
+def ledger_of_job(context: Context, service: Service, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
     """The ledger with a job that an earlier process of this try has submitted.
 
     :param durable: whether one is kept.
     :param key: what the job is called where none is.
     """
-    ledger = JobLedger.of(context, durable=durable).read(is_resumed=True)
+    ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path).read(is_resumed=True)
     return ledger.of_job(key, request_id, context["ti"].start_date.timestamp())

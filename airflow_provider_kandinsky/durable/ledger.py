@@ -1,8 +1,8 @@
 """What a task instance has already submitted, kept across its tries.
 
-The service has no idempotency key, so the task keeps a record of its own, in Airflow's task state store (3.3 and
-later): an intent before the POST, the request id after it. A try that finds an intent without an id knows that an
-earlier one died in between. What is written here is shown in Airflow's UI, and is meant to be read there.
+The service has no idempotency key, so the task keeps a record of its own: an intent before the POST, the request id
+after it. A try that finds an intent without an id knows that an earlier one died in between. Where it is kept,
+:mod:`~.durable.stores` says. Airflow's UI shows its task state store, so what is written is meant to be read.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from airflow_provider_kandinsky.durable.errors import LedgerError
+from airflow_provider_kandinsky.durable.errors import LedgerError, unreadable
 from airflow_provider_kandinsky.durable.policy import after_retry_or_clear
-from airflow_provider_kandinsky.durable.records import JobRecord, from_record, to_record
-from airflow_provider_kandinsky.durable.stores import TaskStateStore, task_state_store_for
+from airflow_provider_kandinsky.durable.records import JobRecord, read_job_record, to_record
+from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for, place_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -34,12 +34,12 @@ _KEPT_FIELDS: Final = (
 class Ledger(ABC):
     """What one task instance has submitted. What is noted is in memory until :meth:`write` keeps it.
 
-    :param store: Airflow's task state store; without one nothing outlives this process.
+    :param store: where it is kept; without one nothing outlives this process.
     :param try_number: the task instance's.
     :param max_tries: the task instance's.
     """
 
-    def __init__(self, store: TaskStateStore | None, try_number: int, max_tries: int) -> None:
+    def __init__(self, store: LedgerStore | None, try_number: int, max_tries: int) -> None:
         self._store = store
         self.try_number = try_number
         self.max_tries = max_tries
@@ -89,7 +89,7 @@ class JobLedger(Ledger):
 
     def __init__(
         self,
-        store: TaskStateStore | None,
+        store: LedgerStore | None,
         try_number: int = 1,
         max_tries: int = 0,
         arguments: Mapping[str, str] | None = None,
@@ -102,13 +102,20 @@ class JobLedger(Ledger):
         self._stored: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, context: Context, *, durable: bool, arguments: Mapping[str, str] | None = None) -> Self:
+    def of(
+        cls,
+        context: Context,
+        *,
+        durable: bool,
+        ledger_path: str | None = None,
+        arguments: Mapping[str, str] | None = None,
+    ) -> Self:
         """The ledger of the running task instance, which :meth:`read` has still to read.
 
-        :param durable: whether to keep one. If so and Airflow has no task state store, that is said once.
+        :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
         """
-        ti = context["ti"]
-        return cls(task_state_store_for(context, durable=durable), ti.try_number, ti.max_tries, arguments)
+        ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
+        return cls(store, ti.try_number, ti.max_tries, arguments)
 
     def read(self, *, is_resumed: bool = False) -> Self:
         """Read what an earlier process has written.
@@ -117,7 +124,7 @@ class JobLedger(Ledger):
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
         if self._store is not None:
-            with ledger_errors():
+            with ledger_errors(self._store):
                 self._read = self._stored = self._store.get(_KEY)
                 if self._read is not None:
                     self.record = from_job_value(self._read, self.try_number if is_resumed else 0)
@@ -187,20 +194,24 @@ def from_job_value(value: Mapping[str, Any], try_number: int = 0) -> JobRecord:
     :raises TypeError: it is no such record.
     """
     known = {"key" if name == "fingerprint" else name: each for name, each in value.items() if each is not None}
-    record = from_record(JobRecord, known | {"try_number": try_number})
+    record = read_job_record(known | {"try_number": try_number})
+    if record.is_open:
+        raise TypeError("neither an intent nor a request id")
     return record if record.submitted_at else replace(record, submitted_at=record.intended_at)
 
 
 @contextmanager
-def ledger_errors() -> Iterator[None]:
-    """Whatever goes wrong in here means that what was paid for is not known."""
+def ledger_errors(store: LedgerStore) -> Iterator[None]:
+    """Whatever goes wrong in here means that what was paid for is not known.
+
+    :param store: what is read.
+    """
     try:
         yield
+    except LedgerError:
+        raise
     except Exception as error:
-        raise LedgerError(
-            f"The task state store could not be read ({type(error).__name__}), so it is not known what this task has "
-            "already submitted. Nothing was submitted; a retry reads it again"
-        ) from error
+        raise unreadable(place_of(store), error) from error
 
 
 def argument_hashes(model: str, payload: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from airflow_provider_kandinsky.durable.errors import CostLimitError
 from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -130,6 +131,21 @@ class HistoryReconciler:
         if row is None:
             return Finding(History.ABSENT)
         return Finding(_history_of(row, samples), row)
+
+    def check_cost(self, request_ids: Collection[str], max_cost: float) -> None:
+        """Check what jobs have cost, as far as the history says.
+
+        :param max_cost: dollars.
+        :raises CostLimitError: they have cost that.
+        :raises ConfigurationError: there is no history.
+        :raises KandinskyError: it cannot be asked.
+        """
+        rows = map(self._hook.get_conn().get_past_request, request_ids)
+        cost = round(sum(row.cost or 0.0 for row in rows if row is not None), 6)
+        if cost >= max_cost:
+            raise CostLimitError(
+                f"It was not submitted again, because the costs so far, ${cost:g}, have reached {max_cost=!r}"
+            )
 
     def _in_list(self, request_id: str, submitted_at: float) -> PastRequest | None:
         """A request that is not found by its id, if it is on the first page of its days. A wrong URL also responds with

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from typing import Any, Final, TypeVar
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
-from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import (
+    RECORD_LIFETIME,
+    GenerationResult,
+    TextToImageRequest,
+    parse_request_id,
+)
 from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 #: So many ids of earlier submissions are kept; the history is asked about the days around a submission only.
@@ -143,6 +149,26 @@ def deadline_of(submitted_at: float, began_at: float, timeout: float) -> float:
     :param timeout: the task's, in seconds.
     """
     return min(max(began_at, submitted_at) + timeout, submitted_at + RECORD_LIFETIME)
+
+
+def read_job_record(record: Mapping[str, Any]) -> JobRecord:
+    """Read a record that was kept, perhaps where others can write.
+
+    :raises TypeError: it is no such record, or a field of it cannot be. It is not known then what was submitted.
+    """
+    read = from_record(JobRecord, record)
+    times = (read.intended_at, read.submitted_at, *(each for each in (read.send_by, read.sent_at) if each is not None))
+    ids = [*read.earlier_ids, *([] if read.request_id is None else [read.request_id])]
+    if not (
+        isinstance(read.key, str)
+        and all(type(each) is int for each in (read.try_number, read.max_tries))
+        and all(type(each) in (int, float) and isfinite(each) for each in times)
+        and all(isinstance(each, str) and each == parse_request_id(each) for each in ids)
+        and all(each is None or isinstance(each, Mapping) for each in (read.result, read.error, read.arguments))
+        and (read.uris is None or all(isinstance(each, str) for each in read.uris))
+    ):
+        raise TypeError("not a record of a submission")
+    return read
 
 
 def from_record(record_type: type[Record], record: Mapping[str, Any]) -> Record:

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
+from airflow_provider_kandinsky.durable.budget import DailyBudget
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
+from airflow_provider_kandinsky.durable.stores import ledger_path_of
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, PollPolicy
 
@@ -22,6 +24,7 @@ class Service:
     :param runner: the event loop that the hook's async client lives in. The ledger is never written from inside it.
     :param model: the slug.
     :param history: the request history.
+    :param budget: what may be spent today.
     :param clock: wall clock, seconds since the epoch.
     """
 
@@ -29,7 +32,13 @@ class Service:
     runner: TimeoutAwareRunner
     model: str
     history: HistoryReconciler
+    budget: DailyBudget
     clock: Callable[[], float] = time.time
+
+    @property
+    def ledger_path(self) -> str | None:
+        """Where the connection, or Airflow's configuration, says that ledgers are kept."""
+        return ledger_path_of(self.hook.settings)
 
 
 @contextmanager
@@ -47,6 +56,8 @@ def open_service(
     """
     with KandinskyHook(conn_id, poll_policy=poll_policy) as hook, TimeoutAwareRunner() as runner:
         try:
-            yield Service(hook, runner, model, HistoryReconciler(hook, model, on_unknown_submit))
+            yield Service(
+                hook, runner, model, HistoryReconciler(hook, model, on_unknown_submit), DailyBudget(hook, model)
+            )
         finally:
             runner.run(hook.__aexit__())

@@ -1,4 +1,4 @@
-"""Where a task instance keeps its ledger: Airflow's task state store."""
+"""Where a task instance keeps its ledger: where ``ledger_path`` says, else in Airflow's task state store."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow.configuration import conf
+
 from airflow_provider_kandinsky.compat.airflow import loop_index, task_state_store
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+
 log = logging.getLogger(__name__)
 
+_TASK_STATE_STORE = "The task state store"
 
-class TaskStateStore(Protocol):
-    """What is used of Airflow's store."""
+
+class LedgerStore(Protocol):
+    """What is used of Airflow's task state store, and what stands in its place."""
 
     def get(self, key: str) -> Any: ...
 
@@ -24,30 +30,74 @@ class TaskStateStore(Protocol):
     def delete(self, key: str) -> None: ...
 
 
-def task_state_store_for(context: Context, *, durable: bool) -> TaskStateStore | None:
+def ledger_path_of(settings: ConnectionSettings) -> str | None:
+    """The connection's ``ledger_path``, else that of Airflow's configuration; ``None`` if there is neither."""
+    return settings.ledger_path or conf.get("kandinsky", "ledger_path", fallback="").strip() or None
+
+
+def ledger_store_for(context: Context, *, durable: bool, ledger_path: str | None = None) -> LedgerStore | None:
     """Where the running task instance keeps its ledger.
 
-    :param durable: whether to keep any. If so and Airflow has no task state store, that is said once.
+    :param durable: whether to keep any. If so and there is neither a path nor a task state store, that is said once.
+    :param ledger_path: an object storage URI.
+    :raises ConfigurationError: the path cannot be used.
     """
-    store = task_state_store(context) if durable else None
-    if durable and store is None:
+    if not durable:
+        return None
+    store: LedgerStore | None = task_state_store(context)
+    if ledger_path is not None:
+        from airflow_provider_kandinsky.durable.object_store import ObjectStore  # slow to import, and most have none
+
+        files = ObjectStore.of_task(ledger_path, context)
+        store = files if store is None else _MovedStore(files, store)
+    if store is None:
         _warn_of_no_store()
+        return None
     index = loop_index(context)
-    return store if store is None or index is None else _IterationStore(store, index)
+    return store if index is None else _IterationStore(store, index)
+
+
+def place_of(store: LedgerStore) -> str:
+    """What a store is called in errors."""
+    return getattr(store, "place", _TASK_STATE_STORE)
+
+
+class _MovedStore:
+    """A store that was set up while tasks may have been under way: what they have written before is still read.
+
+    :param store: where it is written.
+    :param before: where it was.
+    """
+
+    def __init__(self, store: LedgerStore, before: LedgerStore) -> None:
+        self._store = store
+        self._before = before
+        self.place = place_of(store)
+
+    def get(self, key: str) -> Any:
+        value = self._store.get(key)
+        return self._before.get(key) if value is None else value
+
+    def set(self, key: str, value: Any) -> None:
+        self._store.set(key, value)
+
+    def delete(self, key: str) -> None:
+        self._store.delete(key)
 
 
 class _IterationStore:
     """The store of one iteration of a task loop.
 
     Airflow's own store keeps iterations apart. One of the user's own, written for an Airflow without loops, may name
-    what it keeps after the DAG, the run, the task and the map index, and iterations share all of them.
+    what it keeps after the DAG, the run, the task and the map index, as files do, and iterations share all of them.
 
     :param index: the iteration, counted from 0.
     """
 
-    def __init__(self, store: TaskStateStore, index: int) -> None:
+    def __init__(self, store: LedgerStore, index: int) -> None:
         self._store = store
         self._suffix = f"_iteration_{index}"
+        self.place = place_of(store)
 
     def get(self, key: str) -> Any:
         return self._store.get(key + self._suffix)
@@ -62,6 +112,7 @@ class _IterationStore:
 @cache
 def _warn_of_no_store() -> None:
     log.warning(
-        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has "
-        "submitted, and submits it again. Set durable=False to say that you know."
+        "This Airflow has no task state store (it came with 3.3), and ledger_path is not set: a retry cannot know what "
+        "an earlier try has submitted, and submits it again. Set ledger_path in the connection's extra, or "
+        "durable=False to say that you know."
     )

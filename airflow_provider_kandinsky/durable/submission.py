@@ -88,6 +88,13 @@ class Submission:
 
         :return: the error after which a later group may still succeed.
         """
+        try:
+            group = self._within_budget(group)
+        except (RateLimitedError, ServiceUnavailableError) as not_known:
+            return not_known
+        except KandinskyError as not_known:
+            self.stopped = not_known
+            return None
         now = self._service.clock()
         for item in group:
             self._state.note_intent(item, now, now + self._send_within)
@@ -101,6 +108,7 @@ class Submission:
                 lost.append((item, error))
             elif error is not None:
                 self._state.reset(item)
+                self._service.budget.refused(item)
                 if isinstance(error, BadRequestError):
                     self._state.note_failure(item, error)
                 elif isinstance(error, (RateLimitedError, ServiceUnavailableError)):
@@ -109,6 +117,16 @@ class Submission:
                     self.stopped = error
         self._recover(lost)
         return refusal
+
+    def _within_budget(self, group: Sequence[Item]) -> Sequence[Item]:
+        """As much of the group as ``daily_budget`` allows; if that is not all, nothing more is submitted."""
+        try:
+            allowed, exceeded = self._service.runner.run(self._service.budget.reserve(group))
+        except KandinskyError as error:
+            error.message = f"What was spent today cannot be read: {error.message}"
+            raise
+        self.stopped = exceeded or self.stopped
+        return allowed
 
     async def _submit_all(self, group: Sequence[Item], send_by: float) -> list[KandinskyError | None]:
         return await asyncio.gather(*(self._submit_one(item, send_by) for item in group))
@@ -137,6 +155,7 @@ class Submission:
         )
         # Noted here, so that it is known even if the rest of the group is cut short.
         self._state.record_submitted(item, job.request_id, self._service.clock())
+        self._service.budget.accepted(item, job.request_id)
         return None
 
     def _recover(self, lost: Sequence[tuple[Item, SubmissionUnknownError]]) -> None:
@@ -152,7 +171,8 @@ class Submission:
         for (item, unknown), finding in zip(lost, findings, strict=True):
             # A row that has failed may be of another submission, as long as this one's is not there yet.
             row = None if finding.history is History.FAILED else finding.row
-            if self._state.adopt_from_history(item, row):
+            if row is not None and self._state.adopt_from_history(item, row):
+                self._service.budget.accepted(item, row.request_id)
                 self._log_found(item)
             else:
                 # Without a ledger the next try would just pay again.

@@ -104,9 +104,20 @@ def list_items(record: TaskRecord, read_manifest: ReadManifest) -> list[Item]:
     if record.unreadable:
         keys = ", ".join(record.unreadable)
         return [Item(record, note=f"This cannot be shown: XCom {keys} is too long, or nested too deeply.")]
+    if record.kind is TaskKind.REVIEW:
+        return list(_reviewed_items(record))
     if is_batch(record) and (record.xcoms or record.fields):
         return list(_batch_items(record, read_manifest))
     return [Item(record, 0, mapping(record.xcoms.get("arguments")) or _rendered(record), _row(record.xcoms))]
+
+
+def _reviewed_items(record: TaskRecord) -> Iterator[Item]:
+    """The images that a review shows, each alone, whether or not it was chosen."""
+    images = record.xcoms.get("images")
+    for position, entry in enumerate(images[:MAX_LISTED_ITEMS] if isinstance(images, list) else ()):
+        row = mapping(entry) or {"urls": [entry]}
+        arguments = mapping(row.get("arguments")) or {"prompt": row.get("prompt")}
+        yield Item(record, position, arguments, row, is_of_batch=True)
 
 
 def is_batch(record: TaskRecord) -> bool:

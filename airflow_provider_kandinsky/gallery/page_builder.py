@@ -84,6 +84,8 @@ class PageBuilder:
         instances = self._instances(tasks)
         records = await instances.read_if_few()
         tasks += await instances.removed_tasks()
+        # The tasks that a review has its images from show them, and count what they cost.
+        tasks = [task for task in tasks if task.kind is not TaskKind.REVIEW]
         if records:
             present = {record.task_id for record in records}
             tasks = [task for task in tasks if task.task_id in present]

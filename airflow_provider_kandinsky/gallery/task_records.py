@@ -29,6 +29,7 @@ _KEYS: Final = (
     "manifest",
     "source_urls",
     "error",
+    "images",
     "return_value",
 )
 #: The XComs of a successful generation; each further one would cost a call.
@@ -41,6 +42,8 @@ class TaskKind(StrEnum):
     GENERATION = "generation"
     BATCH = "batch"
     SENSOR = "sensor"
+    #: Shows the images of other tasks.
+    REVIEW = "review"
 
     @classmethod
     def from_fields(cls, fields: Collection[str]) -> TaskKind | None:
@@ -54,6 +57,8 @@ class TaskKind(StrEnum):
             return cls.BATCH
         if "prompt" in fields:
             return cls.GENERATION
+        if "images" in fields:
+            return cls.REVIEW
         return cls.SENSOR if "request_id" in fields else None
 
 

@@ -6,11 +6,9 @@ The readers are functions, not methods of the hook: a client that held its hook 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
@@ -27,12 +25,11 @@ from airflow_provider_kandinsky.segmind.constants import (
 from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
 from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.http.network import Origin, is_loopback, origin
+from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.validation import Number, format_validation_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
-
-log = logging.getLogger(__name__)
 
 API_KEY_VARIABLE = "SEGMIND_API_KEY"
 #: Turns the history off in the connection form, which cannot send an empty text.
@@ -75,6 +72,8 @@ class ConnectionSettings(BaseModel):
     :param allow_insecure: allow http to hosts other than loopback.
     :param image_hosts: hosts that images may come from, besides ``images.segmind.com`` and the base URL's; each with
         its port unless that is 443.
+    :param daily_budget: dollars that the account may spend in a UTC day, as far as tasks submit; ``None``: no limit.
+    :param ledger_path: an object storage URI, where tasks keep their ledgers.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -96,6 +95,8 @@ class ConnectionSettings(BaseModel):
         AfterValidator(_check_hosts),
         Field(description="host names, perhaps with a port, comma-separated"),
     ] = []
+    daily_budget: Annotated[Number | None, Field(gt=0, description="a number of dollars above 0")] = None
+    ledger_path: Annotated[str | None, Field(pattern="://.", description="a URI, such as s3://conn_id@bucket/x")] = None
 
     @classmethod
     def read(
@@ -138,6 +139,11 @@ class ConnectionSettings(BaseModel):
         if base is None:
             return {IMAGE_HOST, *self.image_hosts}
         return {IMAGE_HOST, str(base) if is_loopback(base.host) else base.bracketed_host, *self.image_hosts}
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """For how long a worker repeats a call."""
+        return RetryPolicy(self.retry_timeout)
 
     @property
     def download_policy(self) -> DownloadPolicy:
@@ -238,13 +244,3 @@ def _key_for_same_host(settings: ConnectionSettings, before: ConnectionSettings)
     if (settings.base_url, settings.history_url) != (before.base_url, before.history_url):
         raise ConfigurationError("The connection now points to another host, and its API key is for that host")
     return settings.api_key
-
-
-@cache
-def warn_without_history(conn_id: str) -> None:
-    """Warn once per process, before anything is submitted, what a lost response will mean."""
-    log.warning(
-        "Connection %r has no request history: if the response to a submission is lost, it stays unknown whether it "
-        "was accepted and billed, and the task fails rather than pay twice. Set history_url in the connection's extra",
-        conn_id,
-    )

@@ -15,14 +15,13 @@ from airflow_provider_kandinsky.hooks.connection import (
     areread_key,
     read_settings,
     reread_key,
-    warn_without_history,
 )
 from airflow_provider_kandinsky.hooks.connection_form import field_behaviour, form_widgets
-from airflow_provider_kandinsky.hooks.key_check import failure_message, success_message
+from airflow_provider_kandinsky.hooks.messages import failure_message, result_of_test, warn_without_history
 from airflow_provider_kandinsky.hooks.quote import Quotes
+from airflow_provider_kandinsky.hooks.spending import Spendings
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
-from airflow_provider_kandinsky.segmind.http.retry import RetryPolicy
 from airflow_provider_kandinsky.segmind.schemas import (
     DEFAULT_MODEL,
     WAIT_TIMEOUT,
@@ -40,7 +39,7 @@ Request = TextToImageRequest | Mapping[str, Any]
 _client_lock: Final = threading.Lock()
 
 
-class KandinskyHook(Quotes, BaseHook):
+class KandinskyHook(Quotes, Spendings, BaseHook):
     """Talk to Segmind with the key of an Airflow connection.
 
     Every method has an async twin, named with an ``a`` in front, which never blocks the event loop; that of
@@ -139,7 +138,7 @@ class KandinskyHook(Quotes, BaseHook):
 
     def _client_options(self, settings: ConnectionSettings) -> dict[str, Any]:
         options = {"api_key", "base_url", "allow_insecure", "request_timeout", "history_url", "requests_per_minute"}
-        policies = {"poll_policy": self._poll_policy, "retry_policy": RetryPolicy(settings.retry_timeout)}
+        policies = {"poll_policy": self._poll_policy, "retry_policy": settings.retry_policy}
         return settings.model_dump(include=options) | policies
 
     def submit(self, request: Request, model: str = DEFAULT_MODEL, **options: Any) -> Job:
@@ -224,14 +223,17 @@ class KandinskyHook(Quotes, BaseHook):
         :return: whether it works, and a message for the connection form.
         """
         try:
-            return True, success_message(self.get_credits())
+            return result_of_test(self.get_credits(), self.settings, has_history=self.get_conn().has_history)
         except KandinskyError as error:
             return False, failure_message(error, self._settings)
 
     async def atest_connection(self) -> tuple[bool, str]:
         """The async twin of :meth:`test_connection`."""
         try:
-            return True, success_message(await self.aget_credits())
+            client = await self.aget_conn()
+            return result_of_test(
+                await client.get_credits(), await self.aget_settings(), has_history=client.has_history
+            )
         except KandinskyError as error:
             return False, failure_message(error, self._settings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
@@ -50,11 +50,32 @@ class KandinskyImageLink(BaseOperatorLink):
         return _image_url(operator)
 
 
+def stored_image_path(ti: TaskInstanceName, position: int = 0, index: int = 0) -> str:
+    """The path of a stored image, for Markdown that Airflow's UI shows, such as the body of a human-in-the-loop task.
+    Needs Airflow 3.1.
+
+    The gallery sends the image to whom may read the task's XComs, if the file is below the task's ``output_path``.
+
+    :param ti: the task instance that stored it, such as ``context["ti"]``.
+    :param position: the item of a batch, or the image of a review, from 0.
+    :param index: the sample, from 0.
+    :return: a path without a host, as people may reach Airflow under several.
+    """
+    return f"{urlsplit(_base_url()).path}{_gallery_path(ti)}/{position}/{index}/file"
+
+
 def _redirect_to_image(ti: TaskInstanceName) -> str:
+    return f"{_base_url()}{_gallery_path(ti)}/image"
+
+
+def _base_url() -> str:
+    return conf.get("api", "base_url", fallback="").rstrip("/")
+
+
+def _gallery_path(ti: TaskInstanceName) -> str:
     dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
     map_index = -1 if ti.map_index is None else ti.map_index
-    base_url = conf.get("api", "base_url", fallback="").rstrip("/")
-    return f"{base_url}/{GALLERY_ROUTE}/dags/{dag}/runs/{run}/tasks/{task}/{map_index}/image"
+    return f"/{GALLERY_ROUTE}/dags/{dag}/runs/{run}/tasks/{task}/{map_index}"
 
 
 def _image_url(operator: Any) -> str:

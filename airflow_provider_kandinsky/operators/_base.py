@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from airflow.sdk import Context
 
@@ -12,9 +12,16 @@ from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.results.claim_policy import DEFAULT_CLAIM_POLICY
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
-from airflow_provider_kandinsky.tasks.arguments import check_output_path, check_reuse, check_settings
+from airflow_provider_kandinsky.tasks.arguments import (
+    check_output_path,
+    check_reuse,
+    check_settings,
+    invalid_argument,
+)
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
 
+OnBudget = Literal["fail", "wait"]
+_ON_BUDGET: Final = ("fail", "wait")
 #: The hook's; importing the hook would import the client.
 DEFAULT_CONN_ID: Final = "kandinsky_default"
 
@@ -35,6 +42,8 @@ class GenerationOperator(ImageTask):
     durable: bool
     on_unknown_submit: OnUnknownSubmit
     reuse: bool
+    deferrable: bool
+    on_budget: OnBudget
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, wait here for what is in flight."""
@@ -73,7 +82,7 @@ class GenerationOperator(ImageTask):
         """
         from airflow_provider_kandinsky.operators._runtime import report_errors
 
-        return report_errors(context, durable=self.durable)
+        return report_errors(self, context)
 
     def _check_arguments(self) -> None:
         """Check what is known before templates are rendered; the rest waits for the task to run."""
@@ -93,3 +102,5 @@ class GenerationOperator(ImageTask):
         check_output_path(self.output_path, samples)
         check_reuse(self.reuse, self.output_path)
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
+        if self.on_budget not in _ON_BUDGET:
+            raise invalid_argument("on_budget", self.on_budget, f"one of {', '.join(_ON_BUDGET)}")

@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.operators._batch_items import Wanted
 from airflow_provider_kandinsky.operators._reuse import claim_trigger, index_of
 from airflow_provider_kandinsky.operators._runtime import (
     Service,
+    defer_until_day_ends,
     defer_until_reset,
     is_rescheduled,
     keeps_record,
@@ -54,7 +55,7 @@ class BatchTask:
 
     def can_wait_here(self) -> bool:
         """Whether it is known what an ended deferral was waiting for."""
-        return keeps_record(self._context, durable=self._task.durable)
+        return keeps_record(self._task, self._context)
 
     def wait_here(self, *, is_over: bool) -> list[dict[str, Any]] | None:
         """Go on after a deferral that has ended by itself.
@@ -87,30 +88,21 @@ class BatchTask:
         :param resets: how often in a row the submission has waited for the rate limit to reset.
         """
         task, context = self._task, self._context
-        ledger = BatchLedger.read(context, durable=task.durable, carried_over=entries or (), is_resumed=is_resumed)
-        if outcomes is not None and entries is None and not ledger.is_kept:
-            raise AirflowFailException(
-                "What the task had submitted was lost on the way through its deferral (as in dag.test()), and with "
-                f"durable=False no record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it "
-                "again"
-            )
         with task._failures(context), open_service_of(task) as service:
+            ledger = self._ledger(service.ledger_path, entries, outcomes, is_resumed=is_resumed)
             base_url = service.hook.get_conn().base_url
             wanted = Wanted.of_try(task, context, base_url, ledger, is_resumed=is_resumed, pinned=pinned)
             self._pinned = wanted.pinned
             run = self._batch_run(wanted, service, error_from_dict(stopped) if stopped else None)
             self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
             if not is_resumed:
-                self._find_and_quote(run)
+                run.find_and_quote(with_quote=context["ti"].try_number == 1)
             while (jobs := self._submit(run, resets)) or run.waits_for_others:
                 self._wait(run, jobs) if jobs else self._wait_for_others(run, service, resets)
+            carried_over = self._carried_over(run)
+            carried_over.pop("stopped", None)  # the next day is another
+            defer_until_day_ends(task, run.stopped, carried_over)
             return self._deliver(run)
-
-    def _find_and_quote(self, run: BatchRun) -> None:
-        if run.reuse is not None:
-            run.reuse.find_stored()
-        if self._context["ti"].try_number == 1:
-            run.log_quote()
 
     def _batch_run(self, wanted: Wanted, service: Service, stopped: KandinskyError | None) -> BatchRun:
         task = self._task
@@ -126,6 +118,29 @@ class BatchTask:
             stopped=wanted.changed or stopped,
             reuse=BatchReuse.of(wanted.state, index, wanted.output_path, task.model),
         )
+
+    def _ledger(
+        self,
+        ledger_path: str | None,
+        entries: Sequence[Mapping[str, Any]] | None,
+        outcomes: Mapping[str, Any] | None,
+        *,
+        is_resumed: bool,
+    ) -> BatchLedger:
+        """What earlier processes and tries have submitted; see :meth:`run`."""
+        ledger = BatchLedger.read(
+            self._context,
+            durable=self._task.durable,
+            ledger_path=ledger_path,
+            carried_over=entries or (),
+            is_resumed=is_resumed,
+        )
+        if outcomes is not None and entries is None and not ledger.is_kept:
+            raise AirflowFailException(
+                "What the task had submitted was lost on the way through its deferral (as in dag.test()), and no "
+                f"record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it again"
+            )
+        return ledger
 
     def _go_on(
         self, run: BatchRun, outcomes: Mapping[str, Any] | None, *, is_last_poll: bool, waits_here: bool

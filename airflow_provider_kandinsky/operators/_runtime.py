@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_kandinsky.compat.airflow import task_state_store
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.durable.service import Service as Service
 from airflow_provider_kandinsky.durable.service import open_service
-from airflow_provider_kandinsky.durable.stores import task_state_store_for
-from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.tasks.deferral import reset_trigger
+from airflow_provider_kandinsky.durable.stores import ledger_path_of
+from airflow_provider_kandinsky.hooks.connection import read_settings
+from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
+from airflow_provider_kandinsky.tasks.deferral import day_end_trigger, reset_trigger
 from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled as is_rescheduled
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
 
@@ -25,18 +28,19 @@ def open_service_of(task: GenerationOperator) -> AbstractContextManager[Service]
     return open_service(task.kandinsky_conn_id, task.model, task.on_unknown_submit, task.poll_policy)
 
 
-def report_errors(context: Context | None, *, durable: bool) -> AbstractContextManager[None]:
+def report_errors(task: GenerationOperator, context: Context | None) -> AbstractContextManager[None]:
     """See :func:`~.tasks.error_translation.translate_operator_errors`."""
-    is_kept = context is not None and keeps_record(context, durable=durable)
-    return translate_operator_errors(context, durable=is_kept)
+    return translate_operator_errors(context, is_kept=lambda: context is not None and keeps_record(task, context))
 
 
-def keeps_record(context: Context, *, durable: bool) -> bool:
-    """Whether the next process will know what this one has submitted.
-
-    :param durable: the task's argument.
-    """
-    return task_state_store_for(context, durable=durable) is not None
+def keeps_record(task: GenerationOperator, context: Context) -> bool:
+    """Whether the next process will know what this one has submitted."""
+    if not task.durable or task_state_store(context) is not None:
+        return task.durable
+    try:
+        return ledger_path_of(read_settings(task.kandinsky_conn_id)) is not None
+    except KandinskyError:
+        return False  # a connection that cannot be used names no place
 
 
 def defer_until_reset(
@@ -50,3 +54,15 @@ def defer_until_reset(
     if trigger := reset_trigger(error, resets):
         task.log.info("Rate limited; submitting at %s", trigger.moment)
         task.defer(trigger=trigger, method_name="execute_after_reset", kwargs={**kwargs, "resets": resets + 1})
+
+
+def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None, kwargs: Mapping[str, Any]) -> None:
+    """Defer until the day of a used-up budget has ended, if that is what the task is to do. Nothing was accepted.
+
+    :param error: why the task has stopped submitting.
+    :param kwargs: what the next process of this try has to be given.
+    """
+    if isinstance(error, BudgetExceededError) and task.deferrable and task.on_budget == "wait":
+        trigger = day_end_trigger(error)
+        task.log.info("%s. Submitting at %s", error.message, trigger.moment)
+        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=dict(kwargs))

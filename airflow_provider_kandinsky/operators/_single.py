@@ -7,11 +7,16 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
-from airflow_provider_kandinsky.durable.generation import ClaimedElsewhere, Generation, SubmittedJob, ledger_of_job
+from airflow_provider_kandinsky.durable.generation import Generation, SubmittedJob, ledger_of_job
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
-from airflow_provider_kandinsky.operators._reuse import SingleReuse, claim_trigger
-from airflow_provider_kandinsky.operators._runtime import Service, defer_until_reset, open_service_of
+from airflow_provider_kandinsky.operators._reuse import ClaimedElsewhere, SingleReuse, claim_trigger
+from airflow_provider_kandinsky.operators._runtime import (
+    Service,
+    defer_until_day_ends,
+    defer_until_reset,
+    open_service_of,
+)
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.tasks.deferral import defer_until_done
@@ -75,7 +80,7 @@ class SingleTask:
         task, request_id = self._task, self.xcom("request_id")
         self._note_request(request_id)
         with task._failures(self._context), open_service_of(task) as service:
-            ledger = ledger_of_job(self._context, request_id, durable=task.durable)
+            ledger = ledger_of_job(self._context, service, request_id, durable=task.durable)
             if ledger.record is None:
                 raise LookupError(request_id)
             if not task.has_sent_arguments:
@@ -99,6 +104,7 @@ class SingleTask:
             request,
             durable=task.durable,
             id_only=not task.wait_for_completion,
+            max_cost=task.max_cost,
             job=job,
             index=self._reuse.index(request),
         )
@@ -125,6 +131,9 @@ class SingleTask:
         except RateLimitedError as error:
             if self._task.deferrable:
                 defer_until_reset(self._task, error, resets, {"arguments": request.payload()})
+            raise
+        except KandinskyError as error:
+            defer_until_day_ends(self._task, error, {"arguments": request.payload()})
             raise
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(

@@ -10,7 +10,7 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator
+from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
@@ -66,10 +66,14 @@ class KandinskyTextToImageOperator(GenerationOperator):
         ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
     :param reuse: deliver images again that are stored in ``output_path`` for the same base URL, model and parameters,
         by whatever run, DAG or deployment, and submit nothing. If unset, the seed is then made from those.
-    :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
-        clear submits it again.
+    :param max_cost: dollars; a retry or a clear submits nothing more once the jobs that this task instance has
+        submitted before have cost that, as far as the request history says.
+    :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
+        store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
         tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+    :param on_budget: what a task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
+        deferrable task defers until the next day (UTC).
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.
     :raises KandinskyError: what a retry may cure: outages, rate limits, a failed job, the timeout.
     """
@@ -103,8 +107,10 @@ class KandinskyTextToImageOperator(GenerationOperator):
         timeout: float = WAIT_TIMEOUT,
         durable: bool = True,
         on_unknown_submit: OnUnknownSubmit = "fail",
+        on_budget: OnBudget = "fail",
         output_path: str | None = None,
         reuse: bool = False,
+        max_cost: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -127,8 +133,10 @@ class KandinskyTextToImageOperator(GenerationOperator):
         self.timeout = timeout
         self.durable = durable
         self.on_unknown_submit = on_unknown_submit
+        self.on_budget = on_budget
         self.output_path = output_path
         self.reuse = reuse
+        self.max_cost = max_cost
         self._request_id: str | None = None
         #: Whether the arguments are those that an earlier process of this try has sent.
         self.has_sent_arguments = False
@@ -231,3 +239,5 @@ class KandinskyTextToImageOperator(GenerationOperator):
         if self.reuse and not self.wait_for_completion:
             raise invalid_argument("wait_for_completion", False, "True with reuse=True")
         self._check_shared(request.samples or 1)
+        if self.max_cost is not None and not self.max_cost > 0:
+            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

@@ -9,7 +9,7 @@ from airflow.configuration import conf
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator
+from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
 from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, literal_arguments
@@ -54,10 +54,12 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param deferrable: wait in the triggerer, holding no worker slot. Default: ``[operators] default_deferrable``.
     :param poll_interval: seconds between polls of a job; adaptive if ``None``.
     :param timeout: seconds from an item's submission until the task gives up waiting for it; at most 3600.
-    :param durable: keep in Airflow's task state store (3.3 and later) what was submitted, so that no retry, crash or
-        clear submits it again.
+    :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
+        store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does with items that an earlier try may have submitted, if the request
         history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+    :param on_budget: what the task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
+        deferrable task delivers nothing yet, and defers until the next day (UTC).
     :param output_path: store the images there, and a manifest of the batch; see
         :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
     :param reuse: deliver images again that are stored in ``output_path`` for the same base URL, model and parameters,
@@ -97,6 +99,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         timeout: float = WAIT_TIMEOUT,
         durable: bool = True,
         on_unknown_submit: OnUnknownSubmit = "fail",
+        on_budget: OnBudget = "fail",
         output_path: str | None = None,
         reuse: bool = False,
         max_in_flight: int = 200,
@@ -124,6 +127,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
         self.timeout = timeout
         self.durable = durable
         self.on_unknown_submit = on_unknown_submit
+        self.on_budget = on_budget
         self.output_path = output_path
         self.reuse = reuse
         self.max_in_flight = max_in_flight

@@ -19,9 +19,10 @@ from typing import Any, Final, TypeVar
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.results.claims import Claims
+from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.results.file_names import is_below, location
 from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS, OutputPath, write
-from airflow_provider_kandinsky.segmind.errors import Billing, ReuseIndexError
+from airflow_provider_kandinsky.segmind.errors import Billing
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
 from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in
 
@@ -54,6 +55,17 @@ class StoredRequest:
     def result(self) -> GenerationResult:
         """The result as it is delivered again: at no cost."""
         return GenerationResult(request_id=self.request_id, images=(), model=self.model, seed=self.seed, cost=0.0)
+
+
+class ClaimedElsewhere(Exception):  # no error: the operator waits
+    """Another task has claimed the same image.
+
+    :param seconds: how long its claim lasts.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 class ReuseIndex:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.models import CATALOGUE
 
 DEFAULT_KEY = "SG_sandbox"
 
@@ -79,7 +79,7 @@ class Settings(BaseModel):
 
     api_keys: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_KEY,)
     forbidden_keys: tuple[str, ...] = ()
-    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    models: tuple[str, ...] = tuple(CATALOGUE)
     retired_models: tuple[str, ...] = ()
 
     queue_time: _Span = 0.0

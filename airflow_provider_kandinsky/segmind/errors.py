@@ -34,6 +34,8 @@ class KandinskyError(Exception):
     billing: Billing = Billing.NO
     #: Whether this error only summarizes others.
     aggregates_errors: bool = False
+    #: What it knows beside the arguments of :meth:`__init__`.
+    own_fields: frozenset[str] = frozenset()
     #: What a retry will do, if the caller knows.
     retry_hint: str = ""
 
@@ -117,6 +119,7 @@ class RateLimitedError(KandinskyError):
     """
 
     retryable = True
+    own_fields = frozenset({"retry_after"})
 
     def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
@@ -209,12 +212,6 @@ class ImageNotStoredError(JobError):
     billing = Billing.YES
 
 
-class ReuseIndexError(KandinskyError):
-    """The index of stored images cannot be read or written. What is not known to be stored is not submitted."""
-
-    retryable = True
-
-
 class JobTimeoutError(JobError):
     """The job had not finished by the deadline. It may still be running, and will then be billed."""
 
@@ -238,9 +235,7 @@ def error_from_dict(values: dict[str, Any]) -> KandinskyError:
     error_type = _types_by_name(KandinskyError).get(values.get("type", ""), KandinskyError)
     if values.get("billing") not in tuple(Billing):
         values = {name: value for name, value in values.items() if name != "billing"}
-    known = {"http_status", "request_id", "billing"} | (
-        {"retry_after"} if issubclass(error_type, RateLimitedError) else set()
-    )
+    known = {"http_status", "request_id", "billing", *error_type.own_fields}
     error = error_type(
         values.get("message", "unknown error"), **{name: values[name] for name in known if name in values}
     )

@@ -1,4 +1,4 @@
-"""How a task lets go of its worker: until its job is finished, or until a rate limit resets."""
+"""How a task lets go of its worker: until its job is finished, a rate limit resets, or the day ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pendulum
 from airflow.sdk import BaseOperator, Context
 
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDelivery
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _TIMEOUT_MARGIN: Final = timedelta(minutes=5)
 #: How many times in a row a submission is deferred to a reset. With a minute each that is half an hour or more.
 MAX_RESETS: Final = 30
+#: Tasks that wait for the next day resume within so many seconds after its beginning.
+_DAY_SPREAD: Final = 120.0
 
 
 def deferral_timeout(deadline: float) -> timedelta:
@@ -105,3 +108,13 @@ def resume_delay(error: KandinskyError | None) -> float:
     hint = error.retry_after if isinstance(error, RateLimitedError) else None
     wait = min(max(MAX_RETRY_AFTER if hint is None else hint, MIN_TRIGGER_LIFETIME), MAX_RETRY_AFTER)
     return wait + SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)
+
+
+def day_end_trigger(error: BudgetExceededError) -> DateTimeTrigger:
+    """The trigger that fires when the day of a used-up budget has ended, a little later for each task."""
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
+
+    now = time.time()
+    until = now if error.until is None else error.until
+    moment = max(until, now + MIN_TRIGGER_LIFETIME) + random.uniform(0, _DAY_SPREAD)
+    return DateTimeTrigger(pendulum.from_timestamp(moment))

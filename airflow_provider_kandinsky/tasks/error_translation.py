@@ -8,7 +8,7 @@ are raised as they are, so that a ``retry_policy`` can distinguish them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from airflow_provider_kandinsky.compat.airflow import (
     AirflowTaskTimeout,
     policies_can_reschedule,
 )
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import error_for_xcom
 from airflow_provider_kandinsky.segmind.errors import (
@@ -39,11 +40,13 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def translate_operator_errors(context: Context | None = None, *, durable: bool = True) -> Iterator[None]:
+def translate_operator_errors(
+    context: Context | None = None, *, is_kept: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
     """Give each error a retry hint, push it as XCom ``error``, and stop retries that cannot help.
 
     :param context: of the running task; ``None`` while the DAG is parsed.
-    :param durable: whether the next try will know what this one has submitted.
+    :param is_kept: whether the next try will know what this one has submitted; asked only where that matters.
     :raises AirflowFailException: for a :class:`KandinskyError` that is not ``retryable``, which is its cause, unless
         :func:`is_rescheduled`.
     """
@@ -53,7 +56,7 @@ def translate_operator_errors(context: Context | None = None, *, durable: bool =
         rescheduled = context is not None and is_rescheduled(error, context)
         if rescheduled:
             error.retry_hint = "The retry policy reschedules the task; that uses up no retry."
-        error.retry_hint = error.retry_hint or _retry_hint(error, durable)
+        error.retry_hint = error.retry_hint or _retry_hint(error, is_kept)
         _report(error, context)
         if error.retryable or rescheduled:
             raise
@@ -99,15 +102,15 @@ def apply_soft_fail(sensor: BaseSensorOperator) -> Iterator[None]:
 
 
 def is_rescheduled(error: KandinskyError, context: Context) -> bool:
-    """Whether the task's retry policy reschedules it when the credits are used up (Airflow 3.4). A retry cannot cure
-    that, a refill can; nothing was accepted, so running again submits nothing twice.
+    """Whether the task's retry policy reschedules it when the credits or the daily budget are used up (Airflow 3.4). A
+    retry cannot cure that, a refill or the next day can; nothing was accepted, so running again submits nothing twice.
 
     Airflow does not consult the policy about an ``AirflowFailException``, so the error is raised as it is until the
     policy's ``max_reschedules`` is reached.
     """
     policy = getattr(context.get("task"), "retry_policy", None)
     if (
-        not isinstance(error, InsufficientCreditsError)
+        not isinstance(error, (InsufficientCreditsError, BudgetExceededError))
         or error.request_id
         or not policies_can_reschedule()
         or not policy
@@ -118,7 +121,7 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
         decision = policy.evaluate(error, ti.try_number, ti.max_tries, context)
     except Exception:
         # A user's policy may raise anything; it must not mask the failure being reported.
-        log.exception("The retry policy failed to evaluate that the credits are used up")
+        log.exception("The retry policy failed to evaluate that credits or budget are used up")
         return False
     if decision.action.value != "reschedule":
         return False
@@ -139,9 +142,11 @@ def _report(error: KandinskyError, context: Context | None) -> None:
         log.exception("Could not push the error to XCom")
 
 
-def _retry_hint(error: KandinskyError, durable: bool) -> str:
+def _retry_hint(error: KandinskyError, is_kept: Callable[[], bool]) -> str:
     if isinstance(error, SubmissionUnknownError) and not error.retryable:
         return "A retry could not find out either and might submit it twice, so there is none."
+    if isinstance(error, BudgetExceededError):
+        return "No retry before that can cure it, so there is none; clear the task then."
     if not error.retryable:
         return "No retry can cure this, so there is none."
     if isinstance(error, SubmissionUnknownError):
@@ -150,7 +155,7 @@ def _retry_hint(error: KandinskyError, durable: bool) -> str:
         return "A retry submits it again."
     if error.request_id is None:
         return "Nothing was accepted; a retry submits it."
-    if not durable:
+    if not is_kept():
         return "A retry submits it again, because no record is kept of it."
     if isinstance(error, JobExpiredError):
         return "A retry searches the request history for its images, and submits it again if they are not there."

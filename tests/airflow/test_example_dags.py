@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 
@@ -129,3 +130,12 @@ def test_horoscopes(airflow: LocalAirflow, sandbox: Sandbox) -> None:
         assert payload == {name: rendered[name] for name in payload}
         [url] = airflow.xcom(dag_id, run_id, "paint", map_index=index)
         assert_picture(url)
+
+
+def test_spend_report(airflow: LocalAirflow, sandbox: Sandbox, output_folder: Path) -> None:
+    run_dag(airflow, "kandinsky_one_picture")
+    for _ in range(2):  # a day that is loaded again is not there twice
+        run_dag(airflow, "kandinsky_spend_report", {"day": datetime.now(UTC).date().isoformat()})
+    with sqlite3.connect(output_folder / "products.db") as database:
+        rows = database.execute("SELECT * FROM kandinsky_spend").fetchall()
+    assert [row[1:] for row in rows] == [("kandinsky2.1-txt2im", pytest.approx(0.01), 1, 0)]

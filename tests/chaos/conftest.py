@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
@@ -42,12 +43,22 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.line(line)
 
 
+def _ledger_path(home: Path) -> dict[str, str]:
+    """Where the ledger is kept on an Airflow that has no task state store."""
+    if "task_state_store" in Context.__annotations__:
+        return {}
+    folder = home / "ledger"
+    folder.mkdir()
+    return {"ledger_path": folder.as_uri()}
+
+
 @pytest.fixture(scope="session")
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     home = tmp_path_factory.mktemp("chaos")
     shutil.copytree(DAGS, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     with running_sandbox() as sandbox:
-        env = IMPATIENT | {"AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection(), "CHAOS_FOLDER": str(home)}
+        connection = sandbox.connection(**_ledger_path(home))
+        env = IMPATIENT | {"AIRFLOW_CONN_KANDINSKY_DEFAULT": connection, "CHAOS_FOLDER": str(home)}
         with LocalAirflow(home, env=env) as airflow:
             yield Chaos(airflow, sandbox, home)
 

@@ -26,21 +26,21 @@ def test_the_worker_between_the_posts_and_the_record(chaos: Chaos, dag_id: str, 
     chaos.finish_batch(f"worker killed among the POSTs of a batch ({dag_id})", dag_id, run_id)
 
 
-def test_the_worker_while_a_wave_is_watched(chaos: Chaos) -> None:
+def test_the_worker_while_a_batch_is_waited_for(chaos: Chaos) -> None:
     chaos.sandbox.configure(latency=20)
     run_id = chaos.airflow.trigger_dag("batch_in_worker")
-    chaos.until(lambda: chaos.sandbox.count_calls("status") >= 20, "polls at the jobs")
+    chaos.until(lambda: chaos.sandbox.count_calls("history") >= 3, "sweeps")
     chaos.kill_worker()
     chaos.finish_batch("worker killed while it watches a batch", "batch_in_worker", run_id)
 
 
 @pytest.mark.parametrize("waves", [1, 2])
-def test_the_triggerer_while_it_watches_a_wave(chaos: Chaos, waves: int) -> None:
+def test_the_triggerer_while_it_waits_for_a_batch(chaos: Chaos, waves: int) -> None:
     chaos.sandbox.configure(latency=20)
     run_id = chaos.airflow.trigger_dag("batch_deferred")
     chaos.until(lambda: len(chaos.sandbox.submissions) == 50 * waves, "the wave to be submitted", timeout=180)
-    polls = chaos.sandbox.count_calls("status")
-    chaos.until(lambda: chaos.sandbox.count_calls("status") >= polls + 10, "polls at the wave")
+    sweeps = chaos.sandbox.count_calls("history")
+    chaos.until(lambda: chaos.sandbox.count_calls("history") >= sweeps + 2, "sweeps")
     chaos.airflow.kill("triggerer")
     chaos.airflow.start("triggerer")
     chaos.finish_batch(f"triggerer killed in wave {waves} of a batch", "batch_deferred", run_id)

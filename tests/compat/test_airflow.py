@@ -46,6 +46,23 @@ print("\\n" + json.dumps("airflow_provider_kandinsky.hooks.kandinsky" not in sys
     return bool(json.loads(done.stdout.splitlines()[-1]))
 
 
+def has_review() -> bool:
+    try:
+        importlib.import_module("airflow_provider_kandinsky.operators.review")
+    except ImportError as error:
+        # Only the one that says what is missing.
+        if "Airflow 3.1" not in str(error):
+            raise
+        return False
+    return True
+
+
+def waits_for_people_without_triggerer() -> bool:
+    from airflow.sdk import TaskInstanceState
+
+    return hasattr(TaskInstanceState, "AWAITING_INPUT")
+
+
 def has_task_loops() -> bool:
     from airflow import sdk
 
@@ -53,14 +70,16 @@ def has_task_loops() -> bool:
 
 
 OFFERS = {
-    "Each image is paid for once, through retries, crashes and clears": has_task_state_store,
+    "Each image is paid for once, through retries, crashes and clears, without a `ledger_path`": has_task_state_store,
     "A deferred task ends in the triggerer": airflow_compat.triggers_can_set_xcom,
     "… also where a downstream task expands over its result": airflow_compat.triggers_can_set_mapped_length,
     "`KANDINSKY_RETRY_POLICY`": has_retry_policy,
-    "It reschedules for rate limits and used-up credits": airflow_compat.policies_can_reschedule,
+    "It reschedules for rate limits, credits and the daily budget": airflow_compat.policies_can_reschedule,
     "Connections are read in the triggerer's own event loop": airflow_compat.connections_are_read_async,
     "The connection form needs no import of the hook": makes_the_form_without_the_hook,
     "Gallery tabs on the task and on the run": airflow_compat.supports_plugin_tabs,
+    "`KandinskyReviewOperator`": has_review,
+    "… and no triggerer waits for the person": waits_for_people_without_triggerer,
     "Each iteration of a task loop has its own seed and record": has_task_loops,
 }
 

@@ -14,6 +14,7 @@ import pytest
 import airflow_provider_kandinsky
 from airflow_provider_kandinsky.compat.airflow import policies_can_reschedule
 from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.operators.review import KandinskyReviewOperator
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.retry_policy import KANDINSKY_RETRY_POLICY
@@ -89,11 +90,12 @@ def test_the_table_of_errors_is_whole_and_true() -> None:
 
 
 def test_the_table_of_delays_is_the_policys() -> None:
-    seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120, "10 min": 600}
+    seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120, "10 min": 600, "60 min": 3600}
     told = {row[0].strip("`"): row[1] for row in rows("docs/how-to/retry.md", "A delay for each failure")}
     assert told.pop("all others") == "`retry_delay`"
     if not policies_can_reschedule():
         assert told.pop("InsufficientCreditsError") == "10 min"
+        assert told.pop("BudgetExceededError") == "60 min"
     delays = {rule.exception.__name__: rule.retry_delay for rule in KANDINSKY_RETRY_POLICY.rules}
     assert {name: seconds[delay] for name, delay in told.items()} == {
         name: delay.total_seconds() for name, delay in delays.items()
@@ -105,6 +107,7 @@ def test_the_table_of_delays_is_the_policys() -> None:
     [
         ("docs/operator.md", "Arguments", KandinskyTextToImageOperator),
         ("docs/batch.md", "Arguments", KandinskyTextToImageBatchOperator),
+        ("docs/how-to/review.md", "Arguments", KandinskyReviewOperator),
         ("docs/sensor.md", "Job", KandinskyJobSensor),
         ("docs/sensor.md", "Credits", KandinskyCreditsSensor),
     ],
@@ -167,6 +170,7 @@ def told_to_users() -> Iterator[str]:
         *error_types(),
         "LedgerError",
         "BatchItemsFailedError",
+        "BudgetExceededError",
         "CostLimitError",
         "RequestsChangedError",
         "ImportError",

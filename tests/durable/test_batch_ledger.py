@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, TextToImageRequest
 
+from ..support.ledger_in_files import make_store
 from ..support.task_instance import FakeTaskInstance, MemoryStore
 
 #: What Airflow lets a value have before it warns.
@@ -25,6 +26,13 @@ def entry(number: int, size: int = 100, **more: Any) -> JobRecord:
     made: dict[str, Any] = {"intended_at": 1.0, "request_id": f"r{number}", "result": {"urls": ["u" * size]}}
     known: dict[str, Any] = {"key": f"k{number}", "try_number": 1, "max_tries": 2} | made | more
     return JobRecord(**known)
+
+
+@pytest.fixture(params=["task state store", "files", "s3"])
+def ti(request: pytest.FixtureRequest) -> FakeTaskInstance:
+    ti = FakeTaskInstance()
+    ti.store = make_store(request.param, request)
+    return ti
 
 
 def read(ti: FakeTaskInstance) -> BatchLedger:
@@ -112,6 +120,8 @@ def test_what_is_reset_is_wanted_and_its_job_stays_known(ti: FakeTaskInstance) -
     assert again.open_record("k2").earlier_ids == ()
 
 
+# Not in files, whose stand-in compares all that it holds at each read.
+@pytest.mark.parametrize("ti", ["task state store"], indirect=True)
 def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstance) -> None:
     """10 000 items have 250 chunks, and there are 50 waves: read whole by each, that were 6 250 reads and more."""
     requests = [TextToImageRequest(prompt=str(number), seed=number) for number in range(10_000)]

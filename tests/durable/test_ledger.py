@@ -18,8 +18,9 @@ from airflow_provider_kandinsky.durable.ledger import (
 from airflow_provider_kandinsky.durable.policy import is_cleared
 from airflow_provider_kandinsky.durable.records import JobRecord
 from airflow_provider_kandinsky.durable.seeds import seed_from_names
-from airflow_provider_kandinsky.durable.stores import _warn_of_no_store, task_state_store_for
+from airflow_provider_kandinsky.durable.stores import _warn_of_no_store, ledger_store_for
 
+from ..support.ledger_in_files import make_store
 from ..support.task_instance import FakeTaskInstance, MemoryStore
 
 KEY = "f" * 64
@@ -36,9 +37,9 @@ WRITTEN = {
 }
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+@pytest.fixture(params=["task state store", "files", "s3"])
+def store(request: pytest.FixtureRequest) -> MemoryStore:
+    return make_store(request.param, request)
 
 
 @pytest.fixture
@@ -159,13 +160,13 @@ def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
 
 
 def test_what_goes_well_is_left_alone() -> None:
-    with ledger_errors():
+    with ledger_errors(MemoryStore()):
         pass
 
 
 def test_the_context_has_the_store(store: MemoryStore) -> None:
     context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
-    assert task_state_store_for(context, durable=True) is store
+    assert ledger_store_for(context, durable=True) is store
     ledger = JobLedger.of(context, durable=True)
     ledger.put(MADE)
     ledger.write()
@@ -175,7 +176,7 @@ def test_the_context_has_the_store(store: MemoryStore) -> None:
 @pytest.mark.usefixtures("not_told_yet")
 def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
-    assert task_state_store_for(context, durable=False) is None
+    assert ledger_store_for(context, durable=False) is None
     assert not JobLedger.of(context, durable=False).is_kept
     del context["task_state_store"]  # as before Airflow 3.3
     assert not JobLedger.of(context, durable=False).is_kept
@@ -191,8 +192,9 @@ def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> No
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        "This Airflow has no task state store (it came with 3.3): a retry cannot know what an earlier try has "
-        "submitted, and submits it again. Set durable=False to say that you know."
+        "This Airflow has no task state store (it came with 3.3), and ledger_path is not set: a retry cannot know what "
+        "an earlier try has submitted, and submits it again. Set ledger_path in the connection's extra, or "
+        "durable=False to say that you know."
     )
 
 

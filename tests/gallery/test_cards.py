@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_kandinsky.compat.airflow import hitl_operator
 from airflow_provider_kandinsky.gallery.cards import Card, build_cards
 from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, parse
 from airflow_provider_kandinsky.gallery.file_access import OutputFolder
@@ -432,3 +433,36 @@ def test_only_the_cards_of_a_page_are_made() -> None:
     page = PageNumber.nearest(3, 1000, BATCH_PAGE_SIZE).cut(items, BATCH_PAGE_SIZE)
     build_cards(page, items, NOW, lambda conn_id: asked.append(conn_id) or ())
     assert len(asked) == BATCH_PAGE_SIZE
+
+
+def test_a_review_shows_what_was_to_be_chosen_from() -> None:
+    stored = row(2, urls=["file:///pictures/b.png"], prompt="a dog")
+    images = [URL, stored, {"urls": "no list"}, None, 7]
+    record = TaskRecord(
+        "review",
+        -1,
+        None,
+        "awaiting_input",
+        {"images": images},
+        NOW,
+        output_folder=OutputFolder("file:///pictures", ""),
+        kind=TaskKind.REVIEW,
+    )
+    cards = hung(record)
+    assert [len(card.images) for card in cards] == [1, 1, 0, 0, 0]
+    assert [card.position for card in cards] == [0, 1, 2, 3, 4]
+    assert [image.is_stored for card in cards for image in card.images] == [False, True]
+    assert [image.problem for card in cards for image in card.images] == [None, None]
+    assert cards[1].prompt == "a dog"
+
+
+@pytest.mark.parametrize("images", [None, "a text", {"a": 1}, [], 7])
+def test_a_review_of_nonsense_shows_nothing(images: Any) -> None:
+    assert hung(TaskRecord("review", -1, None, "running", {"images": images}, NOW, kind=TaskKind.REVIEW)) == []
+
+
+@pytest.mark.skipif(hitl_operator() is None, reason="Airflow 3.0 has no human-in-the-loop tasks")
+def test_a_review_is_known_by_its_fields() -> None:
+    from airflow_provider_kandinsky.operators.review import KandinskyReviewOperator
+
+    assert TaskKind.from_fields(KandinskyReviewOperator.template_fields) is TaskKind.REVIEW

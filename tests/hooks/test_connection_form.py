@@ -99,6 +99,8 @@ def test_extra_fields_have_labels_descriptions_and_types(form: Any) -> None:
         "history_url",
         "allow_insecure",
         "image_hosts",
+        "daily_budget",
+        "ledger_path",
     }
     for field in fields.values():
         assert field["schema"]["title"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, policies_can_reschedule
-from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
+from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, BudgetExceededError
+from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import InsufficientCreditsError, RateLimitedError
 
@@ -133,3 +134,19 @@ def test_a_batch_without_a_record_hands_over_what_it_has_when_it_is_rate_limited
     assert not isinstance(failure.value, RateLimitedError)
     assert [bool(row["urls"]) for row in ti.pushed["return_value"]] == [True, False, False]
     assert len(sandbox.submissions) == 1
+
+
+@both
+@can_reschedule
+def test_a_used_up_budget_is_left_to_the_policy(
+    sandbox: Sandbox, ti: Rescheduled, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with KandinskyHook() as hook:
+        hook.wait(hook.submit({"prompt": "earlier"}).request_id)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(daily_budget=0.01))
+    with pytest.raises(BudgetExceededError, match="The retry policy reschedules the task; that uses up no retry"):
+        ti.run(OPERATORS[kind](retry_policy=policy()))
+    ti.count = 25
+    with pytest.raises(AirflowFailException, match="The daily budget is used up"):
+        ti.run(OPERATORS[kind](retry_policy=policy()))
+    assert sandbox.count_calls("submit") == 1

@@ -189,6 +189,15 @@ class SegmindClient:
         """
         return self._run(AsyncSegmindClient.get_past_request, request_id)
 
+    def call(
+        self,
+        function: Callable[Concatenate[AsyncSegmindClient, P], Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an async function, whose first argument is the async client, in this client's event loop."""
+        return self._run(function, *args, **kwargs)
+
     def _run(
         self,
         method: Callable[Concatenate[AsyncSegmindClient, P], Coroutine[Any, Any, T]],
