@@ -52,5 +52,15 @@ import {exceptions.__name__}
 print(*sorted(set(sys.modules) - before))
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    rooms = {"batch", "batch.errors", "durable", "durable.errors", "segmind", "segmind.errors", "exceptions"}
+    rooms = {
+        "batch",
+        "batch.errors",
+        "durable",
+        "durable.errors",
+        "results",
+        "results.errors",
+        "segmind",
+        "segmind.errors",
+        "exceptions",
+    }
     assert set(ran.stdout.split()) == {f"airflow_provider_kandinsky.{room}" for room in rooms}

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.results.claims import Claims
+from airflow_provider_kandinsky.results.errors import ClaimedElsewhere as ClaimedElsewhere
 from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.results.file_names import is_below, location
 from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS, OutputPath, write
@@ -55,17 +56,6 @@ class StoredRequest:
     def result(self) -> GenerationResult:
         """The result as it is delivered again: at no cost."""
         return GenerationResult(request_id=self.request_id, images=(), model=self.model, seed=self.seed, cost=0.0)
-
-
-class ClaimedElsewhere(Exception):  # no error: the operator waits
-    """Another task has claimed the same image.
-
-    :param seconds: how long its claim lasts.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
 
 
 class ReuseIndex:
