@@ -45,5 +45,6 @@ def test_only_a_job_of_airflows_imports_what_its_children_need() -> None:
 def test_after_it_a_submission_imports_next_to_nothing() -> None:
     imported = _imported(SUBMISSION)
     assert "imported:" in imported
-    ours = ("airflow_provider_kandinsky.", "anyio", "httpcore", "httpx", "pydantic", "tenacity")
+    # Others import more of theirs where an Airflow, 3.0, has older versions of them.
+    ours = ("airflow_provider_kandinsky.", "anyio", "tenacity")
     assert [name for name in imported if name.startswith(ours)] == []
