@@ -61,7 +61,8 @@ async def images_of_client(sandbox: Sandbox, *, has_history: bool) -> Images:
         request = TextToImageRequest(prompt=f"cat {number}", seed=number)
         job = await client.submit(request, MODEL)
         now = time.time()
-        result = await client.poll_until_done(job.request_id, MODEL, submitted_at=now, deadline=now + TIMEOUT)
+        times = {"submitted_at": now, "deadline": now + TIMEOUT}
+        result = await client.poll_until_done(job.request_id, MODEL, **times, samples=1)
         return [image.url for image in result.images if image.url is not None]
 
     async with client:

@@ -35,7 +35,10 @@ _not_public = (
     r"(airflow_provider_kandinsky\.|\.)?(segmind\.)?((http|waiting)\.)?"
     r"(api|call|downloads|durable|exchange|retry|sender|results|wire)(\..*)?"
 )
-_imported_only_for_types = r"(Connection|Context|AirflowFailException|AirflowSensorTimeout|TaskDecorator)"
+_imported_only_for_types = (
+    r"(Connection|Context|AirflowFailException|AirflowSensorTimeout|TaskDecorator|ReviewDefaults|timedelta|HITLUser|"
+    r"BaseNotifier|HITLTimeoutError|airflow_provider_kandinsky\.(links\.kandinsky\.TaskInstanceName|segmind\.http\.client\.T))"
+)
 nitpick_ignore_regex = [("py:.*", names) for names in (_elsewhere, _not_public, _imported_only_for_types)]
 
 html_theme = "furo"

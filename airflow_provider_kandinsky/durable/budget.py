@@ -31,7 +31,7 @@ _MAX_AGE: Final = 60.0
 _MAX_SUBMISSIONS: Final = 20
 #: The same, as long as no price is known.
 _MAX_AGE_WITHOUT_PRICE: Final = 5.0
-#: How far back a price is looked for, if nothing was made today.
+#: How far back a price is searched for, if nothing was made today.
 _PRICE_PERIOD: Final = 7 * DAY
 
 #: The parameters that a price depends on, and what the service takes for those left out.

@@ -75,9 +75,7 @@ async def read_pages(
     for page in range(1, _MAX_PAGES + 1):
         rows = await client.get_history(model, since, page, until=until)
         yield rows
-        if not rows or all(
-            row.created_at is not None and row.created_at + row.created_at_doubt < since for row in rows
-        ):
+        if all(row.is_before(since) for row in rows):
             return
     raise ServiceUnavailableError(f"The request history has more than {_MAX_PAGES} pages in the days to be read")
 

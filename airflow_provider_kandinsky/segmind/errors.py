@@ -34,7 +34,7 @@ class KandinskyError(Exception):
     billing: Billing = Billing.NO
     #: Whether this error only summarizes others.
     aggregates_errors: bool = False
-    #: What it knows beside the arguments of :meth:`__init__`.
+    #: What it knows beside the arguments of its constructor.
     own_fields: frozenset[str] = frozenset()
     #: What a retry will do, if the caller knows.
     retry_hint: str = ""
@@ -69,7 +69,7 @@ class KandinskyError(Exception):
         self.args = (self.message,)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a trigger's event; :func:`error_from_dict` is the inverse."""
+        """Plain values, for a trigger's event; ``error_from_dict`` is the inverse."""
         return {
             "type": type(self).__name__,
             "message": self.message,

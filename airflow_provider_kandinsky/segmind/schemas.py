@@ -1,4 +1,4 @@
-"""What the service gives, as typed values; what a caller sends is in :mod:`~.segmind.request`."""
+"""What the service gives, as typed values; what a caller sends is in ``segmind.request``."""
 
 from __future__ import annotations
 

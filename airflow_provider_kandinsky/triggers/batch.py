@@ -23,7 +23,7 @@ class KandinskyBatchTrigger(BaseTrigger):
     The event holds ``outcomes``, see :data:`~.hand_over.OutcomesById`. Jobs that are not among them go on, and are to
     be waited for by another trigger.
 
-    :param jobs: a mapping for each; see :class:`PendingJob`.
+    :param jobs: a mapping for each; see :class:`~.hand_over.PendingJob`.
     :param kandinsky_conn_id: the connection; the key is looked up where it is used.
     :param model: the slug, for the results.
     :param poll_interval: seconds between polls; adaptive if ``None``.

@@ -113,7 +113,8 @@ def test_a_404_on_the_first_poll_of_a_retry(chaos: Chaos) -> None:
 
 
 def test_a_404_on_the_first_polls_of_a_batch_s_retry(chaos: Chaos) -> None:
-    chaos.sandbox.configure(latency=45)
+    # The history is too late to replace the polls.
+    chaos.sandbox.configure(latency=45, history_lag=600)
     chaos.sandbox.fault("status", stall=60)
     run_id = chaos.airflow.trigger_dag("batch_in_worker", {"items": 3})
     chaos.until_fault_strikes()
@@ -136,7 +137,7 @@ def test_a_422_that_does_not_say_failed(chaos: Chaos, dag_id: str) -> None:
 
 
 def test_a_422_that_does_not_say_failed_for_a_batch(chaos: Chaos) -> None:
-    chaos.sandbox.configure(latency=5)
+    chaos.sandbox.configure(latency=5, history_lag=600)
     chaos.sandbox.fault("status", times=3, **UNPROCESSABLE)
     run_id = chaos.airflow.trigger_dag("one_try_of_a_batch")
     chaos.finish_batch("422 without FAILED on the polls of a batch", "one_try_of_a_batch", run_id, items=3)

@@ -58,9 +58,9 @@ def has_review() -> bool:
 
 
 def waits_for_people_without_triggerer() -> bool:
-    from airflow.sdk import TaskInstanceState
+    import airflow.sdk
 
-    return hasattr(TaskInstanceState, "AWAITING_INPUT")
+    return hasattr(getattr(airflow.sdk, "TaskInstanceState", None), "AWAITING_INPUT")
 
 
 def has_task_loops() -> bool:

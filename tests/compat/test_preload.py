@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from airflow import __version__ as airflow_version
 
 from airflow_provider_kandinsky.compat.preload import MODULES
 
@@ -45,5 +46,7 @@ def test_only_a_job_of_airflows_imports_what_its_children_need() -> None:
 def test_after_it_a_submission_imports_next_to_nothing() -> None:
     imported = _imported(SUBMISSION)
     assert "imported:" in imported
-    ours = ("airflow_provider_kandinsky.", "anyio", "httpcore", "httpx", "pydantic", "tenacity")
+    ours: tuple[str, ...] = ("airflow_provider_kandinsky.", "anyio", "tenacity")
+    if not airflow_version.startswith("3.0."):  # whose packages are older, and import more of their own later
+        ours += ("httpcore", "httpx", "pydantic")
     assert [name for name in imported if name.startswith(ours)] == []

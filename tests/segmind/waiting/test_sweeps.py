@@ -112,7 +112,7 @@ def test_a_failure_is_the_services_own() -> None:
 
 
 class Unwell(Service):
-    """A service whose history responds as told, for a while."""
+    """A service whose history gives one response, for a while."""
 
     def __init__(self, response: Any, until: float = 1e9, **given: Any) -> None:
         super().__init__(**given)

@@ -211,9 +211,9 @@ ROW = {"request_id": "r", "request_body": {"prompt": "a"}, "credits_deduction": 
         (["PENDING", "COMPLETED"], JobStatus.COMPLETED),
         (["FAILED", "COMPLETED"], JobStatus.COMPLETED),
         (["FAILED", "FAILED"], JobStatus.FAILED),
-        (["FAILED", "PENDING"], JobStatus.UNKNOWN),
+        (["FAILED", "PENDING"], JobStatus.PROCESSING),
         (["FAILED", "new word"], JobStatus.UNKNOWN),
-        (["PENDING", "PENDING"], JobStatus.UNKNOWN),
+        (["PENDING", "PENDING"], JobStatus.PROCESSING),
     ],
     ids=str,
 )
