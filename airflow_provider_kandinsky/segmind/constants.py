@@ -30,6 +30,9 @@ SUBMIT_RETRY_TIMEOUT: Final = 20.0
 #: Of one client. Fewer make a request no cheaper where the service takes 50 ms or more to respond, and halve what gets
 #: through; those that are not needed are not opened.
 MAX_CONNECTIONS: Final = 20
+#: Seconds after which an idle connection is not used again. Many servers close theirs after 5 s; a submission that is
+#: sent at that moment is lost, and nobody knows whether it was accepted.
+IDLE_CONNECTION_LIFETIME: Final = 3.0
 #: Of one client. Further ones wait in the rate limiter, which knows their priorities, and not for a connection.
 MAX_REQUESTS_IN_FLIGHT: Final = MAX_CONNECTIONS
 MEGABYTE: Final = 2**20

@@ -17,6 +17,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 
 from ..support.airflow_names import TaskDeferred, TimeoutPosix
+from ..support.execution_timeout import execution_timeout
 from ..support.task_instance import SMALL, FakeTaskInstance, MemoryStore, cats, fire, paint_all
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
@@ -399,10 +400,8 @@ def test_when_the_deferral_itself_times_out_there_is_one_last_poll(
 def test_an_execution_timeout_tells_what_is_in_flight(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(latency=60)
     billed = pytest.raises(AirflowTaskTimeout, match=r"3 requests of the batch may still be running.*re-attaches them")
-    # Made before the clock runs, because the first one in a process makes Airflow import much.
-    operator = paint_all(cats(3))
-    with billed, TimeoutPosix(2):
-        ti.run(operator)
+    with billed, execution_timeout(lambda: sandbox.count_calls("status") > 0):
+        ti.run(paint_all(cats(3)))
     assert len(sandbox.submissions) == 3
 
 

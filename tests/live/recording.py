@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
 from airflow_provider_kandinsky.segmind.redaction import redact
 
 #: As much as is said before anything is submitted, and as much as is ever submitted.
@@ -54,7 +55,9 @@ class Recording:
         headers = {"authorization": f"Bearer {self.api_key}"} if bearer else {"x-api-key": self.api_key}
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                response = self._keep(name, await self.http.get(url, params=params, headers=headers))
+                # httpx logs the address, in which a service that lies may have put the key as a request's id.
+                with redact_request_logs(self.api_key):
+                    response = self._keep(name, await self.http.get(url, params=params, headers=headers))
             except httpx.TransportError:
                 if attempt == _ATTEMPTS:
                     raise
@@ -75,7 +78,8 @@ class Recording:
             raise TooManyImagesError(f"{self.images + images} images are more than {MAX_IMAGES}")
         self.images += images
         headers = {"x-api-key": self.api_key}
-        response = await self.http.post(f"{self.base_url}/v2/{model}", json=payload, headers=headers)
+        with redact_request_logs(self.api_key):
+            response = await self.http.post(f"{self.base_url}/v2/{model}", json=payload, headers=headers)
         if isinstance(body := parsed(response), dict) and isinstance(body.get("request_id"), str):
             self.own_ids.add(body["request_id"])
         return self._keep(name, response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
@@ -95,14 +96,19 @@ def test_a_planted_difference_is_found_and_no_other(tmp_path: Path, name: str) -
     assert differences(answers, fixture) == []
 
 
-def test_no_key_is_written_even_if_the_service_echoes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_key_is_written_even_if_the_service_echoes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
     def echo(request: httpx.Request) -> httpx.Response:
         body = {"request_id": KEY, "status": KEY, "error": f"{'x' * 290}{KEY}", KEY: KEY, "output": KEY}
         return httpx.Response(200, json=body, headers={"x-echo": KEY})
 
     answers, _ = ask(tmp_path, httpx.MockTransport(echo))
     assert answers
-    written = "".join(path.read_text(encoding="utf-8") for path in tmp_path.iterdir()) + capsys.readouterr().out
+    written = "".join(path.read_text(encoding="utf-8") for path in tmp_path.iterdir())
+    written += capsys.readouterr().out + caplog.text
     assert len(list(tmp_path.iterdir())) == 3
     assert "secret" not in written
     assert "***" in written

@@ -19,7 +19,8 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 
-from ..support.airflow_names import TaskDeferred, TimeoutPosix
+from ..support.airflow_names import TaskDeferred
+from ..support.execution_timeout import execution_timeout
 from ..support.task_instance import FakeTaskInstance, paint, paint_all
 
 FAULTS: list[dict[str, Any]] = [
@@ -205,7 +206,7 @@ def test_when_the_deferral_itself_times_out_there_is_one_last_poll(
 def test_an_execution_timeout_names_the_request(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(latency=60)
     billed = pytest.raises(AirflowTaskTimeout, match=r"may still be running, and will then be billed")
-    with billed as failure, TimeoutPosix(0.4):
+    with billed as failure, execution_timeout(lambda: sandbox.count_calls("status") > 0):
         ti.run(paint())
     assert f"Request {ti.pushed['request_id']}" in str(failure.value)
 
@@ -213,7 +214,7 @@ def test_an_execution_timeout_names_the_request(sandbox: Sandbox, ti: FakeTaskIn
 def test_an_execution_timeout_during_the_submission_says_so(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.fault("submit", stall=5)
     unknown = pytest.raises(AirflowTaskTimeout, match=r"A submission was under way, which may have been accepted")
-    with unknown, TimeoutPosix(0.4):
+    with unknown, execution_timeout(lambda: "kandinsky_job" in ti.store.values):
         ti.run(paint())
     assert ti.store.values["kandinsky_job"]["request_id"] is None
 

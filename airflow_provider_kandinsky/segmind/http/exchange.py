@@ -12,7 +12,11 @@ from typing import Any
 import httpx
 
 from airflow_provider_kandinsky import __version__
-from airflow_provider_kandinsky.segmind.constants import CONNECT_TIMEOUT, MAX_CONNECTIONS
+from airflow_provider_kandinsky.segmind.constants import (
+    CONNECT_TIMEOUT,
+    IDLE_CONNECTION_LIFETIME,
+    MAX_CONNECTIONS,
+)
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.call import Call
 from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
@@ -52,7 +56,11 @@ def open_http(api: SegmindApi, transport: httpx.AsyncBaseTransport | None = None
             # A compressed body would have to be decompressed before its size is known.
             "accept-encoding": "identity",
         },
-        limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS),
+        limits=httpx.Limits(
+            max_connections=MAX_CONNECTIONS,
+            max_keepalive_connections=MAX_CONNECTIONS,
+            keepalive_expiry=IDLE_CONNECTION_LIFETIME,
+        ),
         follow_redirects=False,
         mounts=without_proxy(filter(None, (api.base_url, api.history_url))),
         cookies=NoCookies(),

@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -102,6 +103,35 @@ def test_plain_http_needs_no_ssl_context(monkeypatch: pytest.MonkeyPatch, histor
 
     asyncio.run(create())
     assert builders == ["one"] * history_url.startswith("https:")
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(1, 1), (4, 2)])
+def test_a_connection_that_the_server_may_be_closing_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch, idle: float, connections: int
+) -> None:
+    """A submission on it could be lost; a server that closes idle connections does so after 5 s as a rule."""
+    opened = []
+    clock = SimpleNamespace(monotonic=time.monotonic)
+    monkeypatch.setattr("httpcore._async.http11.time", clock)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        while await reader.readline():
+            while (await reader.readline()).strip():
+                pass
+            writer.write(CREDITS)
+
+    async def read_twice() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with AsyncSegmindClient("SG_x", f"http://127.0.0.1:{port}") as client:
+            await client.get_credits()
+            clock.monotonic = lambda: time.monotonic() + idle
+            await client.get_credits()
+        server.close()
+
+    asyncio.run(read_twice())
+    assert len(opened) == connections
 
 
 class Held(httpx.AsyncBaseTransport):
