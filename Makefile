@@ -57,6 +57,7 @@ benchmarks: $(VENV)/.dev ## Measure DAG files, thousands of jobs in one event lo
 	@$(BIN)/python -m benchmarks.ends
 	@$(BIN)/python -m benchmarks.many_processes
 	@$(BIN)/python -m benchmarks.gallery
+	@$(BIN)/python -m benchmarks.reuse
 
 check: $(VENV)/.dev ## Lint, types, who may import whom, and that pytest can collect all tests at once
 	@$(BIN)/ruff check .

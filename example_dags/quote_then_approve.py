@@ -3,22 +3,30 @@
 What is stored already costs nothing, so the quote of a second run is $0.
 """
 
+import os
+import tempfile
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import dag, task
+from airflow.sdk import Param, dag, task
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
-OUTPUT_PATH = "file:///tmp/kandinsky/catalogue/{key}-{request_id}-{index}.{extension}"
+try:
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
+except ImportError:  # before Airflow 3.1
+    ApprovalOperator = None
+
+OUTPUT_FOLDER = os.environ.get("KANDINSKY_OUTPUT_FOLDER", tempfile.gettempdir())
+OUTPUT_PATH = "{{ params.output_folder }}/{key}-{request_id}-{index}.{extension}"
 
 
 @dag(
     dag_id="kandinsky_quote_then_approve",
     schedule=None,
     start_date=datetime(2026, 1, 1),
+    params={"output_folder": Param(f"file://{OUTPUT_FOLDER}/catalogue", type="string")},
     default_args={"retries": 3, "retry_delay": timedelta(seconds=30)},
     tags=["kandinsky"],
 )
@@ -31,9 +39,9 @@ def quote_then_approve():
         ]
 
     @task
-    def quote(requests: list[dict[str, Any]]) -> str:
+    def quote(requests: list[dict[str, Any]], output_path: str) -> str:
         with KandinskyHook() as hook:
-            return str(hook.quote(requests, output_path=OUTPUT_PATH, reuse=True))
+            return str(hook.quote(requests, output_path=output_path, reuse=True))
 
     rows = read()
     approve = ApprovalOperator(
@@ -45,7 +53,8 @@ def quote_then_approve():
     paint = KandinskyTextToImageBatchOperator(
         task_id="paint", requests=rows, output_path=OUTPUT_PATH, reuse=True, deferrable=True
     )
-    quote(rows) >> approve >> paint
+    quote(rows, OUTPUT_PATH) >> approve >> paint
 
 
-quote_then_approve()
+if ApprovalOperator is not None:
+    quote_then_approve()

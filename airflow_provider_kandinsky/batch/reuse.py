@@ -81,6 +81,10 @@ class BatchReuse:
             }
         )
 
+    def pack(self) -> None:
+        """Have a later run find what is stored with few calls; see :meth:`~.results.reuse.ReuseIndex.pack`."""
+        self._index.pack([item.key for item in self._state.items if _is_reusable(item)])
+
     def release(self, items: Iterable[Item]) -> None:
         """Let others submit what was not accepted, or has failed and was not billed."""
         over = [item.key for item in items if _is_reusable(item) and _is_free(self._state.record(item))]

@@ -186,6 +186,8 @@ class BatchRun:
 
     def delivery(self) -> BatchDelivery:
         """What the batch leaves."""
+        if self.reuse is not None:
+            self.reuse.pack()
         return BatchDelivery(self.state, self.stopped, self._output_path, with_reuse=self.reuse is not None)
 
     def _store(self) -> None:

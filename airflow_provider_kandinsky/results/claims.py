@@ -8,6 +8,7 @@ counts if all of the lower numbers are there and are over.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,8 @@ from airflow_provider_kandinsky.results.claim_policy import DEFAULT_CLAIM_POLICY
 from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.wire.values import number_in
+
+log = logging.getLogger(__name__)
 
 #: How long a claim may last, in seconds, whatever is written in it.
 MAX_DURATION: Final = 2 * RECORD_LIFETIME
@@ -64,6 +67,12 @@ class Claims:
             path, now = _path(entry, number), self._clock()
             if _create(path, self._text(now)):
                 if all(self._read(lower) == seen for lower, seen in over):
+                    if over:
+                        log.warning(
+                            "Another task had claimed %s, and has not stored the images in its time; submitting in its "
+                            "place. If it has died after its submission, that is paid twice",
+                            entry,
+                        )
                     return None
                 _remove(path)  # others have come to an end meanwhile, and begun again
                 return 0.0

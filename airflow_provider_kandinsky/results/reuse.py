@@ -11,51 +11,30 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.results.claims import Claims
 from airflow_provider_kandinsky.results.errors import ClaimedElsewhere as ClaimedElsewhere
 from airflow_provider_kandinsky.results.errors import ReuseIndexError
-from airflow_provider_kandinsky.results.file_names import is_below, location
+from airflow_provider_kandinsky.results.file_states import FileState, concurrently, file_state, file_states
+from airflow_provider_kandinsky.results.reuse_entry import NO_ENTRY, read_entry
+from airflow_provider_kandinsky.results.reuse_entry import StoredRequest as StoredRequest
+from airflow_provider_kandinsky.results.reuse_pack import read_pack, write_pack
 from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS, OutputPath, write
 from airflow_provider_kandinsky.segmind.errors import Billing
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
-from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in
-
-T = TypeVar("T")
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 log = logging.getLogger(__name__)
 
 FOLDER: Final = ".kandinsky"
-#: How many entries are read, claimed or written concurrently.
-_MAX_CONCURRENT: Final = 32
 #: An entry of more bytes is no entry.
 _MAX_BYTES: Final = 100_000
-_MAX_IMAGES: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRequest:
-    """What the index knows of a request whose images are there.
-
-    :param uris: of the images, in the service's order, with the connection id of the one who reads.
-    :param cost: dollars, what the images did cost; ``None`` if unknown.
-    """
-
-    request_id: str
-    uris: list[str]
-    model: str | None = None
-    seed: int | None = None
-    cost: float | None = None
-
-    def result(self) -> GenerationResult:
-        """The result as it is delivered again: at no cost."""
-        return GenerationResult(request_id=self.request_id, images=(), model=self.model, seed=self.seed, cost=0.0)
+#: So many entries are also kept together, where to read each takes a call.
+_MIN_TO_PACK: Final = 1000
 
 
 class ReuseIndex:
@@ -75,9 +54,15 @@ class ReuseIndex:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = output_path.folder
+        self._uri = str(self._folder).rstrip("/")
+        self._root = self._folder.path.rstrip("/")
+        self._fs = self._folder.fs
+        self._is_object_store = self._folder.protocol in WITHOUT_FOLDERS
         self._claims = claims
         self._origin = dict(origin or {})
         self._clock = clock
+        #: Whether the pack has all that was found.
+        self._is_packed = False
 
     def find(self, keys: Sequence[str]) -> dict[str, StoredRequest]:
         """What is there, with all its files whole.
@@ -86,8 +71,7 @@ class ReuseIndex:
         :raises ReuseIndexError: the storage cannot be read. That is not the same as nothing.
         """
         with self._storage_errors():
-            found = _concurrently(self._find_one, keys)
-        return {key: stored for key, stored in zip(keys, found, strict=True) if stored is not None}
+            return self._find(keys)
 
     def find_or_claim(self, keys: Sequence[str]) -> tuple[dict[str, StoredRequest], dict[str, float]]:
         """Claim what is to be submitted, unless it is there or another has claimed it.
@@ -96,10 +80,17 @@ class ReuseIndex:
         :raises ReuseIndexError: the storage cannot be read or written.
         """
         with self._storage_errors():
-            answers = dict(zip(keys, _concurrently(self._find_or_claim_one, keys), strict=True))
-        stored = {key: answer for key, answer in answers.items() if isinstance(answer, StoredRequest)}
-        claimed = {key: answer for key, answer in answers.items() if isinstance(answer, float)}
-        return stored, claimed
+            stored = self._find(keys)
+            if (claims := self._claims) is None:
+                return stored, {}
+            missing = [key for key in keys if key not in stored]
+            answers = concurrently(lambda key: claims.take(self._path(key)), missing)
+            claimed = {key: left for key, left in zip(missing, answers, strict=True) if left is not None}
+            own = [key for key in missing if key not in claimed]
+            # Who had claimed it may have come to an end between the two.
+            made_meanwhile = self._find(own, log_level=logging.DEBUG)
+            concurrently(lambda key: claims.release(self._path(key)), list(made_meanwhile))
+            return stored | made_meanwhile, claimed
 
     def note(self, stored: Mapping[str, tuple[GenerationResult, Sequence[str], Mapping[str, Any]]]) -> None:
         """Index requests whose images are stored, and release them.
@@ -108,92 +99,114 @@ class ReuseIndex:
         :raises ReuseIndexError: the storage cannot be written. The images are there, and a retry submits nothing.
         """
         with self._storage_errors("The images are stored", Billing.YES):
-            _concurrently(lambda each: self._note_one(each[0], *each[1]), list(stored.items()))
+            concurrently(lambda each: self._note_one(each[0], *each[1]), list(stored.items()))
 
     def release(self, keys: Sequence[str]) -> None:
         """Let others submit what this task has claimed, and has nothing in flight for."""
         claims = self._claims
         if claims is not None:
             with self._storage_errors("A claim could not be given back"):
-                _concurrently(lambda key: claims.release(self._path(key)), keys)
+                concurrently(lambda key: claims.release(self._path(key)), keys)
+
+    def pack(self, keys: Sequence[str]) -> None:
+        """Keep entries together, too, where it takes long to read each. Never fails: they can be read without.
+
+        :param keys: of all that a later run may want together.
+        """
+        if self._is_packed or not self._has_pack(keys):
+            return
+        try:
+            states = self._entry_states(keys)
+            entries = self._entries_with_pack(keys, states)
+            write_pack(self._fs, self._pack_path(keys), entries, states)
+        except Exception as error:  # whatever the storage raises
+            message = "The index in %s could not be packed (%.200s); a later run takes longer"
+            log.warning(message, self._uri, error, exc_info=True)
+
+    def _has_pack(self, keys: Sequence[str]) -> bool:
+        return self._is_object_store and len(keys) >= _MIN_TO_PACK
+
+    def _pack_path(self, keys: Sequence[str]) -> str:
+        return f"{self._file(min(keys)).removesuffix('.json')}.pack"
 
     def _path(self, key: str) -> ObjectStoragePath:
         return self._folder / FOLDER / key[:2] / f"{key}.json"
 
-    def _find_or_claim_one(self, key: str) -> StoredRequest | float | None:
-        if (stored := self._find_one(key)) is not None or self._claims is None:
-            return stored
-        if (seconds := self._claims.take(self._path(key))) is not None:
-            return seconds
-        # Its owner may have come to an end between the two.
-        if (stored := self._find_one(key, log_level=logging.DEBUG)) is not None:
-            self._claims.release(self._path(key))
-        return stored
+    def _file(self, key: str) -> str:
+        return f"{self._root}/{FOLDER}/{key[:2]}/{key}.json"
 
-    def _find_one(self, key: str, log_level: int = logging.WARNING) -> StoredRequest | None:
-        path = self._path(key)
-        content = _read_file(path)
+    def _image(self, uri: str) -> str:
+        return f"{self._root}/{uri.removeprefix(f'{self._uri}/')}"
+
+    def _find(self, keys: Sequence[str], log_level: int = logging.WARNING) -> dict[str, StoredRequest]:
+        if self._has_pack(keys):
+            entries = self._entries_with_pack(keys, self._entry_states(keys), log_level)
+        else:
+            entries = self._entries(keys, log_level)
+        images = [self._image(uri) for stored in entries.values() for uri in stored.uris]
+        states = file_states(self._fs, images, can_list=self._is_object_store)
+        return {key: stored for key, stored in entries.items() if self._is_whole(stored, states, log_level)}
+
+    def _is_whole(self, stored: StoredRequest, states: Mapping[str, FileState], log_level: int) -> bool:
+        for uri, size in zip(stored.uris, stored.sizes, strict=True):
+            now = states.get(self._image(uri))
+            if now is None or now.size != size:
+                what = "is gone" if now is None else f"has {now.size} bytes in place of {size}"
+                log.log(log_level, "Not reused: %s of request %s %s; submitting again", uri, stored.request_id, what)
+                return False
+        return True
+
+    def _entry_states(self, keys: Sequence[str]) -> dict[str, FileState]:
+        """Those of the entries that exist, by key."""
+        states = file_states(self._fs, [self._file(key) for key in keys], can_list=self._is_object_store)
+        return {key: states[self._file(key)] for key in keys if self._file(key) in states}
+
+    def _entries_with_pack(
+        self, keys: Sequence[str], states: Mapping[str, FileState], log_level: int = logging.WARNING
+    ) -> dict[str, StoredRequest]:
+        packed = read_pack(self._fs, self._pack_path(keys), states, self._uri)
+        self._is_packed = packed.keys() == states.keys()
+        return packed | self._entries([key for key in states if key not in packed], log_level)
+
+    def _entries(self, keys: Sequence[str], log_level: int) -> dict[str, StoredRequest]:
+        """The entries that can be read, by key. Whether their files are there is another question."""
+        entries = concurrently(partial(self._read_entry, log_level=log_level), keys)
+        return {key: entry for key, entry in zip(keys, entries, strict=True) if entry is not None}
+
+    def _read_entry(self, key: str, log_level: int) -> StoredRequest | None:
+        content = self._read_file(self._file(key))
         if content is None:
             return None
         try:
-            stored, sizes = self._read(json.loads(content))
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            log.log(log_level, "Not reused: %s is not an entry of the index (%.200s); submitting again", path, error)
+            return read_entry(json.loads(content), self._uri)
+        except NO_ENTRY as error:
+            what = "Not reused: %s is not an entry of the index (%.200s); submitting again"
+            log.log(log_level, what, self._path(key), error)
             return None
-        for uri, size in zip(stored.uris, sizes, strict=True):
-            if (now := _size(ObjectStoragePath(uri))) != size:
-                what = "is gone" if now is None else f"has {now} bytes in place of {size}"
-                log.log(log_level, "Not reused: %s of request %s %s; submitting again", uri, stored.request_id, what)
-                return None
-        return stored
 
-    def _read(self, entry: Any) -> tuple[StoredRequest, list[int]]:
-        """Check an entry.
-
-        :raises ValueError: it is none, or names files outside of the folder.
-        """
-        request_id, uris, sizes = parse_request_id(entry["request_id"]), entry["uris"], entry["sizes"]
-        if request_id is None or not isinstance(uris, list) or not isinstance(sizes, list):
-            raise ValueError("it has no request id, or no list of files")
-        if not 0 < len(uris) == len(sizes) <= _MAX_IMAGES or not all(type(size) is int for size in sizes):
-            raise ValueError("its files and their sizes do not match")
-        model = entry.get("model")
-        stored = StoredRequest(
-            request_id,
-            [self._own_uri(uri) for uri in uris],
-            model if isinstance(model, str) else None,
-            integer_in(entry.get("seed")),
-            amount_in(entry.get("cost")),
-        )
-        return stored, sizes
-
-    def _own_uri(self, uri: Any) -> str:
-        """A file of an entry, with the connection of this task."""
-        folder = str(self._folder).rstrip("/")
-        start = f"{location(folder)}/"
-        if not isinstance(uri, str) or not uri.startswith(start) or not is_below(uri, start) or not uri.isprintable():
-            raise ValueError(f"{uri!r:.200} is not in the folder of output_path")
-        return f"{folder}/{uri.removeprefix(start)}"
+    def _read_file(self, path: str) -> bytes | None:
+        try:
+            content: bytes = self._fs.cat_file(path, end=_MAX_BYTES)
+            return content
+        except FileNotFoundError:
+            return None
+        except OSError:
+            state = file_state(self._fs, path)
+            if state is not None and state.size == 0:
+                return b""  # S3 refuses to give a part of an empty file
+            raise
 
     def _note_one(self, key: str, result: GenerationResult, uris: Sequence[str], details: Mapping[str, Any]) -> None:
-        sizes = [_size(ObjectStoragePath(uri)) for uri in uris]
-        if None in sizes:
+        states = [file_state(self._fs, ObjectStoragePath(uri).path) for uri in uris]
+        sizes = [state.size for state in states if state is not None]
+        if len(sizes) < len(uris):
             raise FileNotFoundError(f"an image of request {result.request_id} that was just stored is gone")
-        entry = {
-            "request_id": result.request_id,
-            "model": result.model,
-            "seed": result.seed,
-            "cost": result.cost,
-            "uris": [location(uri) for uri in uris],
-            "sizes": sizes,
-            "stored_at": self._clock(),
-            **self._origin,
-            **details,
-        }
+        stored = StoredRequest(str(result.request_id), list(uris), sizes, result.model, result.seed, result.cost)
+        entry = stored.to_entry() | {"stored_at": self._clock()} | self._origin | dict(details)
         path = self._path(key)
         content = json.dumps(entry, indent=1).encode()
-        if path.protocol in WITHOUT_FOLDERS:
-            path.fs.pipe_file(path.path, content)
+        if self._is_object_store:
+            self._fs.pipe_file(path.path, content)
         else:
             write(io.BytesIO(content), path)
         if self._claims is not None:
@@ -211,33 +224,3 @@ class ReuseIndex:
                 f"{error!s:.200}). {consequence}",
                 billing=billing,
             ) from error
-
-
-def _read_file(path: ObjectStoragePath) -> bytes | None:
-    try:
-        content: bytes = path.fs.cat_file(path.path, end=_MAX_BYTES)
-        return content
-    except FileNotFoundError:
-        return None
-    except OSError:
-        if _size(path) == 0:
-            return b""  # S3 refuses to give a part of an empty file
-        raise
-
-
-def _size(path: ObjectStoragePath) -> int | None:
-    try:
-        return int(path.fs.info(path.path)["size"])
-    except FileNotFoundError:
-        return None
-
-
-def _concurrently(work: Callable[[Any], T], values: Sequence[Any]) -> list[T]:
-    if len(values) == 1:
-        return [work(values[0])]
-    with ThreadPoolExecutor(_MAX_CONCURRENT) as pool:
-        try:
-            return list(pool.map(work, values))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
@@ -10,8 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from airflow_provider_kandinsky.compat.airflow import hitl_operator
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from .test_editorial_calendar import FASTEST_PERSON
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
@@ -139,3 +143,32 @@ def test_spend_report(airflow: LocalAirflow, sandbox: Sandbox, output_folder: Pa
     with sqlite3.connect(output_folder / "products.db") as database:
         rows = database.execute("SELECT * FROM kandinsky_spend").fetchall()
     assert [row[1:] for row in rows] == [("kandinsky2.1-txt2im", pytest.approx(0.01), 1, 0)]
+
+
+@pytest.mark.skipif(hitl_operator() is None, reason="Airflow 3.0 has no human-in-the-loop tasks")
+def test_quote_then_approve(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    dag_id = "kandinsky_quote_then_approve"
+
+    def run(choice: str) -> tuple[str, str]:
+        """A run in which a person has chosen, and what it has asked them."""
+        run_id = airflow.trigger_dag(dag_id)
+        deadline = time.monotonic() + 90
+        while not (forms := airflow.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}/hitlDetails")["hitl_details"]):
+            assert time.monotonic() < deadline, airflow.task_instances(dag_id, run_id)
+            time.sleep(0.3)
+        time.sleep(FASTEST_PERSON)
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        airflow.api("PATCH", path, json={"chosen_options": [choice], "params_input": {}})
+        assert airflow.wait_for_run(dag_id, run_id, timeout=180) == "success"
+        return run_id, forms[0]["body"]
+
+    _, body = run("Reject")
+    assert body == "2 items, 0 reused, 2 to submit, price unknown, total: unknown"
+    assert not sandbox.submissions
+    run_id, _ = run("Approve")
+    assert len(sandbox.submissions) == 2
+    assert [row["key"] for row in airflow.xcom(dag_id, run_id, "paint")] == ["4711", "815"]
+    run_id, body = run("Approve")
+    assert body == "2 items, 2 reused, 0 to submit, price unknown, total: $0"
+    assert all(row["reused"] for row in airflow.xcom(dag_id, run_id, "paint"))
+    assert len(sandbox.submissions) == 2

@@ -14,7 +14,7 @@ from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.results.claim_policy import ClaimPolicy
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
-from ..support.task_instance import SMALL, FakeTaskInstance, cats, paint_all
+from ..support.task_instance import SMALL, FakeTaskInstance, another_run, cats, paint_all
 
 #: So that who waits for another asks again soon.
 IMPATIENT = ClaimPolicy(interval=0.2)
@@ -33,12 +33,6 @@ def reuse_all(requests: Any, folder: str, **arguments: Any) -> Any:
     task = paint_all(requests, **SMALL | {"output_path": path, "reuse": True} | arguments)
     task.claim_policy = IMPATIENT
     return task
-
-
-def another_run(number: int = 2) -> FakeTaskInstance:
-    ti = FakeTaskInstance()
-    ti.run_id = f"scheduled__{number}"
-    return ti
 
 
 @pytest.mark.parametrize("deferrable", [False, True])

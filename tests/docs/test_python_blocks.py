@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -60,10 +61,19 @@ def dag_in(folder: Path) -> DAG:
 @pytest.mark.xdist_group("docs")
 @pytest.mark.usefixtures("vendors_sdk")
 @pytest.mark.parametrize("block", DAGS, ids=str)
-def test_dags_paint(block: Block, sandbox: Sandbox, s3: S3FileSystem, dags_folder: Path, tmp_path: Path) -> None:
+def test_dags_paint(
+    block: Block,
+    sandbox: Sandbox,
+    s3: S3FileSystem,
+    dags_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if ".loop(" in block.text and not hasattr(sdk, "LoopDecision"):
         pytest.skip("this Airflow has no task loops")
     attach("s3", conn_id="aws_default", fs=s3)
+    database = {"conn_type": "sqlite", "host": str(tmp_path / "products.db")}
+    monkeypatch.setenv("AIRFLOW_CONN_PRODUCTS_DB", json.dumps(database))
     (dags_folder / "documented.py").write_text(here(block.text, tmp_path, sandbox), encoding="utf-8")
     run = dag_in(dags_folder).test()
     assert run.state == "success"

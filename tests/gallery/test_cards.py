@@ -123,6 +123,20 @@ def test_a_batch_has_a_card_for_each_item() -> None:
     )
 
 
+def test_what_was_reused_says_so_and_costs_nothing() -> None:
+    reused = {"reused": True, "cost": 0.0}
+    single = record(arguments={"prompt": "a cat"}, generation=GENERATION | reused, return_value=[URL])
+    rows = [row(2) | {"reused": False}, row(3) | reused]
+    batch = record(arguments=[{"prompt": "a cat"}, {"prompt": "a dog"}], counts=COUNTS, return_value=rows)
+    cards = hung(single, batch)
+    assert [(card.is_reused, card.cost, card.state) for card in cards] == [
+        (True, 0.0, State.DONE),
+        (False, 0.01, State.DONE),
+        (True, 0.0, State.DONE),
+    ]
+    assert Totals.from_items(listed(single, batch)).cost == 0.01
+
+
 def test_rows_that_are_one_purchase_cost_once() -> None:
     totals = Totals.from_items(listed(record(counts=COUNTS, return_value=[row(1), row(1), row(2, cost=None)])))
     assert (totals.images, totals.cost, totals.unknown_costs) == (3, 0.01, 1)

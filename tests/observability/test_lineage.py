@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
-from ..support.task_instance import FakeTaskInstance, paint, paint_all
+from ..support.task_instance import FakeTaskInstance, another_run, paint, paint_all
 
 
 def lineage_of(task: Any, ti: FakeTaskInstance) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -123,6 +123,25 @@ def test_a_failed_batch_has_the_lineage_of_its_images(sandbox: Sandbox, ti: Fake
     with pytest.raises(Exception, match="1 of 2 items have failed"):
         ti.run(task)
     assert len(lineage_of(task, ti)[1]) == 1
+
+
+@pytest.mark.parametrize("make", [paint, lambda **arguments: paint_all([arguments.pop("prompt")], **arguments)])
+def test_what_is_reused_is_the_output_at_no_cost(
+    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, make: Any
+) -> None:
+    def task() -> Any:
+        return make(prompt="a cat", output_path=f"file://{tmp_path}/{{request_id}}.{{extension}}", reuse=True, seed=7)
+
+    first, second = task(), task()
+    outputs = outputs_of_run(ti, first)
+    assert outputs_of_run(another_run(), second) == outputs
+    (job,) = sandbox.submissions
+    facet_values, _ = lineage_of(second, ti)
+    assert facet_values == {
+        "model": "kandinsky2.1-txt2im",
+        "cost": 0.0,
+        "generations": [{"request_id": job["request_id"], "seed": 7, "cost": 0.0, "reused": True}],
+    }
 
 
 def test_of_a_large_batch_the_manifest_is_the_output(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:

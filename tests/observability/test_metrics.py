@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 from ..support.airflow_names import TaskDeferred
 from ..support.statsd_server import StatsdSocket
-from ..support.task_instance import FakeTaskInstance, paint, paint_all
+from ..support.task_instance import FakeTaskInstance, another_run, paint, paint_all
 
 ONE_JOB = {
     "kandinsky.submitted": 1, "kandinsky.completed": 1, "kandinsky.cost": 0.01,
@@ -71,6 +72,18 @@ def fail(ti: FakeTaskInstance, task: Any) -> None:
 def test_one_job(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket, deferrable: bool) -> None:
     ti.run(paint(deferrable=deferrable))
     assert without_polls(statsd.sums()) == ONE_JOB
+
+
+@each_way
+@pytest.mark.parametrize("make", [paint, lambda **arguments: paint_all(["a cat"], **arguments)])
+def test_what_is_reused_is_counted_as_that(
+    sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket, tmp_path: Path, deferrable: bool, make: Any
+) -> None:
+    arguments = {"output_path": f"file://{tmp_path}/{{request_id}}.{{extension}}", "reuse": True}
+    ti.run(make(deferrable=deferrable, **arguments))
+    assert without_polls(statsd.sums()) == ONE_JOB
+    another_run().run(make(deferrable=deferrable, **arguments))
+    assert without_polls(statsd.sums()) == ONE_JOB | {"kandinsky.reused": 1}
 
 
 def test_the_metrics_of_a_job(ti: FakeTaskInstance, statsd: StatsdSocket) -> None:

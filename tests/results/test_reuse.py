@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.exceptions import ReuseIndexError
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.airflow_names import TaskDeferred
-from ..support.task_instance import SMALL, FakeTaskInstance, paint
+from ..support.task_instance import SMALL, FakeTaskInstance, another_run, paint
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -28,12 +28,6 @@ def entries(folder: str) -> list[ObjectStoragePath]:
     path = ObjectStoragePath(folder) / ".kandinsky"
     protocol = f"{path.protocol}://moto@" if path.protocol == "s3" else "file://"
     return [ObjectStoragePath(f"{protocol}{each}") for each in sorted(path.fs.find(path.path))]
-
-
-def another_run(number: int = 2) -> FakeTaskInstance:
-    ti = FakeTaskInstance()
-    ti.run_id = f"scheduled__{number}"
-    return ti
 
 
 def reuse(folder: str, **arguments: Any) -> Any:

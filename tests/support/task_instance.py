@@ -112,6 +112,13 @@ class FakeTaskInstance:
         self.retry()
 
 
+def another_run(number: int = 2) -> FakeTaskInstance:
+    """The same task in a run of another day."""
+    ti = FakeTaskInstance()
+    ti.run_id = f"scheduled__{number}"
+    return ti
+
+
 def fire(trigger: Any) -> Any:
     """Run a trigger as a triggerer would, from what it serializes to, and give its one event."""
 
