@@ -8,6 +8,7 @@ a file. The S3 is moto, in another process. The memory is the most that the proc
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import shelve
@@ -45,6 +46,8 @@ def fill(items: int, folder: str) -> None:
 
     def store(item: Any) -> None:
         path = ObjectStoragePath(f"{folder}/{item.key[::-1][:32]}.png")
+        if path.protocol == "file":
+            path.parent.mkdir(parents=True, exist_ok=True)
         path.fs.pipe_file(path.path, _IMAGE)
         result = GenerationResult(path.stem, (), model=task.model, seed=item.seed, cost=0.01)
         index.note({item.key: (result, [str(path)], {})})
@@ -69,6 +72,7 @@ def serve() -> None:
     from moto import backends
     from moto.server import ThreadedMotoServer
 
+    logging.disable()
     services = frozenset(backends.list_of_moto_modules())
     backends.list_of_moto_modules = lambda: services  # it lists folders for each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -79,9 +79,14 @@ class BatchDelivery:
         :param max_xcom_items: with more items than this the rows are in the manifest alone.
         """
         ti, counts = context["ti"], self.counts
+        reused = f" ({counts['reused']} reused)" if counts["reused"] else ""
         log.info(
-            "%(succeeded)d of %(items)d items are done (%(reused)d reused), %(failed)d have failed; cost: $%(cost)g",
-            counts,
+            "%d of %d items are done%s, %d have failed; cost: $%g",
+            counts["succeeded"],
+            counts["items"],
+            reused,
+            counts["failed"],
+            counts["cost"],
         )
         if self._failures:
             types = Counter(type(failure).__name__ for failure in self._failures.values())

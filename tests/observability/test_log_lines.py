@@ -99,6 +99,7 @@ def test_a_batch_has_lines_for_its_waves(
 
     expect(
         lines(),
+        "Quote: 3 items, 0 reused, 3 to submit, price unknown, total: unknown",
         *wave(2),
         *wave(1),
         r"3 of 3 items are done, 0 have failed; cost: \$0\.03",
