@@ -53,7 +53,9 @@ async def noticed_by_triggers(way: str, jobs: Sequence[Job]) -> list[float]:
     def trigger(job: Job) -> Any:
         if way == "plain trigger":
             return PlainTrigger(job["request_id"], PLAIN_INTERVAL)
-        return KandinskyJobTrigger(job["request_id"], model=MODEL, submitted_at=job["at"], deadline=job["at"] + TIMEOUT)
+        # As the operator makes it.
+        times = {"submitted_at": job["at"], "deadline": job["at"] + TIMEOUT}
+        return KandinskyJobTrigger(job["request_id"], model=MODEL, samples=1, **times)
 
     async def fire(job: Job) -> float:
         async for event in trigger(job).run():
