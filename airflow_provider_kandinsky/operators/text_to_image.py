@@ -23,6 +23,7 @@ from airflow_provider_kandinsky.tasks.arguments import (
 
 if TYPE_CHECKING:
     from airflow_provider_kandinsky.operators._single import SingleTask
+    from airflow_provider_kandinsky.types import ImageSide, Scheduler
 
 
 class KandinskyTextToImageOperator(GenerationOperator):
@@ -84,13 +85,13 @@ class KandinskyTextToImageOperator(GenerationOperator):
         *,
         prompt: str,
         negative_prompt: str | None = None,
-        scheduler: str | None = None,
+        scheduler: Scheduler | str | None = None,
         samples: int | str | None = None,
         num_inference_steps: int | str | None = None,
         guidance_scale: float | str | None = None,
         seed: int | str | None = None,
-        img_width: int | str | None = None,
-        img_height: int | str | None = None,
+        img_width: ImageSide | int | str | None = None,
+        img_height: ImageSide | int | str | None = None,
         base64: bool | str | None = None,
         model_parameters: Mapping[str, Any] | None = None,
         model: str = DEFAULT_MODEL,
