@@ -14,6 +14,10 @@
 
 An editor then completes names and values, and a type checker reports keys that do not exist. The values are those of
 the default model. Other models have others, and templates are strings: the operators accept these, too, and check them.
+
+By Airflow's own types the result of a task is an ``XComArg``. So a checker objects where a function under ``@task`` gets
+the result of another task and its parameter has the type of the value. ``prompt``, ``requests`` and ``request_id`` of the
+tasks of this package take both.
 """
 
 # Annotations are no strings here: which keys are required is read from them at run time.
