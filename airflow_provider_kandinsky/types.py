@@ -15,9 +15,9 @@
 An editor then completes names and values, and a type checker reports keys that do not exist. The values are those of
 the default model. Other models have others, and templates are strings: the operators accept these, too, and check them.
 
-By Airflow's own types the result of a task is an ``XComArg``. So a checker objects where a function under ``@task`` gets
-the result of another task and its parameter has the type of the value. ``prompt``, ``requests`` and ``request_id`` of the
-tasks of this package take both.
+By Airflow's own types the result of a task is an ``XComArg``. So a checker objects where a function under ``@task``
+gets the result of another task, and its parameter has the type of the value. ``prompt``, ``requests`` and
+``request_id`` of the tasks of this package take both.
 """
 
 # Annotations are no strings here: which keys are required is read from them at run time.
@@ -50,7 +50,7 @@ class BatchRequest(GenerationArguments):
     """An item of a batch's ``requests``: its prompt, and what differs from the batch's own arguments."""
 
 
-class TaskError(TypedDict):
+class ErrorRecord(TypedDict):
     """XCom ``error`` of a failed try, and ``error`` of a batch's row.
 
     ``type`` is the name of a class of :mod:`airflow_provider_kandinsky.exceptions`, ``message`` the error in full.
@@ -86,7 +86,7 @@ class BatchRow(TypedDict):
     request_id: str | None
     seed: int | None
     cost: float | None
-    error: TaskError | None
+    error: ErrorRecord | None
 
 
 class ManifestRow(BatchRow):

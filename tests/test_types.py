@@ -45,7 +45,7 @@ def test_a_generation_has_its_keys(sandbox: Sandbox, ti: FakeTaskInstance) -> No
 def test_an_error_has_its_keys(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     with pytest.raises(AirflowFailException):
         ti.run(paint(prompt="[blocked]"))
-    assert keys_of(types.TaskError) == (set(ti.pushed["error"]), set())
+    assert keys_of(types.ErrorRecord) == (set(ti.pushed["error"]), set())
 
 
 def test_the_rows_and_counts_of_a_batch_have_their_keys(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
