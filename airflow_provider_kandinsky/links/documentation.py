@@ -23,7 +23,8 @@ def documentation_url() -> str | None:
     """The address of the docs; ``None`` if the package names none, or a placeholder."""
     try:
         return find_documentation_url(metadata.metadata(_DISTRIBUTION).get_all("Project-URL") or ())
-    except metadata.PackageNotFoundError:  # the package was copied to where it is, not installed
+    except (metadata.PackageNotFoundError, OSError, ValueError):
+        # It was copied to where it is, or its metadata cannot be read; the error that is reported matters more.
         return None
 
 
