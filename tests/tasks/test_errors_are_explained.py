@@ -1,4 +1,4 @@
-"""A failed task says where its error is explained, and looks that up only then."""
+"""A failed task says where its error is explained, and finds that out only then."""
 
 from __future__ import annotations
 
