@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib import import_module
 
 # The reference is read from the imported code, and Airflow writes into its home when it is imported.
 _airflow_home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True)
 os.environ["AIRFLOW_HOME"] = _airflow_home.name
 
-from airflow_provider_kandinsky import __version__  # noqa: E402  Airflow's home comes first
+from airflow.sdk import XComArg  # noqa: E402  Airflow's home comes first
+
+from airflow_provider_kandinsky import __version__, types  # noqa: E402
+
+# These import the types for type checkers alone, and a signature is resolved as a whole or not at all.
+for _module in ("operators.text_to_image", "operators.text_to_image_batch", "sensors.job"):
+    vars(import_module(f"airflow_provider_kandinsky.{_module}")).update(
+        XComArg=XComArg, BatchRequest=types.BatchRequest, ImageSide=types.ImageSide, Scheduler=types.Scheduler
+    )
 
 project = "airflow-provider-kandinsky"
 release = version = __version__

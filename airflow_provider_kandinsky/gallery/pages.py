@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, TypeVar
 
+from airflow_provider_kandinsky.gallery.causes import Cause, sum_up_failures
 from airflow_provider_kandinsky.gallery.items import Item, State
 from airflow_provider_kandinsky.gallery.run_instances import DagTask
 from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
@@ -116,10 +117,27 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A section and what it adds to the totals.
+
+    :param items: all items that were read, shown or not.
+    :param unread: generations that were not read: all, the failed, and those under way.
+    :param failed_elsewhere: some of the failed that were not read, with nothing but their errors.
+    """
+
+    section: Section
+    items: Sequence[Item]
+    unread: tuple[int, int, int] = (0, 0, 0)
+    failed_elsewhere: Sequence[Item] = ()
+    auto_refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """What is on a page.
 
     :param totals: of the run, task or task instance; see :attr:`Totals.unread`.
+    :param causes: of the failures, if there are several.
     :param title: the task or task instance; ``None`` for a run.
     :param record: the task instance; ``None`` for a run, or all instances of a task.
     :param is_ours: whether there is any Kandinsky task.
@@ -129,10 +147,27 @@ class Page:
     sections: Sequence[Section]
     number: PageNumber = field(default_factory=PageNumber)
     totals: Totals = field(default_factory=Totals)
+    causes: Sequence[Cause] = ()
     title: str | None = None
     record: TaskRecord | None = None
     is_ours: bool = True
     auto_refresh: bool = False
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Part], number: PageNumber, *, only_failed: bool, is_ours: bool) -> Page:
+        """Put its parts together.
+
+        :param only_failed: whether sections without a failure are left out.
+        """
+        items = [item for part in parts for item in part.items]
+        totals = Totals.from_items(items)
+        for part in parts:
+            totals = totals.with_unread(*part.unread)
+        sections = [part.section for part in parts if part.section.shown or (part.section.count and not only_failed)]
+        elsewhere = [item for part in parts for item in part.failed_elsewhere]
+        causes = sum_up_failures(items + elsewhere, totals.failures) if totals.failures > 1 else ()
+        auto_refresh = any(part.auto_refresh for part in parts)
+        return cls(sections, number, totals, causes, is_ours=is_ours, auto_refresh=auto_refresh)
 
     @property
     def items(self) -> list[Item]:

@@ -147,6 +147,17 @@ async def read_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskR
     )
 
 
+async def read_error(api: AirflowApi, scope: Scope, record: TaskRecord) -> Any:
+    """Read the XCom ``error`` of a task instance alone.
+
+    :param scope: its DAG and run.
+    :return: unchecked; ``None`` if there is none that can be read.
+    :raises ApiError: the user may not read it.
+    """
+    found = await _read_one(api, scope, record, "error")
+    return None if found is None or found.value is _UNREADABLE else found.value
+
+
 @dataclass(frozen=True, slots=True)
 class _XCom:
     value: Any

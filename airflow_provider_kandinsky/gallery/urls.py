@@ -1,14 +1,15 @@
-"""The gallery's own URLs: paths only, as browsers may reach Airflow under another host name."""
+"""The gallery's own URLs: paths only, as browsers may reach Airflow under another host name. And those of the docs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
-from airflow_provider_kandinsky import __version__
+from airflow_provider_kandinsky import __version__, exceptions
 from airflow_provider_kandinsky.gallery.cards import Card
 from airflow_provider_kandinsky.gallery.task_records import Scope
+from airflow_provider_kandinsky.links.documentation import documentation_url, error_url
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE
 
 #: The placeholder that Airflow's UI leaves in the tab's URL of a task that is not mapped.
@@ -28,12 +29,14 @@ class GalleryUrls:
     :param scope: the task instances that the page shows.
     :param page: its number, from 1.
     :param only: its filter.
+    :param documentation: the address of the docs; ``None`` if they have none.
     """
 
     root: str
     scope: Scope
     page: int = 1
     only: Only = None
+    documentation: str | None = field(default_factory=documentation_url)
 
     def gallery(self, scope: Scope | None = None, *, page: int = 1, only: Only = None) -> str:
         """A page of cards; of the same scope by default."""
@@ -82,6 +85,14 @@ class GalleryUrls:
         if self.scope.map_index not in (None, -1):
             path += f"/mapped/{self.scope.map_index}"
         return f"{ui}{path}/plugin/{GALLERY_ROUTE}"
+
+    def is_explained(self, error_type: str | None) -> bool:
+        """Whether the docs have a section about an error type. DAG authors can write any into an XCom."""
+        return error_type in exceptions.__all__ and error_type != exceptions.Billing.__name__
+
+    def explanation(self, error_type: str) -> str | None:
+        """That section; ``None`` if the docs have no address, or do not know the type."""
+        return error_url(error_type, self.documentation) if self.is_explained(error_type) else None
 
     def static(self, name: str) -> str:
         """A style sheet or script."""

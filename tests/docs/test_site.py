@@ -58,7 +58,8 @@ def public_names() -> set[str]:
     # The rest of the room serves these modules, and no user.
     internal = {"min_lifetime", "stall_guard"}
     files = [file for folder in folders for file in (package / folder).glob("[!_]*.py") if file.stem not in internal]
-    files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "sandbox/client.py"]
+    files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "types.py"]
+    files += [package / "sandbox/client.py"]
     files += [package / f"segmind/{name}.py" for name in ("http/client", "http/async_client", "schemas", "errors")]
     names = {"airflow_provider_kandinsky.sandbox.pytest_plugin.kandinsky_sandbox"}
     for file in files:

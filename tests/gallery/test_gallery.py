@@ -102,6 +102,12 @@ def test_failed_leads_to_the_failed_alone(admin: Visitor, run_id: str) -> None:
     failed = admin.http.get(html.unescape(link)).text
     assert headings(failed) == ["batch", "failed", "unrenderable"]
     assert failed.count('<li class="card failed') == failed.count('<li class="card') == 3
+    # Two of them are one cause, for which each card has its link; what failed in rendering has left none.
+    assert "2 ContentBlockedError" in words(failed)
+    assert "1 of unknown cause" in words(failed)
+    named = re.findall(r'<li><a href="([^"]*)">(batch, row 2|failed|unrenderable)</a>', failed)
+    assert sorted(name for _, name in named) == ["batch, row 2", "failed", "unrenderable"]
+    assert all(admin.http.get(html.unescape(card)).status_code == 200 for card, _ in named)
     assert "[blocked] a fox" in failed
     # Each has its prompt.
     assert "[blocked] a wolf" in failed
