@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from airflow.utils.state import TaskInstanceState
+
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
 from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, Scope, TaskKind, TaskRecord
@@ -20,14 +22,10 @@ _MAX_PAGE_SIZE: Final = 100
 _BY_ID: Final = "id"
 #: Tasks that the DAG no longer has, checked per run.
 _MAX_REMOVED_TASKS: Final = 50
+#: From Airflow itself, as it refuses those it does not know: to wait for a person is one since 3.3.
 _UNFINISHED_STATES: Final = (
     "none",
-    "scheduled",
-    "queued",
-    "running",
-    "restarting",
-    "up_for_reschedule",
-    "deferred",
+    *(state.value for state in TaskInstanceState if state.value not in (*FINISHED_STATES, *FAILED_STATES)),
 )
 #: Instances whose latest try failed are listed first.
 _ORDER: Final = (
