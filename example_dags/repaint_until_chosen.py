@@ -3,9 +3,11 @@ DAG here; on those see ``editorial_calendar.py``, which has tasks of its own for
 
 Whoever rejects all images says in the comment what is missing, and the next iteration has it in its prompt. Each
 iteration is one generation, with its own seed and its own cost. If nothing is chosen in the last one, the loop fails;
-the images are kept.
+the images stay in the output folder, a path that the API server can read, too: it shows them to the person.
 """
 
+import os
+import tempfile
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +22,7 @@ except ImportError:  # before Airflow 3.4
 else:
     from airflow_provider_kandinsky.operators.review import KandinskyReviewOperator
 
+OUTPUT_FOLDER = os.environ.get("KANDINSKY_OUTPUT_FOLDER", tempfile.gettempdir())
 #: The maximum number of generations of a run, and so its maximum cost.
 MAX_ROUNDS = 3
 
@@ -49,7 +52,13 @@ def repaint_until_chosen():
             return f"{loop.previous['prompt']}, {loop.previous['comment']}".rstrip(", ")
 
         prompt = describe()
-        paint = KandinskyTextToImageOperator(task_id="paint", prompt=prompt, samples=4, deferrable=True)
+        paint = KandinskyTextToImageOperator(
+            task_id="paint",
+            prompt=prompt,
+            samples=4,
+            output_path=f"file://{OUTPUT_FOLDER}/repainted/{{request_id}}-{{index}}.{{extension}}",
+            deferrable=True,
+        )
         review = KandinskyReviewOperator(
             task_id="review",
             images=paint.output,
@@ -69,8 +78,8 @@ def repaint_until_chosen():
     @task
     def publish(ti: Any) -> str:
         # Outside of the loop, xcom_pull returns the results of all iterations.
-        (url,) = ti.xcom_pull(task_ids="attempt.conclude")[-1]["chosen"]
-        return url
+        (uri,) = ti.xcom_pull(task_ids="attempt.conclude")[-1]["chosen"]
+        return uri
 
     attempt.loop(max_iterations=MAX_ROUNDS, until=one_is_chosen) >> publish()
 

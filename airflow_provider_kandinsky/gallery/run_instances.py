@@ -10,6 +10,7 @@ from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
+from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
 from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, Scope, TaskKind, TaskRecord
 
 #: Up to so many task instances, a run is read completely.
@@ -146,19 +147,20 @@ class RunInstances:
         self._all = sorted(records, key=lambda record: record.map_index) if total <= _SMALL_RUN else None
         return self._all
 
-    async def one(self, task_id: str, map_index: int) -> TaskRecord:
+    async def one(self, task_id: str, map_index: int, region: Region | None = None) -> TaskRecord:
         """Read one task instance.
 
         :param map_index: -1 if it is not mapped.
+        :param region: if it is in a loop.
         :raises NotFoundError: it does not exist.
         """
-        return self._record(await self._get(*self._path, task_id, map_index))
+        return self._record(await self._get(*self._path, task_id, map_index, **region_parameters(region)))
 
     async def with_fields(self, record: TaskRecord) -> TaskRecord:
         """A listed task instance with its rendered fields, which Airflow 3.1 and 3.2 have only where one is read."""
         if record.fields:
             return record
-        read = await self.one(record.task_id, record.map_index)
+        read = await self.one(record.task_id, record.map_index, record.region)
         return replace(read, kind=record.kind or read.kind)
 
     async def removed_tasks(self) -> list[DagTask]:

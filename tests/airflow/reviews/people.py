@@ -8,6 +8,8 @@ from typing import Any
 from demo.airflow_rest import AirflowRest
 from demo.local_airflow import LocalAirflow
 
+from ...gallery.visitor import visitor
+
 #: The user whom the DAGs of ``tests/browser/dags`` assign, and one who may answer all other reviews.
 ASSIGNED = "admin"
 ANSWERS_ALL = "colleague"
@@ -62,3 +64,16 @@ class Reviews:
         client = AirflowRest(self._airflow.base_url, (user, self._airflow.passwords[user])) if user else self._airflow
         body = {"chosen_options": chosen, "params_input": {"comment": comment}}
         return dict(client.api("PATCH", path, params=loop, json=body))
+
+
+def paths_of_images(form: dict[str, Any]) -> list[str]:
+    """Where a form's stored images come from."""
+    return [cell.partition(">)")[0] for cell in form["body"].split("](<")[1:]]
+
+
+def images_of(airflow: LocalAirflow, form: dict[str, Any]) -> list[bytes]:
+    """A form's stored images, as a person's browser asks for them."""
+    person = visitor(airflow, ANSWERS_ALL).http
+    images = [person.get(path).raise_for_status() for path in paths_of_images(form)]
+    assert {image.headers["content-type"] for image in images} == {"image/png"}
+    return [image.content for image in images]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from airflow import sdk
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
-from .people import Reviews
+from .people import Reviews, images_of
 
 pytestmark = [
     pytest.mark.airflow,
@@ -27,14 +29,16 @@ def test_it_repaints_what_is_rejected_until_one_is_chosen(airflow: LocalAirflow,
     reviews.answer(first, "None of them", comment="with a hat")
     second = reviews.form("attempt.review", but_not=first)
     assert second["subject"] == "Round 2 of 3"
-    assert second["body"] != first["body"]
+    # Each shows its own images.
+    shown = [images_of(airflow, form) for form in (first, second)]
+    assert len({image for images in shown for image in images}) == 8
     reviews.answer(second, "Image 2")
     assert airflow.wait_for_run(DAG, run_id) == "success"
     assert [each["payload"]["prompt"] for each in sandbox.submissions] == ["a fox", "a fox, with a hat"]
     assert len({each["payload"]["seed"] for each in sandbox.submissions}) == 2
     chosen = airflow.xcom(DAG, run_id, "publish")
-    assert sandbox.submissions[1]["request_id"] in chosen
-    assert f"](<{chosen}>)" in second["body"].split("![Image 2]")[1]
+    assert chosen.endswith(f"{sandbox.submissions[1]['request_id']}-1.png")
+    assert Path(chosen.removeprefix("file://")).read_bytes() == shown[1][1]
 
 
 def test_it_repaints_at_most_twice(airflow: LocalAirflow, sandbox: Sandbox) -> None:

@@ -10,7 +10,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
 from ...gallery.visitor import visitor
-from .people import ANSWERS_ALL, ASSIGNED, Reviews
+from .people import ANSWERS_ALL, ASSIGNED, Reviews, images_of, paths_of_images
 
 pytestmark = [
     pytest.mark.airflow,
@@ -65,13 +65,8 @@ def test_stored_images_are_sent_to_the_person(airflow: LocalAirflow, sandbox: Sa
     run_id = airflow.trigger_dag("review_stored")
     reviews = Reviews(airflow, "review_stored", run_id)
     form = reviews.form()
-    person = visitor(airflow, ANSWERS_ALL).http
-    paths = [cell.partition(">)")[0] for cell in form["body"].split("](<")[1:]]
-    assert len(set(paths)) == 3
-    images = [person.get(path) for path in paths]
-    assert [image.headers["content-type"] for image in images] == ["image/png"] * 3
-    assert len({image.content for image in images}) == 3
-    assert httpx.get(f"{airflow.base_url}{paths[0]}", trust_env=False).status_code == 401
+    assert len({*images_of(airflow, form)}) == 3
+    assert httpx.get(f"{airflow.base_url}{paths_of_images(form)[0]}", trust_env=False).status_code == 401
     # The tab of the task has them, too, while it waits.
     assert visitor(airflow, ANSWERS_ALL).task("review_stored", run_id, "review").count('<li class="card') == 3
     reviews.answer(form, "None of them")
