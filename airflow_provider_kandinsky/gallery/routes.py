@@ -27,7 +27,6 @@ from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, Ou
 from airflow_provider_kandinsky.gallery.items import Item
 from airflow_provider_kandinsky.gallery.page_builder import PageBuilder
 from airflow_provider_kandinsky.gallery.pages import Neighbours, Page
-from airflow_provider_kandinsky.gallery.regions import Region
 from airflow_provider_kandinsky.gallery.rendering import render_gallery, render_image
 from airflow_provider_kandinsky.gallery.stored_files import find_image
 from airflow_provider_kandinsky.gallery.task_records import Scope
@@ -54,22 +53,16 @@ def _whole_run(dag_id: str, run_id: str) -> Scope:
 RunScope = Annotated[Scope, Depends(_whole_run)]
 
 
-def _region(region: str | None = None) -> Region | None:
-    found = None if region is None else Region.from_query(region)
-    if region is not None and found is None:
-        raise HTTPException(404)
-    return found
-
-
-def _one_task(
-    run: RunScope, task_id: str, map_index: str, region: Annotated[Region | None, Depends(_region)]
-) -> Scope:
+def _one_task(run: RunScope, task_id: str, map_index: str, region: str | None = None) -> Scope:
     if map_index == NOT_MAPPED:
         # For a mapped task, Airflow's UI links this to the page of all its instances.
         return replace(run, task_id=task_id)
     if not re.fullmatch(r"-1|[0-9]{1,9}", map_index):
         raise HTTPException(404)
-    return replace(run, task_id=task_id, map_index=int(map_index), region=region)
+    scope = replace(run, task_id=task_id, map_index=int(map_index)).within(region)
+    if scope is None:
+        raise HTTPException(404)
+    return scope
 
 
 TaskScope = Annotated[Scope, Depends(_one_task)]
@@ -130,7 +123,11 @@ async def show_image(
     # In a loop the instances of all iterations would be counted.
     siblings = await builder.count_instances(task_id) if map_index >= 0 and task.region is None else 1
     (card,) = await builder.build_cards([item], items)
-    scope = {"run": Scope(task.dag_id, task.run_id), "task": replace(task, map_index=None, region=None), "instance": task}[within]
+    scope = {
+        "run": Scope(task.dag_id, task.run_id),
+        "task": replace(task, map_index=None, region=None),
+        "instance": task,
+    }[within]
     urls = GalleryUrls(request.scope["root_path"], scope, page, only)
     return render_image(urls, card, index, Neighbours.find(item, index, items, siblings))
 

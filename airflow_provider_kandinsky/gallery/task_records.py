@@ -78,6 +78,11 @@ class Scope:
     map_index: int | None = None
     region: Region | None = None
 
+    def within(self, region: str | None) -> Scope | None:
+        """The same in the region of a gallery's URL, if it has one; ``None`` if that is no region."""
+        found = None if region is None else Region.from_query(region)
+        return None if region is not None and found is None else replace(self, region=found)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRecord:

@@ -58,9 +58,7 @@ class GalleryUrls:
         record = card.record
         return self.image_at(record.task_id, record.map_index, card.position, index, record.region)
 
-    def image_at(
-        self, task_id: str, map_index: int, position: int, index: int, region: Region | None = None
-    ) -> str:
+    def image_at(self, task_id: str, map_index: int, position: int, index: int, region: Region | None = None) -> str:
         """The same by its position."""
         within: Within = "instance"
         if self.scope.task_id is None:

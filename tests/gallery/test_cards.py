@@ -423,7 +423,9 @@ def test_the_neighbours_of_a_picture() -> None:
     assert Neighbours.find(items[2], 0, items, 1).previous == ("paint", -1, 0, 1, None)
     assert Neighbours.find(items[1], 0, items, 1).next == ("paint", -1, 2, 0, None)
     (mapped,) = listed(replace(record(generation=GENERATION, return_value=[URL]), map_index=1))
-    assert Neighbours.find(mapped, 0, [mapped], 3) == Neighbours(1, 1, ("paint", 0, 0, 0, None), ("paint", 2, 0, 0, None))
+    assert Neighbours.find(mapped, 0, [mapped], 3) == Neighbours(
+        1, 1, ("paint", 0, 0, 0, None), ("paint", 2, 0, 0, None)
+    )
     assert Neighbours.find(mapped, 0, [mapped], 2).next is None
 
 

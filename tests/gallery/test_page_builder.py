@@ -75,9 +75,7 @@ def airflow(gallery: FastAPI, *, mapped: int, deleted: bool, state: str | None) 
     return parent
 
 
-def sections_of_run(
-    *, mapped: int, deleted: bool = False, state: str | None = "skipped"
-) -> list[tuple[str, int]]:
+def sections_of_run(*, mapped: int, deleted: bool = False, state: str | None = "skipped") -> list[tuple[str, int]]:
     """The titles and counts of the sections of the run's page."""
     gallery = MountedApp()
 

@@ -1,4 +1,4 @@
-"""Without the standard provider's human-in-the-loop operators the import says what is missing, and nothing else breaks."""
+"""Where no task can wait for a person the import says what is missing, and nothing else breaks."""
 
 from __future__ import annotations
 

@@ -19,9 +19,7 @@ REVIEWS = Path(__file__).parents[2] / "browser" / "dags" / "reviews.py"
 
 
 @pytest.fixture(scope="package")
-def airflow(
-    _sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LocalAirflow]:
+def airflow(_sandbox: Sandbox, output_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """It has no DAG that a schedule starts, so that it may start what has one."""
     home = tmp_path_factory.mktemp("reviews")
     (home / "dags").mkdir()

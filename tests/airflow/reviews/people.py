@@ -27,7 +27,12 @@ class Reviews:
         self._run = f"/dags/{dag_id}/dagRuns/{run_id}"
 
     def form(
-        self, task_id: str = "review", map_index: int = -1, *, but_not: dict[str, Any] | None = None, timeout: float = 90
+        self,
+        task_id: str = "review",
+        map_index: int = -1,
+        *,
+        but_not: dict[str, Any] | None = None,
+        timeout: float = 120,
     ) -> dict[str, Any]:
         """The form, once the task waits for a person, and has been read.
 
@@ -40,17 +45,15 @@ class Reviews:
             for form in found:
                 instance = form["task_instance"]
                 waits = instance["state"] in ("awaiting_input", "deferred") and not form["response_received"]
-                if waits and (instance["task_id"], instance["map_index"]) == (task_id, map_index):
-                    if instance["id"] != earlier:
-                        time.sleep(FASTEST_PERSON)
-                        return dict(form)
+                is_it = (instance["task_id"], instance["map_index"]) == (task_id, map_index)
+                if waits and is_it and instance["id"] != earlier:
+                    time.sleep(FASTEST_PERSON)
+                    return dict(form)
             instances = self._airflow.api("GET", f"{self._run}/taskInstances")["task_instances"]
             assert time.monotonic() < deadline, [(each["task_id"], each["state"]) for each in instances]
             time.sleep(0.3)
 
-    def answer(
-        self, form: dict[str, Any], *chosen: str, comment: str = "", user: str | None = None
-    ) -> dict[str, Any]:
+    def answer(self, form: dict[str, Any], *chosen: str, comment: str = "", user: str | None = None) -> dict[str, Any]:
         """Choose some of a form's options.
 
         :param user: who answers; the one whom the DAGs assign by default.
