@@ -45,7 +45,7 @@ def repaint_until_chosen():
     @task_group
     def attempt():
         @task
-        def describe(params: dict[str, Any], loop: Any) -> str:
+        def describe(params: dict[str, Any], *, loop: Any) -> str:
             """The prompt, with what the person missed in all iterations before."""
             if loop.previous is None:
                 return params["prompt"]
