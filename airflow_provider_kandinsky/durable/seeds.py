@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from airflow_provider_kandinsky.compat.airflow import loop_index
+from airflow_provider_kandinsky.compat.loops import loop_index
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -33,12 +33,12 @@ async def read_other_failures(
     :param limit: how many errors are read at most: those of the first failed instances by map index.
     :param slots: how many calls are made at a time.
     """
-    task_id, known = read[0].task_id, {record.map_index for record in read}
+    task_id, known = read[0].task_id, {(record.map_index, record.region) for record in read}
     others: list[TaskRecord] = []
     offset = 0
     while len(others) < limit:
         failed, counts = await instances.page(task_id, offset, _CHUNK_SIZE, only_failed=True)
-        others += [record for record in failed if record.map_index not in known]
+        others += [record for record in failed if (record.map_index, record.region) not in known]
         offset += _CHUNK_SIZE
         if offset >= counts.failed:
             break

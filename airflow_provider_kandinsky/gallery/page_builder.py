@@ -144,7 +144,7 @@ class PageBuilder:
 
     async def _read(self, task_id: str, map_index: int) -> TaskRecord:
         # The DAG has the kind before the fields are rendered, and after Airflow has deleted them.
-        record = await self._instances([]).one(task_id, map_index)
+        record = await self._instances([]).one(task_id, map_index, self._scope.region)
         if record.kind is None:
             _, kind = await self._instances_of_task(task_id)
             record = replace(record, kind=kind)
@@ -154,7 +154,7 @@ class PageBuilder:
         items = await self._items(await self._with_xcoms_of(record))
         shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
         page = PageNumber.nearest(number, len(shown), BATCH_PAGE_SIZE)
-        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
+        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index, region=record.region)
         cut = page.cut(shown, BATCH_PAGE_SIZE)
         part = Part(
             Section(_title(record), scope, cut, len(shown), is_preview=False),
@@ -214,7 +214,7 @@ class PageBuilder:
     async def _batch_part(self, record: TaskRecord, *, only_failed: bool) -> Part:
         items = await self._items(record)
         shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
-        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
+        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index, region=record.region)
         section = Section(_title(record), scope, shown[:PREVIEW_SIZE], len(shown))
         return Part(section, items, auto_refresh=record.state not in FINISHED_STATES)
 
@@ -238,6 +238,7 @@ class PageBuilder:
 
 def _title(record: TaskRecord) -> str:
     """The name of a task instance."""
-    if record.map_index < 0:
-        return record.task_id
-    return f"{record.task_id} [{record.name or record.map_index}]"
+    title = record.task_id
+    if record.region is not None and record.region.iteration is not None:
+        title += f", iteration {record.region.iteration}"
+    return title if record.map_index < 0 else f"{title} [{record.name or record.map_index}]"

@@ -8,12 +8,13 @@ from typing import Final, TypeAlias, TypeVar
 
 from airflow_provider_kandinsky.gallery.causes import Cause, sum_up_failures
 from airflow_provider_kandinsky.gallery.items import Item, State
+from airflow_provider_kandinsky.gallery.regions import Region
 from airflow_provider_kandinsky.gallery.run_instances import DagTask
 from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
 
 _T = TypeVar("_T")
-#: An image's task id, map index, position and index.
-ImageKey: TypeAlias = tuple[str, int, int, int]
+#: An image's task id, map index, position, index and region.
+ImageKey: TypeAlias = tuple[str, int, int, int, Region | None]
 
 #: Cards per page of a batch, whose results are in one or two XComs.
 BATCH_PAGE_SIZE: Final = 60
@@ -216,16 +217,16 @@ class Neighbours:
         :param items: all items of the task instance.
         :param siblings: the number of instances of the task.
         """
-        task_id, map_index = item.record.task_id, item.record.map_index
+        task_id, map_index, region = item.record.task_id, item.record.map_index, item.record.region
         keys = [
-            (task_id, map_index, each.position, number)
+            (task_id, map_index, each.position, number, region)
             for each in items
             for number in range(max(len(each.uris), each is item))
         ]
-        at = keys.index((task_id, map_index, item.position, index))
+        at = keys.index((task_id, map_index, item.position, index, region))
         before, after = keys[at - 1] if at else None, keys[at + 1] if at + 1 < len(keys) else None
-        if before is None and map_index > 0:
-            before = (task_id, map_index - 1, 0, 0)
+        if before is None and 0 < map_index < siblings:
+            before = (task_id, map_index - 1, 0, 0, None)
         if after is None and 0 <= map_index < siblings - 1:
-            after = (task_id, map_index + 1, 0, 0)
+            after = (task_id, map_index + 1, 0, 0, None)
         return cls(at + 1, len(keys), before, after)
