@@ -89,6 +89,18 @@ def s3(_s3: S3FileSystem) -> Iterator[S3FileSystem]:
     _s3.rm("pictures", recursive=True)
 
 
+@pytest.fixture(scope="session")
+def _kandinsky_sandbox_server() -> Iterator[Sandbox]:
+    """In the place of the plugin's: here jobs are finished when they are accepted, unless a test wants it otherwise.
+
+    A batch whose jobs still run when it first reads the history waits two seconds until it reads it again.
+    """
+    from airflow_provider_kandinsky.sandbox.server import running_sandbox
+
+    with running_sandbox(latency=0) as sandbox:
+        yield sandbox
+
+
 @pytest.fixture
 def sandbox(kandinsky_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """A sandbox that the connection ``kandinsky_default`` leads to."""
