@@ -32,6 +32,8 @@ if find_spec("hypothesis"):
         "steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("steady")
+    # For "make unit": pytest --hypothesis-profile=quick
+    settings.register_profile("quick", settings.get_profile("steady"), max_examples=10)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -179,9 +179,9 @@ def test_a_task_timeout_interrupts_a_long_sleep() -> None:
         slept.set()
         await asyncio.sleep(3600)
 
-    with SegmindClient("SG_x", transport=Service(), sleep=sleep) as client, alarm_once(slept):
-        with pytest.raises(TaskTimeout):
-            client.wait("r-1")
+    client = SegmindClient("SG_x", transport=Service(), sleep=sleep)
+    with client, alarm_once(slept), pytest.raises(TaskTimeout):
+        client.wait("r-1")
 
 
 def test_a_signal_handler_that_returns_interrupts_nothing() -> None:

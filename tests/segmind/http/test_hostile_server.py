@@ -39,7 +39,7 @@ SMALL = {"submit", "status", "credits"}
 @cache
 def packed_twice(megabytes: int) -> bytes:
     once = io.BytesIO()
-    with gzip.GzipFile(fileobj=once, mode="wb") as file:
+    with gzip.GzipFile(fileobj=once, mode="wb", compresslevel=1) as file:
         for _ in range(megabytes):
             file.write(bytes(MEGABYTE))
     return gzip.compress(once.getvalue())
