@@ -37,7 +37,7 @@ class Reviews:
         self._airflow = airflow
         self._run_id = run_id
 
-    def form(self, task_id: str, map_index: int, timeout: float = 90) -> dict[str, Any]:
+    def form(self, task_id: str, map_index: int, timeout: float = 180) -> dict[str, Any]:
         """The form, once the task waits for a person."""
         deadline = time.monotonic() + timeout
         while True:
@@ -75,7 +75,7 @@ def test_from_prompts_to_the_asset(airflow: LocalAirflow, sandbox: Sandbox, outp
     assert form["subject"] == "The image of 2026-12-02"
     assert [each["payload"]["prompt"] for each in sandbox.submissions[2:]] == ["a night train, with more smoke"]
     reviews.answer("review_2", 0, "Image 1")
-    assert airflow.wait_for_run(DAG, run_id, timeout=180) == "success"
+    assert airflow.wait_for_run(DAG, run_id) == "success"
     assert len(sandbox.submissions) == 3
     assert [each["payload"]["samples"] for each in sandbox.submissions] == [4, 4, 4]
 
@@ -115,11 +115,11 @@ def test_too_many_are_asked_again_and_a_clear_asks_again(airflow: LocalAirflow, 
     reviews = Reviews(airflow, run_id)
     reviews.form("review_1", 0)
     reviews.answer("review_1", 0, "Image 2")
-    assert airflow.wait_for_run(DAG, run_id, timeout=180) == "success"
+    assert airflow.wait_for_run(DAG, run_id) == "success"
     # The same images: the person may choose otherwise.
     airflow.clear(DAG, run_id, [("review_1", 0)], include_downstream=True)
     reviews.form("review_1", 0)
     reviews.answer("review_1", 0, "Image 4")
-    assert airflow.wait_for_run(DAG, run_id, timeout=180) == "success"
+    assert airflow.wait_for_run(DAG, run_id) == "success"
     assert airflow.xcom(DAG, run_id, "review_1", map_index=0)[0]["urls"][0].endswith("-3.png")
     assert len(sandbox.submissions) == 1

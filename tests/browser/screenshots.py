@@ -25,7 +25,7 @@ WORDS = "Words"
 MOST_BYTES = 200_000
 COLOURS = 256
 #: For how many seconds the page may go on changing.
-RETRY_POLICY = 20
+RETRY_POLICY = 60
 
 
 def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequence[Locator] = ()) -> None:

@@ -24,7 +24,7 @@ def sandbox(_sandbox: Sandbox) -> Sandbox:
     return _sandbox
 
 
-def run_until_waiting(airflow: LocalAirflow, dag_id: str, timeout: float = 120) -> str:
+def run_until_waiting(airflow: LocalAirflow, dag_id: str, timeout: float = 300) -> str:
     run_id = airflow.trigger_dag(dag_id)
     deadline = time.monotonic() + timeout
     while (states := states_of(airflow, dag_id, run_id)).get("review") not in WAITING:
@@ -144,7 +144,7 @@ def test_a_batch_of_sixty(page: Page, airflow: LocalAirflow) -> None:
     choose(page, "Image 7")
     page.get_by_role("button", name="Respond").click()
     # Two are wanted: the form comes back.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     path = f"/dags/review_batch/dagRuns/{run_id}/taskInstances/review/-1/hitlDetails"
     while (form := airflow.api("GET", path))["response_received"] or form["task_instance"]["state"] not in WAITING:
         assert time.monotonic() < deadline
