@@ -139,7 +139,7 @@ def test_a_reset_forgets_everything(kandinsky_sandbox: Sandbox, caller: Caller):
     kandinsky_sandbox.reset()
     assert caller.status(job).status_code == 404
     assert caller.post().status_code == 200
-    assert (kandinsky_sandbox.settings["price"], kandinsky_sandbox.settings["latency"]) == (0.01, 0.05)
+    assert (kandinsky_sandbox.settings["price"], kandinsky_sandbox.settings["latency"]) == (0.01, 0)
     assert [call["call"] for call in kandinsky_sandbox.calls()] == ["status", "submit"]
 
 
