@@ -22,7 +22,7 @@ demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for no
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
 unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser
-	@$(BIN)/pytest -n 4 --dist loadgroup $(UNIT_TESTS)
+	@$(BIN)/pytest -n 3 --dist loadgroup --hypothesis-profile quick $(UNIT_TESTS)
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos

@@ -31,7 +31,7 @@ NO_CHROMIUM = (
 )
 
 # In milliseconds. The machine may be busy with the pictures, and Airflow's pages are large.
-RETRY_POLICY = 20_000
+RETRY_POLICY = 60_000
 expect.set_options(timeout=RETRY_POLICY)
 
 PageAs = Callable[..., Page]

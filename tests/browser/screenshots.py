@@ -28,7 +28,7 @@ COLOURS = 256
 #: The Airflow in the pictures, which is the one that ``make test`` runs. Another's UI has other words, on purpose.
 TAKEN_ON = "3.3."
 #: For how many seconds the page may go on changing.
-RETRY_POLICY = 20
+RETRY_POLICY = 60
 
 
 def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequence[Locator] = ()) -> None:

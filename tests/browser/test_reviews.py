@@ -34,7 +34,7 @@ def run_until_waiting(airflow: LocalAirflow, dag_id: str) -> str:
     return run_id
 
 
-def wait_until_waiting(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, timeout: float = 120) -> None:
+def wait_until_waiting(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, timeout: float = 300) -> None:
     deadline = time.monotonic() + timeout
     while True:
         states = [(each["task_id"], each["state"]) for each in airflow.task_instances(dag_id, run_id)]
@@ -175,7 +175,7 @@ def test_a_batch_of_sixty_and_only_who_is_assigned_may_answer(page_as: Any, airf
     choose(page, "Image 7")
     page.get_by_role("button", name="Respond").click()
     # Two are wanted: the form comes back.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     path = f"/dags/review_batch/dagRuns/{run_id}/taskInstances/review/-1/hitlDetails"
     while (form := airflow.api("GET", path))["response_received"] or form["task_instance"]["state"] not in WAITING:
         assert time.monotonic() < deadline

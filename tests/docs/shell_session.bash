@@ -29,7 +29,7 @@ airflow() {
 
 # What a reader leaves running in a terminal of its own: go on when it says that it is ready.
 stay() {
-    local ready="$1" log deadline=$((SECONDS + 90))
+    local ready="$1" log deadline=$((SECONDS + 180))
     log=$(mktemp --tmpdir="$HOME")
     "${@:2}" >"$log" 2>&1 &
     until grep -q "$ready" "$log"; do

@@ -51,7 +51,7 @@ def test_from_prompts_to_the_site(airflow: LocalAirflow, sandbox: Sandbox, outpu
     assert [each["payload"]["prompt"] for each in sandbox.submissions[2:]] == ["a night train, with more smoke"]
     assert site_runs(airflow) == []
     reviews.answer(form, "Image 1")
-    assert airflow.wait_for_run(DAG, run_id, timeout=180) == "success"
+    assert airflow.wait_for_run(DAG, run_id) == "success"
     assert len(sandbox.submissions) == 3
     assert [each["payload"]["samples"] for each in sandbox.submissions] == [4, 4, 4]
 
@@ -94,7 +94,7 @@ def test_what_is_rejected_each_time_is_painted_three_times_and_not_published(
     reviews = Reviews(airflow, DAG, run_id)
     for task_id in ("review_1", "review_2", "review_3"):
         reviews.answer(reviews.form(task_id, 0), "None of them", comment=f"not by {task_id}")
-    assert airflow.wait_for_run(DAG, run_id, timeout=180) == "success"
+    assert airflow.wait_for_run(DAG, run_id) == "success"
     prompts = [each["payload"]["prompt"] for each in sandbox.submissions]
     first = CALENDAR[0]["prompt"]
     assert prompts == [first, f"{first}, not by review_1", f"{first}, not by review_1, not by review_2"]
@@ -109,11 +109,11 @@ def test_a_clear_asks_again_and_submits_nothing(airflow: LocalAirflow, sandbox: 
     run_id = airflow.trigger_dag(DAG, {"calendar": CALENDAR[:1]})
     reviews = Reviews(airflow, DAG, run_id)
     reviews.answer(reviews.form("review_1", 0), "Image 2")
-    assert airflow.wait_for_run(DAG, run_id, timeout=180) == "success"
+    assert airflow.wait_for_run(DAG, run_id) == "success"
     # The same images: the person may choose otherwise.
     airflow.clear(DAG, run_id, [("review_1", 0)], include_downstream=True)
     reviews.answer(reviews.form("review_1", 0), "Image 4")
-    assert airflow.wait_for_run(DAG, run_id, timeout=180) == "success"
+    assert airflow.wait_for_run(DAG, run_id) == "success"
     assert airflow.xcom(DAG, run_id, "review_1", map_index=0)[0]["urls"][0].endswith("-3.png")
     assert len(sandbox.submissions) == 1
 
@@ -122,7 +122,7 @@ def site_runs(airflow: LocalAirflow) -> list[dict[str, Any]]:
     return list(airflow.api("GET", f"/dags/{SITE}/dagRuns")["dag_runs"])
 
 
-def wait_for_site(airflow: LocalAirflow, timeout: float = 60) -> list[dict[str, Any]]:
+def wait_for_site(airflow: LocalAirflow, timeout: float = 180) -> list[dict[str, Any]]:
     deadline = time.monotonic() + timeout
     while not (runs := site_runs(airflow)):
         assert time.monotonic() < deadline, "the asset event has started no run"
