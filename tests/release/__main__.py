@@ -10,9 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-from io import BytesIO
 from pathlib import Path
 
 from . import environment
@@ -57,10 +55,8 @@ def make(placeholders_allowed: bool) -> None:
 
 def export(sources: Path) -> None:
     """Write what is committed to a folder of its own."""
-    command = ["git", "archive", "HEAD"]
-    archive = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-    with tarfile.open(fileobj=BytesIO(archive)) as tar:
-        tar.extractall(sources, filter="data")
+    command = ["git", "clone", "--quiet", "--depth", "1", ROOT.as_uri(), sources]
+    subprocess.run(command, capture_output=True, text=True, check=True)
 
 
 def build(sources: Path, folder: Path) -> None:
