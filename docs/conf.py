@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 # The reference is read from the imported code, and Airflow writes into its home when it is imported.
 _airflow_home = tempfile.TemporaryDirectory(prefix="airflow-home-", ignore_cleanup_errors=True)
@@ -45,3 +51,36 @@ html_theme = "furo"
 html_title = "airflow-provider-kandinsky"
 html_copy_source = False
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["start.css"]
+
+
+def write_for_assistants(app: Sphinx, error: Exception | None) -> None:
+    """Write ``llms.txt``, a list of the Markdown pages with what each begins with, and ``llms-full.txt``, which has all of them.
+
+    :param error: what ended the build, if anything did.
+    """
+    if error or app.builder.format != "html":
+        return
+    names = [name for name in _in_order(app.env, "index") if app.env.doc2path(name, base=False).endswith(".md")]
+    texts = {name: Path(app.env.doc2path(name)).read_text(encoding="utf-8").strip() for name in names}
+    summary = app.env.get_doctree("index").next_node(nodes.paragraph).astext().replace("\n", " ")
+    lines = [f"# {project} {release}", "", f"> {summary}", "", "## Pages", ""]
+    for name, text in texts.items():
+        title, _, rest = text.removeprefix("# ").partition("\n")
+        first = next((part for part in rest.split("\n\n") if part.strip()[:1].isalnum()), "")
+        lines.append(f"- [{title}]({name}.html): {' '.join(first.split())}".rstrip(": "))
+    Path(app.outdir, "llms.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    pages = [f"<!-- {name}.md -->\n\n{text}\n" for name, text in texts.items()]
+    Path(app.outdir, "llms-full.txt").write_text("\n".join(pages), encoding="utf-8")
+
+
+def _in_order(env: BuildEnvironment, name: str) -> Iterator[str]:
+    yield name
+    for child in env.toctree_includes.get(name, ()):
+        yield from _in_order(env, child)
+
+
+def setup(app: Sphinx) -> None:
+    """Have it written after each build."""
+    app.connect("build-finished", write_for_assistants)
