@@ -62,17 +62,18 @@ def write_for_assistants(app: Sphinx, error: Exception | None) -> None:
     """
     if error or app.builder.format != "html":
         return
-    names = [name for name in _in_order(app.env, "index") if app.env.doc2path(name, base=False).endswith(".md")]
-    texts = {name: Path(app.env.doc2path(name)).read_text(encoding="utf-8").strip() for name in names}
-    summary = app.env.get_doctree("index").next_node(nodes.paragraph).astext().replace("\n", " ")
-    lines = [f"# {project} {release}", "", f"> {summary}", "", "## Pages", ""]
-    for name, text in texts.items():
-        title, _, rest = text.removeprefix("# ").partition("\n")
-        first = next((part for part in rest.split("\n\n") if part.strip()[:1].isalnum()), "")
-        lines.append(f"- [{title}]({name}.html): {' '.join(first.split())}".rstrip(": "))
+    names = [name for name in _in_order(app.env, "index") if app.env.doc2path(name).suffix == ".md"]
+    lines = [f"# {project} {release}", "", f"> {_beginning(app.env, 'index')}", "", "## Pages", ""]
+    lines += [f"- [{app.env.titles[name].astext()}]({name}.html): {_beginning(app.env, name)}" for name in names]
     Path(app.outdir, "llms.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")
-    pages = [f"<!-- {name}.md -->\n\n{text}\n" for name, text in texts.items()]
+    pages = [f"<!-- {name}.md -->\n\n{app.env.doc2path(name).read_text(encoding='utf-8')}" for name in names]
     Path(app.outdir, "llms-full.txt").write_text("\n".join(pages), encoding="utf-8")
+
+
+def _beginning(env: BuildEnvironment, name: str) -> str:
+    """The first two sentences of a page's first paragraph."""
+    paragraph = env.get_doctree(name).next_node(nodes.paragraph)
+    return ". ".join(" ".join(paragraph.astext().split()).split(". ")[:2])
 
 
 def _in_order(env: BuildEnvironment, name: str) -> Iterator[str]:
