@@ -17,7 +17,9 @@ PAGE = "docs/examples.rst"
 
 def graphs() -> dict[str, set[tuple[str, str]]]:
     """The edges on the page, by the name of the file whose code follows them."""
-    sections = re.findall(r"^::\n\n((?: {3}.*\n|\n)+?)\n\.\. literalinclude:: \.\./example_dags/(\w+)\.py", read(PAGE), re.M)
+    sections = re.findall(
+        r"^::\n\n((?: {3}.*\n|\n)+?)\n\.\. literalinclude:: \.\./example_dags/(\w+)\.py", read(PAGE), re.M
+    )
     found = {}
     for text, name in sections:
         chains = [line.strip().split(" → ") for line in text.splitlines() if line.strip()]
@@ -41,5 +43,10 @@ def test_graphs_are_those_of_the_dags(name: str, tmp_path: Path) -> None:
         pytest.skip("this Airflow has no task loops")
     bag = DagBag(EXAMPLES / f"{name}.py", bundle_path=EXAMPLES)
     assert bag.import_errors == {}
-    edges = {(task_id, after) for dag in bag.dags.values() for task_id, each in dag.task_dict.items() for after in each.downstream_task_ids}
+    edges = {
+        (task_id, after)
+        for dag in bag.dags.values()
+        for task_id, each in dag.task_dict.items()
+        for after in each.downstream_task_ids
+    }
     assert graphs()[name] == edges
