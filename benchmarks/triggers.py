@@ -53,14 +53,20 @@ async def noticed_by_triggers(way: str, jobs: Sequence[Job]) -> list[float]:
     def trigger(job: Job) -> Any:
         if way == "plain trigger":
             return PlainTrigger(job["request_id"], PLAIN_INTERVAL)
-        return KandinskyJobTrigger(job["request_id"], model=MODEL, submitted_at=job["at"], deadline=job["at"] + TIMEOUT)
+        # As the operator makes it.
+        times = {"submitted_at": job["at"], "deadline": job["at"] + TIMEOUT}
+        return KandinskyJobTrigger(job["request_id"], model=MODEL, samples=1, **times)
 
     async def fire(job: Job) -> float:
         async for event in trigger(job).run():
             assert "error" not in event.payload, event.payload
         return time.time()
 
-    return await asyncio.gather(*map(fire, jobs))
+    firing = []
+    for job in jobs:
+        firing.append(asyncio.create_task(fire(job)))
+        await asyncio.sleep(0)  # as Airflow's triggerer does between two triggers
+    return await asyncio.gather(*firing)
 
 
 def noticed_by_threads(sandbox: Sandbox, jobs: Sequence[Job]) -> list[float]:
@@ -121,6 +127,7 @@ async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
         "polls": sandbox.count_calls("status"),
         "half noticed within, s": round(statistics.median(late), 1),
         "95 % within, s": round(statistics.quantiles(late, n=20)[-1], 1),
+        "last, s": round(late[-1], 1),
     }
 
 
