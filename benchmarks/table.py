@@ -1,7 +1,8 @@
 """How a benchmark reports what it has measured: a table to read, the same numbers as JSON, and the tables in the docs.
 
 ``python -m benchmarks.table`` writes the tables of all pages again, from the JSON that is there. In a page one is
-between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; ``NAME [column; column]`` has these columns only.
+between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; ``NAME [column; column] 4`` has these columns and
+the first four rows only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MEASURED: Final = ("airflow_provider_kandinsky", "benchmarks", "demo", "constrai
 
 Rows = Mapping[str, Mapping[str, Any]]
 
-_TABLE: Final = re.compile(r"(<!-- benchmark: (\w+)(?: \[(.+?)\])? -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE: Final = re.compile(r"(<!-- benchmark: (\w+)(?: \[(.+?)\] (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def publish(name: str, rows: Rows) -> None:
@@ -59,7 +60,7 @@ def _git(*arguments: str) -> str:
 
 def with_tables(page: str) -> str:
     """A page of the docs with its tables made from the JSON that is there."""
-    return _TABLE.sub(lambda table: f"{table[1]}{_markdown(table[2], table[3])}{table[4]}", page)
+    return _TABLE.sub(lambda table: f"{table[1]}{_markdown(*table.group(2, 3, 4))}{table[5]}", page)
 
 
 def pages() -> list[Path]:
@@ -67,9 +68,9 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
-def _markdown(name: str, chosen: str | None) -> str:
+def _markdown(name: str, chosen: str | None, count: str | None) -> str:
     result = json.loads((RESULTS / f"{name}.json").read_text())
-    measured, rows = result["measured"], result["rows"]
+    measured, rows = result["measured"], dict(list(result["rows"].items())[: int(count) if count else None])
     columns = chosen.split("; ") if chosen else list(next(iter(rows.values())))
     lines = ["| |" + "".join(f" {column} |" for column in columns), "|---|" + "---|" * len(columns)]
     lines += [f"| {row} |" + "".join(f" {_cell(cells[each])} |" for each in columns) for row, cells in rows.items()]

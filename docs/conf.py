@@ -56,7 +56,7 @@ html_css_files = ["start.css"]
 
 
 def write_for_assistants(app: Sphinx, error: Exception | None) -> None:
-    """Write ``llms.txt``, a list of the Markdown pages with what each begins with, and ``llms-full.txt``, which has all of them.
+    """Write ``llms.txt``, a list of the Markdown pages and how each begins, and ``llms-full.txt``, which has all.
 
     :param error: what ended the build, if anything did.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def graphs() -> dict[str, set[tuple[str, str]]]:
         found[name] = {
             (one, other)
             for chain in chains
-            for before, after in zip(chain, chain[1:], strict=False)
+            for before, after in pairwise(chain)
             for one in before.split(", ")
             for other in after.split(", ")
         }
