@@ -1,9 +1,10 @@
 # What the commands of the documentation are while a test runs them. All else is the machine's own.
 
-# Nothing is downloaded: pip says whether it could install what is there already.
+# Nothing is downloaded: pip says whether it could install what is there already. The checkout, ".", is installed.
 pip() {
     [ "$1" = install ] || { echo "pip $1: how would that be tried?" >&2; return 1; }
-    "$DOCS_PYTHON" -m pip install --dry-run --no-index --no-deps "${@:2}"
+    set -- "${@/#./airflow-provider-kandinsky}"
+    (cd "$DOCS_ROOT" && "$DOCS_PYTHON" -m pip install --dry-run --no-index --no-deps "${@:2}")
 }
 
 # The targets are there, and make knows what to do for them.
