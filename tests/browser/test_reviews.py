@@ -34,13 +34,17 @@ def run_until_waiting(airflow: LocalAirflow, dag_id: str) -> str:
     return run_id
 
 
-def wait_until_waiting(airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, timeout: float = 300) -> None:
+def wait_until_waiting(
+    airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, timeout: float = 300
+) -> dict[str, Any]:
+    """The task instance that waits for a person."""
     deadline = time.monotonic() + timeout
     while True:
-        states = [(each["task_id"], each["state"]) for each in airflow.task_instances(dag_id, run_id)]
-        if any((task_id, state) in states for state in WAITING):
-            return
-        assert time.monotonic() < deadline, states
+        instances = airflow.task_instances(dag_id, run_id)
+        for instance in instances:
+            if instance["task_id"] == task_id and instance["state"] in WAITING:
+                return instance
+        assert time.monotonic() < deadline, [(each["task_id"], each["state"]) for each in instances]
         time.sleep(0.3)
 
 
@@ -201,9 +205,10 @@ def test_each_iteration_of_a_loop_has_its_own_form(page: Page, airflow: LocalAir
     run_id = airflow.trigger_dag(dag_id)
     sources = []
     for subject, chosen in (("Round 1 of 3", "None of them"), ("Round 2 of 3", "Image 2")):
-        wait_until_waiting(airflow, dag_id, run_id, "attempt.review")
-        page.goto(f"/dags/{dag_id}/runs/{run_id}/required_actions")
-        page.get_by_role("link", name=subject).click()
+        instance = wait_until_waiting(airflow, dag_id, run_id, "attempt.review")
+        iteration = f"region_id={instance['region_id']}&region_index={instance['region_index']}"
+        page.goto(f"/dags/{dag_id}/runs/{run_id}/tasks/attempt.review/required_actions?{iteration}")
+        expect(page.get_by_text(subject).first).to_be_visible()
         for number in (1, 2, 3, 4):
             image = page.get_by_role("img", name=f"Image {number}", exact=True)
             expect_loaded(image)
