@@ -13,16 +13,17 @@ UNIT_TESTS := $(addprefix tests/,batch compat decorators durable hooks live obse
 # Where no bytecode is kept, each of the processes that run tests rewrites all assertions again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo unit test matrix mutants audit screenshots chaos distributed live benchmarks check docs format clean
+.PHONY: help demo unit test matrix mutants audit screenshots chaos distributed live benchmarks check docs format release \
+	release-url forge clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for nothing; KEEP=1 leaves its UI running
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
 unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser
-	@$(BIN)/pytest -n 4 --dist loadgroup $(UNIT_TESTS)
+	@$(BIN)/pytest -n 3 --dist loadgroup --hypothesis-profile quick $(UNIT_TESTS)
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos
@@ -72,6 +73,15 @@ docs: $(VENV)/.dev ## Build the documentation into build/docs; a warning is an e
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+release: $(VENV)/.dev ## Make dist/ of what is committed, checked as an index would; PLACEHOLDERS=1 is a dry run
+	@$(BIN)/python -m tests.release $(if $(PLACEHOLDERS),--placeholders-allowed)
+
+release-url: $(VENV)/.dev ## Set the project's addresses: URL=https://github.com/owner/name, and DOCS=, OWNER= where they differ
+	@$(BIN)/python -m tests.release.addresses "$(URL)" --docs "$(DOCS)" --owner "$(OWNER)"
+
+forge: $(VENV)/.dev ## Check the workflows, forms and hooks; uses actionlint if it is on the PATH
+	@$(BIN)/nox --session forge
 
 clean: ## Remove everything that was installed or made
 	rm -rf $(VENV) $(DISTRIBUTED) .nox mutants .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -46,6 +46,14 @@ WITHOUT_GALLERY = "3.0.6"
 #: The newest but one that has no task state store.
 WITHOUT_STORE = "3.1.8"
 
+#: What is checked against which of the schemas that come with check-jsonschema.
+FORGE = {
+    "github-workflows": ".github/workflows/*.yml",
+    "github-issue-forms": ".github/ISSUE_TEMPLATE/*.yml",
+    "dependabot": ".github/dependabot.yml",
+    "readthedocs": ".readthedocs.yaml",
+}
+
 #: Of the small changes that mutmut makes to the code, as many as the tests have to notice.
 MUTATION_SCORE = 0.85
 
@@ -113,6 +121,22 @@ def audit(session: nox.Session) -> None:
     auditor = ["uv", "tool", "run", "pip-audit@2.10.1"]
     # What could not be asked about is an error, not a clean bill.
     session.run(*auditor, "--strict", "--disable-pip", "--no-deps", "--requirement", "constraints.txt", external=True)
+
+
+@nox.session(default=False)
+def forge(session: nox.Session) -> None:
+    """Check what the forge and its machines read: the workflows, the forms, the site's and the hooks' files."""
+    session.install("check-jsonschema==0.39.0", "pre-commit==4.7.0", "zizmor==1.32.0")
+    session.run("zizmor", "--offline", "--quiet", "--persona", "auditor", ".github")
+    for schema, file in FORGE.items():
+        files = sorted(str(path) for path in Path().glob(file))
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    session.run("pre-commit", "validate-config")
+    # A program of its own, that no package of the index brings with it.
+    if shutil.which("actionlint"):
+        session.run("actionlint", external=True)
+    else:
+        session.warn("There is no actionlint on the PATH: expressions in the workflows were not checked.")
 
 
 # Not on 3.11: as its tests are now, mutmut's own process dies there, somewhere between threads and context variables.

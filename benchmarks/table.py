@@ -1,7 +1,8 @@
 """How a benchmark reports what it has measured: a table to read, the same numbers as JSON, and the tables in the docs.
 
 ``python -m benchmarks.table`` writes the tables of all pages again, from the JSON that is there. In a page one is
-between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``.
+between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; ``NAME [column; column] 4`` has these columns and
+the first four rows only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MEASURED: Final = ("airflow_provider_kandinsky", "benchmarks", "demo", "constrai
 
 Rows = Mapping[str, Mapping[str, Any]]
 
-_TABLE: Final = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE: Final = re.compile(r"(<!-- benchmark: (\w+)(?: \[(.+?)\] (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def publish(name: str, rows: Rows) -> None:
@@ -59,15 +60,20 @@ def _git(*arguments: str) -> str:
 
 def with_tables(page: str) -> str:
     """A page of the docs with its tables made from the JSON that is there."""
-    return _TABLE.sub(lambda table: f"{table[1]}{_markdown(table[2])}{table[3]}", page)
+    return _TABLE.sub(lambda table: f"{table[1]}{_markdown(*table.group(2, 3, 4))}{table[5]}", page)
 
 
-def _markdown(name: str) -> str:
+def pages() -> list[Path]:
+    """The pages that may have tables."""
+    return [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+
+
+def _markdown(name: str, chosen: str | None, count: str | None) -> str:
     result = json.loads((RESULTS / f"{name}.json").read_text())
-    measured, rows = result["measured"], result["rows"]
-    columns = next(iter(rows.values()))
+    measured, rows = result["measured"], dict(list(result["rows"].items())[: int(count) if count else None])
+    columns = chosen.split("; ") if chosen else list(next(iter(rows.values())))
     lines = ["| |" + "".join(f" {column} |" for column in columns), "|---|" + "---|" * len(columns)]
-    lines += [f"| {row} |" + "".join(f" {_cell(value)} |" for value in cells.values()) for row, cells in rows.items()]
+    lines += [f"| {row} |" + "".join(f" {_cell(cells[each])} |" for each in columns) for row, cells in rows.items()]
     where = f"Airflow {measured['airflow']}, Python {measured['python']}, {measured['cores']} cores"
     return "\n".join([*lines, "", f"Measured on {measured['date']} at `{measured['commit']}`: {where}.", ""])
 
@@ -78,7 +84,7 @@ def _cell(value: Any) -> str:
 
 def main() -> None:
     """Write the tables of all pages."""
-    for page in DOCS.rglob("*.md"):
+    for page in pages():
         text = page.read_text(encoding="utf-8")
         if (new := with_tables(text)) != text:
             page.write_text(new, encoding="utf-8")

@@ -23,7 +23,7 @@ class AirflowRest:
     def __init__(self, base_url: str, login: tuple[str, str] | None = None) -> None:
         self.base_url = base_url
         self._login = login
-        self._http = httpx.Client(base_url=base_url, timeout=30, trust_env=False)
+        self._http = httpx.Client(base_url=base_url, timeout=120, trust_env=False)
         self._token: str | None = None
 
     def api(self, method: str, path: str, **kwargs: Any) -> Any:
@@ -81,7 +81,7 @@ class AirflowRest:
             time.sleep(0.2)
 
     def wait_for_run(
-        self, dag_id: str, run_id: str, timeout: float = 120, on_progress: Callable[[Json], None] | None = None
+        self, dag_id: str, run_id: str, timeout: float = 300, on_progress: Callable[[Json], None] | None = None
     ) -> str:
         """Wait for the end of a run and return its state.
 

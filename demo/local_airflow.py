@@ -82,7 +82,7 @@ class LocalAirflow(AirflowRest):
     ) -> None:
         self.stop()
 
-    def start(self, *components: str, timeout: float = 90) -> None:
+    def start(self, *components: str, timeout: float = 180) -> None:
         """Start components and wait until each is ready.
 
         :param components: their names.

@@ -56,7 +56,7 @@ def service_for_demo(image_count: int, folder: Path) -> Iterator[Service]:
     else:
         with _sandbox_process(folder / "sandbox.log") as sandbox:
             print(f"Sandbox: {sandbox.url} stands in for Segmind; {SANDBOX_LATENCY} s per image, no key, no bill.")
-            yield Service({"AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection()}, run_timeout=120, sandbox=sandbox)
+            yield Service({"AIRFLOW_CONN_KANDINSKY_DEFAULT": sandbox.connection()}, run_timeout=300, sandbox=sandbox)
 
 
 def _ask_for_consent(image_count: int) -> None:
@@ -83,7 +83,7 @@ def _sandbox_process(log: Path) -> Iterator[Sandbox]:
         process.stop()
 
 
-def _wait_until_ready(sandbox: Sandbox, process: ProcessSession, timeout: float = 30) -> None:
+def _wait_until_ready(sandbox: Sandbox, process: ProcessSession, timeout: float = 120) -> None:
     deadline = time.monotonic() + timeout
     while True:
         try:

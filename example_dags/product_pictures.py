@@ -1,8 +1,9 @@
 """An image for each row of a table: one batch task generates them all, and the URIs are written into the table.
 
 The table is in the database of the connection ``products_db``, of any kind that Airflow's common SQL knows, such as
-``AIRFLOW_CONN_PRODUCTS_DB='{"conn_type": "sqlite", "host": "/tmp/products.db"}'``. The images are stored
-in the run's parameter ``output_folder``, a URI of Airflow's object storage.
+``AIRFLOW_CONN_PRODUCTS_DB='{"conn_type": "sqlite", "host": "/tmp/products.db"}'`` with
+``apache-airflow-providers-sqlite``. The images are stored in the run's parameter ``output_folder``, a URI of Airflow's
+object storage.
 
 A product whose image failed has none, and is submitted again by the next run.
 """

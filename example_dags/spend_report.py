@@ -1,8 +1,9 @@
 """What the account has spent yesterday, by model, loaded into a table: once a day, and again as often as you like.
 
 The table is in the database of the connection ``products_db``, of any kind that Airflow's common SQL knows, such as
-``AIRFLOW_CONN_PRODUCTS_DB='{"conn_type": "sqlite", "host": "/tmp/products.db"}'``. The amounts are those of the
-service's request history, which also has what others have submitted with the account.
+``AIRFLOW_CONN_PRODUCTS_DB='{"conn_type": "sqlite", "host": "/tmp/products.db"}'`` with
+``apache-airflow-providers-sqlite``. The amounts are those of the service's request history, which also has what others
+have submitted with the account.
 
 The run's parameter ``day`` names another day. A day's rows are replaced, so that none is counted twice.
 """

@@ -32,6 +32,8 @@ if find_spec("hypothesis"):
         "steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("steady")
+    # For "make unit": pytest --hypothesis-profile=quick
+    settings.register_profile("quick", settings.get_profile("steady"), max_examples=10)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -87,6 +89,18 @@ def s3(_s3: S3FileSystem) -> Iterator[S3FileSystem]:
     attach("s3", conn_id="moto", fs=_s3)
     yield _s3
     _s3.rm("pictures", recursive=True)
+
+
+@pytest.fixture(scope="session")
+def _kandinsky_sandbox_server() -> Iterator[Sandbox]:
+    """In the place of the plugin's: here jobs are finished when they are accepted, unless a test wants it otherwise.
+
+    A batch whose jobs still run when it first reads the history waits two seconds until it reads it again.
+    """
+    from airflow_provider_kandinsky.sandbox.server import running_sandbox
+
+    with running_sandbox(latency=0) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

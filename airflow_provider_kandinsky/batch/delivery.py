@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError
 from airflow_provider_kandinsky.batch.items import by_position
 from airflow_provider_kandinsky.batch.state import BatchState
-from airflow_provider_kandinsky.compat.airflow import loop_index
+from airflow_provider_kandinsky.compat.loops import loop_index
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.results.delivery import add_outlet_event_extra, error_for_xcom

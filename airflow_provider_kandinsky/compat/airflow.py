@@ -59,7 +59,6 @@ __all__ = [
     "get_xcom",
     "has_success_listener",
     "hitl_operator",
-    "loop_index",
     "policies_can_reschedule",
     "response_timeout_argument",
     "set_xcom",
@@ -120,15 +119,6 @@ async def amask_secret(secret: str) -> None:
 def task_state_store(context: Context) -> TaskStateStoreAccessor | None:
     """The task state store, which lasts across tries; ``None`` before Airflow 3.3."""
     return context.get("task_state_store")
-
-
-def loop_index(context: Context) -> int | None:
-    """The iteration of a task loop (Airflow 3.4), from 0; ``None`` outside of loops.
-
-    All iterations share DAG, run, task and map index.
-    """
-    loop: Any = context.get("loop")
-    return None if loop is None else loop.index
 
 
 def policies_can_reschedule() -> bool:

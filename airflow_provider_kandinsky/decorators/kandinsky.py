@@ -16,6 +16,8 @@ from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import TaskDecorator
 
+    from airflow_provider_kandinsky.types import GenerationArguments
+
 
 class _KandinskyDecoratedOperator(DecoratedOperator, KandinskyTextToImageOperator):
     """The operator, with a function in place of its prompt.
@@ -47,7 +49,7 @@ class _KandinskyDecoratedOperator(DecoratedOperator, KandinskyTextToImageOperato
 
 
 def kandinsky_task(
-    python_callable: Callable[..., str | Mapping[str, Any]] | None = None,
+    python_callable: Callable[..., str | GenerationArguments | Mapping[str, Any]] | None = None,
     multiple_outputs: bool | None = None,
     **kwargs: Any,
 ) -> TaskDecorator:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kandinsky.compat.airflow import loop_index
+from airflow_provider_kandinsky.compat.loops import loop_index
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.configuration import conf
 
-from airflow_provider_kandinsky.compat.airflow import loop_index, task_state_store
+from airflow_provider_kandinsky.compat.airflow import task_state_store
+from airflow_provider_kandinsky.compat.loops import loop_index
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

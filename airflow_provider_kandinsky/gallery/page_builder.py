@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -17,6 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi
 from airflow_provider_kandinsky.gallery.cards import Card, build_cards
+from airflow_provider_kandinsky.gallery.failures import MAX_ERRORS, read_other_failures
 from airflow_provider_kandinsky.gallery.image_hosts import find_image_hosts
 from airflow_provider_kandinsky.gallery.items import Item, is_batch, list_items
 from airflow_provider_kandinsky.gallery.pages import (
@@ -25,8 +26,8 @@ from airflow_provider_kandinsky.gallery.pages import (
     PREVIEW_SIZE,
     Page,
     PageNumber,
+    Part,
     Section,
-    Totals,
     failed_first,
     split_into_pages,
 )
@@ -47,20 +48,6 @@ _CONCURRENT_READS: Final = 4
 _BATCHES_PER_PAGE: Final = 5
 #: Larger page numbers could overflow the database's integers.
 _MAX_PAGE_NUMBER: Final = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A section and what it adds to the totals.
-
-    :param items: all items that were read, shown or not.
-    :param unread: generations that were not read: all, the failed, and those under way.
-    """
-
-    section: Section
-    items: Sequence[Item]
-    unread: tuple[int, int, int] = (0, 0, 0)
-    auto_refresh: bool = False
 
 
 class PageBuilder:
@@ -95,9 +82,11 @@ class PageBuilder:
             tasks = [task for task in tasks if task.task_id in failed or task.kind is TaskKind.BATCH]
         pages = split_into_pages(tasks)
         page = PageNumber.nearest(number, len(pages), 1)
-        previews = [self._preview_parts(instances, task, only_failed=only_failed) for task in pages[page.number - 1]]
+        shown = pages[page.number - 1]
+        errors = MAX_ERRORS // max(1, sum(task.is_mapped for task in shown)) if only_failed else 0
+        previews = [self._preview_parts(instances, task, errors, only_failed=only_failed) for task in shown]
         parts = [part for parts_of_task in await asyncio.gather(*previews) for part in parts_of_task]
-        return await run_in_threadpool(_build_page, parts, page, only_failed=only_failed, is_ours=is_ours)
+        return await run_in_threadpool(Page.of_parts, parts, page, only_failed=only_failed, is_ours=is_ours)
 
     async def task_page(self, task_id: str, number: int, *, only_failed: bool) -> Page:
         """A page of all instances of a task."""
@@ -119,10 +108,11 @@ class PageBuilder:
         if any(map(is_batch, records)):
             parts = [await self._batch_part(record, only_failed=only_failed) for record in records]
         else:
-            parts = [await self._generations_part(task_id, records, counts, only_failed=failed_alone)]
-            parts = [replace(part, section=replace(part.section, is_preview=False)) for part in parts]
+            part = await self._generations_part(task_id, records, counts, only_failed=failed_alone)
+            part = await self._with_other_failures(part, instances, records, MAX_ERRORS if failed_alone else 0)
+            parts = [replace(part, section=replace(part.section, is_preview=False))]
         is_ours = any(record.kind for record in records) or kind is not None
-        whole = await run_in_threadpool(_build_page, parts, page, only_failed=only_failed, is_ours=is_ours)
+        whole = await run_in_threadpool(Page.of_parts, parts, page, only_failed=only_failed, is_ours=is_ours)
         return replace(whole, title=task_id)
 
     async def instance_page(self, task_id: str, map_index: int, number: int, *, only_failed: bool) -> Page:
@@ -154,7 +144,7 @@ class PageBuilder:
 
     async def _read(self, task_id: str, map_index: int) -> TaskRecord:
         # The DAG has the kind before the fields are rendered, and after Airflow has deleted them.
-        record = await self._instances([]).one(task_id, map_index)
+        record = await self._instances([]).one(task_id, map_index, self._scope.region)
         if record.kind is None:
             _, kind = await self._instances_of_task(task_id)
             record = replace(record, kind=kind)
@@ -164,36 +154,42 @@ class PageBuilder:
         items = await self._items(await self._with_xcoms_of(record))
         shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
         page = PageNumber.nearest(number, len(shown), BATCH_PAGE_SIZE)
-        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
+        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index, region=record.region)
         cut = page.cut(shown, BATCH_PAGE_SIZE)
-        part = _Part(
+        part = Part(
             Section(_title(record), scope, cut, len(shown), is_preview=False),
             items,
             auto_refresh=record.state not in FINISHED_STATES and record.kind is not None,
         )
         is_ours = record.kind is not None
-        whole = await run_in_threadpool(_build_page, [part], page, only_failed=only_failed, is_ours=is_ours)
+        whole = await run_in_threadpool(Page.of_parts, [part], page, only_failed=only_failed, is_ours=is_ours)
         return replace(whole, title=_title(record), record=record)
 
-    async def _preview_parts(self, instances: RunInstances, task: DagTask, *, only_failed: bool) -> list[_Part]:
-        """The first generations of a task."""
+    async def _preview_parts(
+        self, instances: RunInstances, task: DagTask, errors: int, *, only_failed: bool
+    ) -> list[Part]:
+        """The first generations of a task.
+
+        :param errors: of how many failed instances that are not among them the errors are read.
+        """
         is_of_batches = task.kind is TaskKind.BATCH
         limit = _BATCHES_PER_PAGE if is_of_batches else PREVIEW_SIZE
         records, counts = await instances.page(task.task_id, 0, limit, only_failed=only_failed and not is_of_batches)
         records = await self._with_xcoms(records)
         if not any(map(is_batch, records)):
-            return [await self._generations_part(task.task_id, records, counts, only_failed=only_failed)]
+            part = await self._generations_part(task.task_id, records, counts, only_failed=only_failed)
+            return [await self._with_other_failures(part, instances, records, errors)]
         parts = [await self._batch_part(record, only_failed=only_failed) for record in records]
         if counts.all > len(records):
             left = counts.all - len(records)
             scope = replace(self._scope, task_id=task.task_id)
             title = f"{task.task_id}: {left} more batches"
-            parts.append(_Part(Section(title, scope, [], counts.all), [], (left, 0, 0)))
+            parts.append(Part(Section(title, scope, [], counts.all), [], (left, 0, 0)))
         return parts
 
     async def _generations_part(
         self, task_id: str, records: Sequence[TaskRecord], counts: Counts, *, only_failed: bool
-    ) -> _Part:
+    ) -> Part:
         items = [item for record in records for item in await self._items(record)]
         scope = replace(self._scope, task_id=task_id)
         unread = (
@@ -204,14 +200,23 @@ class PageBuilder:
         section = Section(task_id, scope, failed_first(items, only_failed=only_failed), counts.all)
         # A task instance that is up for retry has failed, but is not finished.
         auto_refresh = counts.under_way > 0 or any(record.state not in FINISHED_STATES for record in records)
-        return _Part(section, items, unread, auto_refresh=auto_refresh)
+        return Part(section, items, unread, auto_refresh=auto_refresh)
 
-    async def _batch_part(self, record: TaskRecord, *, only_failed: bool) -> _Part:
+    async def _with_other_failures(
+        self, part: Part, instances: RunInstances, records: Sequence[TaskRecord], limit: int
+    ) -> Part:
+        """Add what failed on other pages; see :func:`.failures.read_other_failures`."""
+        if not (limit and records and part.unread[1]):
+            return part
+        others = await read_other_failures(self._api, self._scope, instances, records, limit, self._slots)
+        return replace(part, failed_elsewhere=others)
+
+    async def _batch_part(self, record: TaskRecord, *, only_failed: bool) -> Part:
         items = await self._items(record)
         shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
-        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index)
+        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index, region=record.region)
         section = Section(_title(record), scope, shown[:PREVIEW_SIZE], len(shown))
-        return _Part(section, items, auto_refresh=record.state not in FINISHED_STATES)
+        return Part(section, items, auto_refresh=record.state not in FINISHED_STATES)
 
     async def _items(self, record: TaskRecord) -> list[Item]:
         if record.kind is None:
@@ -233,14 +238,7 @@ class PageBuilder:
 
 def _title(record: TaskRecord) -> str:
     """The name of a task instance."""
-    if record.map_index < 0:
-        return record.task_id
-    return f"{record.task_id} [{record.name or record.map_index}]"
-
-
-def _build_page(parts: Sequence[_Part], number: PageNumber, *, only_failed: bool, is_ours: bool) -> Page:
-    totals = Totals.from_items([item for part in parts for item in part.items])
-    for part in parts:
-        totals = totals.with_unread(*part.unread)
-    sections = [part.section for part in parts if part.section.shown or (part.section.count and not only_failed)]
-    return Page(sections, number, totals, is_ours=is_ours, auto_refresh=any(part.auto_refresh for part in parts))
+    title = record.task_id
+    if record.region is not None and record.region.iteration is not None:
+        title += f", iteration {record.region.iteration}"
+    return title if record.map_index < 0 else f"{title} [{record.name or record.map_index}]"

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, TypeVar
 
+from airflow_provider_kandinsky.gallery.causes import Cause, sum_up_failures
 from airflow_provider_kandinsky.gallery.items import Item, State
+from airflow_provider_kandinsky.gallery.regions import Region
 from airflow_provider_kandinsky.gallery.run_instances import DagTask
 from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
 
 _T = TypeVar("_T")
-#: An image's task id, map index, position and index.
-ImageKey: TypeAlias = tuple[str, int, int, int]
+#: An image's task id, map index, position, index and region.
+ImageKey: TypeAlias = tuple[str, int, int, int, Region | None]
 
 #: Cards per page of a batch, whose results are in one or two XComs.
 BATCH_PAGE_SIZE: Final = 60
@@ -116,10 +118,27 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A section and what it adds to the totals.
+
+    :param items: all items that were read, shown or not.
+    :param unread: generations that were not read: all, the failed, and those under way.
+    :param failed_elsewhere: some of the failed that were not read, with nothing but their errors.
+    """
+
+    section: Section
+    items: Sequence[Item]
+    unread: tuple[int, int, int] = (0, 0, 0)
+    failed_elsewhere: Sequence[Item] = ()
+    auto_refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """What is on a page.
 
     :param totals: of the run, task or task instance; see :attr:`Totals.unread`.
+    :param causes: of the failures, if there are several.
     :param title: the task or task instance; ``None`` for a run.
     :param record: the task instance; ``None`` for a run, or all instances of a task.
     :param is_ours: whether there is any Kandinsky task.
@@ -129,10 +148,27 @@ class Page:
     sections: Sequence[Section]
     number: PageNumber = field(default_factory=PageNumber)
     totals: Totals = field(default_factory=Totals)
+    causes: Sequence[Cause] = ()
     title: str | None = None
     record: TaskRecord | None = None
     is_ours: bool = True
     auto_refresh: bool = False
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[Part], number: PageNumber, *, only_failed: bool, is_ours: bool) -> Page:
+        """Put its parts together.
+
+        :param only_failed: whether sections without a failure are left out.
+        """
+        items = [item for part in parts for item in part.items]
+        totals = Totals.from_items(items)
+        for part in parts:
+            totals = totals.with_unread(*part.unread)
+        sections = [part.section for part in parts if part.section.shown or (part.section.count and not only_failed)]
+        elsewhere = [item for part in parts for item in part.failed_elsewhere]
+        causes = sum_up_failures(items + elsewhere, totals.failures) if totals.failures > 1 else ()
+        auto_refresh = any(part.auto_refresh for part in parts)
+        return cls(sections, number, totals, causes, is_ours=is_ours, auto_refresh=auto_refresh)
 
     @property
     def items(self) -> list[Item]:
@@ -181,16 +217,16 @@ class Neighbours:
         :param items: all items of the task instance.
         :param siblings: the number of instances of the task.
         """
-        task_id, map_index = item.record.task_id, item.record.map_index
+        task_id, map_index, region = item.record.task_id, item.record.map_index, item.record.region
         keys = [
-            (task_id, map_index, each.position, number)
+            (task_id, map_index, each.position, number, region)
             for each in items
             for number in range(max(len(each.uris), each is item))
         ]
-        at = keys.index((task_id, map_index, item.position, index))
+        at = keys.index((task_id, map_index, item.position, index, region))
         before, after = keys[at - 1] if at else None, keys[at + 1] if at + 1 < len(keys) else None
-        if before is None and map_index > 0:
-            before = (task_id, map_index - 1, 0, 0)
+        if before is None and 0 < map_index < siblings:
+            before = (task_id, map_index - 1, 0, 0, None)
         if after is None and 0 <= map_index < siblings - 1:
-            after = (task_id, map_index + 1, 0, 0)
+            after = (task_id, map_index + 1, 0, 0, None)
         return cls(at + 1, len(keys), before, after)

@@ -53,13 +53,16 @@ def _whole_run(dag_id: str, run_id: str) -> Scope:
 RunScope = Annotated[Scope, Depends(_whole_run)]
 
 
-def _one_task(run: RunScope, task_id: str, map_index: str) -> Scope:
+def _one_task(run: RunScope, task_id: str, map_index: str, region: str | None = None) -> Scope:
     if map_index == NOT_MAPPED:
         # For a mapped task, Airflow's UI links this to the page of all its instances.
         return replace(run, task_id=task_id)
     if not re.fullmatch(r"-1|[0-9]{1,9}", map_index):
         raise HTTPException(404)
-    return replace(run, task_id=task_id, map_index=int(map_index))
+    scope = replace(run, task_id=task_id, map_index=int(map_index)).within(region)
+    if scope is None:
+        raise HTTPException(404)
+    return scope
 
 
 TaskScope = Annotated[Scope, Depends(_one_task)]
@@ -117,9 +120,14 @@ async def show_image(
     item = _item_at(items, position)
     if item is None or not 0 <= index < max(1, len(item.uris)):
         raise HTTPException(404)
-    siblings = await builder.count_instances(task_id) if map_index >= 0 else 1
+    # In a loop the instances of all iterations would be counted.
+    siblings = await builder.count_instances(task_id) if map_index >= 0 and task.region is None else 1
     (card,) = await builder.build_cards([item], items)
-    scope = {"run": Scope(task.dag_id, task.run_id), "task": replace(task, map_index=None), "instance": task}[within]
+    scope = {
+        "run": Scope(task.dag_id, task.run_id),
+        "task": replace(task, map_index=None, region=None),
+        "instance": task,
+    }[within]
     urls = GalleryUrls(request.scope["root_path"], scope, page, only)
     return render_image(urls, card, index, Neighbours.find(item, index, items, siblings))
 

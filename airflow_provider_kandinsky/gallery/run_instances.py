@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from airflow.utils.state import TaskInstanceState
+
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
+from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
 from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, Scope, TaskKind, TaskRecord
 
 #: Up to so many task instances, a run is read completely.
@@ -20,14 +23,10 @@ _MAX_PAGE_SIZE: Final = 100
 _BY_ID: Final = "id"
 #: Tasks that the DAG no longer has, checked per run.
 _MAX_REMOVED_TASKS: Final = 50
+#: From Airflow itself, as it refuses those it does not know: to wait for a person is one since 3.3.
 _UNFINISHED_STATES: Final = (
     "none",
-    "scheduled",
-    "queued",
-    "running",
-    "restarting",
-    "up_for_reschedule",
-    "deferred",
+    *(state.value for state in TaskInstanceState if state.value not in (*FINISHED_STATES, *FAILED_STATES)),
 )
 #: Instances whose latest try failed are listed first.
 _ORDER: Final = (
@@ -148,19 +147,20 @@ class RunInstances:
         self._all = sorted(records, key=lambda record: record.map_index) if total <= _SMALL_RUN else None
         return self._all
 
-    async def one(self, task_id: str, map_index: int) -> TaskRecord:
+    async def one(self, task_id: str, map_index: int, region: Region | None = None) -> TaskRecord:
         """Read one task instance.
 
         :param map_index: -1 if it is not mapped.
+        :param region: if it is in a loop.
         :raises NotFoundError: it does not exist.
         """
-        return self._record(await self._get(*self._path, task_id, map_index))
+        return self._record(await self._get(*self._path, task_id, map_index, **region_parameters(region)))
 
     async def with_fields(self, record: TaskRecord) -> TaskRecord:
         """A listed task instance with its rendered fields, which Airflow 3.1 and 3.2 have only where one is read."""
         if record.fields:
             return record
-        read = await self.one(record.task_id, record.map_index)
+        read = await self.one(record.task_id, record.map_index, record.region)
         return replace(read, kind=record.kind or read.kind)
 
     async def removed_tasks(self) -> list[DagTask]:

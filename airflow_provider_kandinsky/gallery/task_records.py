@@ -15,6 +15,7 @@ from typing import Any, Final
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableResponseError
 from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, mapping, parse, text
 from airflow_provider_kandinsky.gallery.file_access import OutputFolder
+from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
 
 #: Terminal states of a task instance.
 FINISHED_STATES: Final = ("success", "failed", "skipped", "upstream_failed", "removed")
@@ -68,12 +69,19 @@ class Scope:
 
     :param task_id: ``None`` for all tasks of the run.
     :param map_index: ``None`` for all instances of the task; -1 if the task is not mapped.
+    :param region: of one task instance in a loop.
     """
 
     dag_id: str
     run_id: str
     task_id: str | None = None
     map_index: int | None = None
+    region: Region | None = None
+
+    def within(self, region: str | None) -> Scope | None:
+        """The same in the region of a gallery's URL, if it has one; ``None`` if that is no region."""
+        found = None if region is None else Region.from_query(region)
+        return None if region is not None and found is None else replace(self, region=found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,7 @@ class TaskRecord:
     :param output_folder: where it stores its files; ``None`` if unknown, or if stored files may not be read.
     :param unreadable: the keys of XComs that are too long, or nested too deeply.
     :param kind: ``None`` if it is not a Kandinsky task.
+    :param region: ``None`` outside of loops.
     """
 
     task_id: str
@@ -103,6 +112,7 @@ class TaskRecord:
     output_folder: OutputFolder | None = None
     unreadable: tuple[str, ...] = ()
     kind: TaskKind | None = TaskKind.GENERATION
+    region: Region | None = None
 
     @classmethod
     def from_api(cls, instance: Mapping[str, Any], kind: TaskKind | None, *, serves_files: bool) -> TaskRecord:
@@ -122,6 +132,7 @@ class TaskRecord:
             conn_id=text(fields.get("kandinsky_conn_id")),
             output_folder=OutputFolder.from_output_path(fields.get("output_path")) if serves_files else None,
             kind=kind or TaskKind.from_fields(fields),
+            region=Region.from_api(instance),
         )
 
 
@@ -136,7 +147,7 @@ async def read_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskR
         found = await _read(api, scope, record, _RESULT_KEYS)
     if "generation" not in found:
         path = _path(scope, record)
-        listed = await api.get(*path, map_index=record.map_index, limit=100)
+        listed = await api.get(*path, map_index=record.map_index, limit=100, **region_parameters(record.region))
         keys = {text(mapping(entry).get("key")) for entry in listed["xcom_entries"]}
         found |= await _read(api, scope, record, [key for key in _KEYS if key in keys and key not in found])
     return replace(
@@ -145,6 +156,17 @@ async def read_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskR
         written_at=max((xcom.written_at for xcom in found.values() if xcom.written_at), default=None),
         unreadable=tuple(sorted(key for key, xcom in found.items() if xcom.value is _UNREADABLE)),
     )
+
+
+async def read_error(api: AirflowApi, scope: Scope, record: TaskRecord) -> Any:
+    """Read the XCom ``error`` of a task instance alone.
+
+    :param scope: its DAG and run.
+    :return: unchecked; ``None`` if there is none that can be read.
+    :raises ApiError: the user may not read it.
+    """
+    found = await _read_one(api, scope, record, "error")
+    return None if found is None or found.value is _UNREADABLE else found.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +182,8 @@ async def _read(api: AirflowApi, scope: Scope, record: TaskRecord, keys: Collect
 
 async def _read_one(api: AirflowApi, scope: Scope, record: TaskRecord, key: str) -> _XCom | None:
     try:
-        entry = await api.get(*_path(scope, record), key, map_index=record.map_index)
+        place = {"map_index": record.map_index} | region_parameters(record.region)
+        entry = await api.get(*_path(scope, record), key, **place)
     except UnreadableResponseError:
         return _XCom(_UNREADABLE)
     except ApiError as error:

@@ -1,14 +1,16 @@
-"""The gallery's own URLs: paths only, as browsers may reach Airflow under another host name."""
+"""The gallery's own URLs: paths only, as browsers may reach Airflow under another host name. And those of the docs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
-from airflow_provider_kandinsky import __version__
+from airflow_provider_kandinsky import __version__, exceptions
 from airflow_provider_kandinsky.gallery.cards import Card
+from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
 from airflow_provider_kandinsky.gallery.task_records import Scope
+from airflow_provider_kandinsky.links.documentation import documentation_url, error_url
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE
 
 #: The placeholder that Airflow's UI leaves in the tab's URL of a task that is not mapped.
@@ -28,19 +30,19 @@ class GalleryUrls:
     :param scope: the task instances that the page shows.
     :param page: its number, from 1.
     :param only: its filter.
+    :param documentation: the address of the docs; ``None`` if they have none.
     """
 
     root: str
     scope: Scope
     page: int = 1
     only: Only = None
+    documentation: str | None = field(default_factory=documentation_url)
 
     def gallery(self, scope: Scope | None = None, *, page: int = 1, only: Only = None) -> str:
         """A page of cards; of the same scope by default."""
         scope = scope or self.scope
-        run = f"{self.root}/dags/{_segment(scope.dag_id)}/runs/{_segment(scope.run_id)}"
-        path = run if scope.task_id is None else _task_path(run, scope.task_id, scope.map_index)
-        return path + _query(page=page if page > 1 else None, only=only)
+        return self._path(scope) + _query(region=scope.region, page=page if page > 1 else None, only=only)
 
     def back(self) -> str:
         """The page of cards that an image was opened from."""
@@ -56,23 +58,24 @@ class GalleryUrls:
 
     def image(self, card: Card, index: int = 0) -> str:
         """The page of a generation, with one of its images large."""
-        return self.image_at(card.record.task_id, card.record.map_index, card.position, index)
+        record = card.record
+        return self.image_at(record.task_id, record.map_index, card.position, index, record.region)
 
-    def image_at(self, task_id: str, map_index: int, position: int, index: int) -> str:
+    def image_at(self, task_id: str, map_index: int, position: int, index: int, region: Region | None = None) -> str:
         """The same by its position."""
         within: Within = "instance"
         if self.scope.task_id is None:
             within = "run"
         elif self.scope.map_index is None:
             within = "task"
-        view = _query(within=within, page=self.page if self.page > 1 else None, only=self.only)
+        view = _query(region=region, within=within, page=self.page if self.page > 1 else None, only=self.only)
         return self._image_path(task_id, map_index, position, index) + view
 
     def file(self, card: Card, index: int) -> str:
         """The bytes of a stored image. The time keeps browsers from showing the cached image of an earlier try."""
         version = card.record.written_at.timestamp() if card.record.written_at else 0
         path = self._image_path(card.record.task_id, card.record.map_index, card.position, index)
-        return f"{path}/file{_query(v=version)}"
+        return f"{path}/file{_query(region=card.record.region, v=version)}"
 
     def tab(self) -> str:
         """The tab of a task instance in Airflow's UI."""
@@ -81,7 +84,15 @@ class GalleryUrls:
         path += f"/tasks/{_segment(self.scope.task_id or '')}"
         if self.scope.map_index not in (None, -1):
             path += f"/mapped/{self.scope.map_index}"
-        return f"{ui}{path}/plugin/{GALLERY_ROUTE}"
+        return f"{ui}{path}/plugin/{GALLERY_ROUTE}{_query(**region_parameters(self.scope.region))}"
+
+    def is_explained(self, error_type: str | None) -> bool:
+        """Whether the docs have a section about an error type. DAG authors can write any into an XCom."""
+        return error_type in exceptions.__all__ and error_type != exceptions.Billing.__name__
+
+    def explanation(self, error_type: str) -> str | None:
+        """That section; ``None`` if the docs have no address, or do not know the type."""
+        return error_url(error_type, self.documentation) if self.is_explained(error_type) else None
 
     def static(self, name: str) -> str:
         """A style sheet or script."""
@@ -89,7 +100,11 @@ class GalleryUrls:
 
     def _image_path(self, task_id: str, map_index: int, position: int, index: int) -> str:
         scope = Scope(self.scope.dag_id, self.scope.run_id, task_id, map_index)
-        return f"{self.gallery(scope)}/{position}/{index}"
+        return f"{self._path(scope)}/{position}/{index}"
+
+    def _path(self, scope: Scope) -> str:
+        run = f"{self.root}/dags/{_segment(scope.dag_id)}/runs/{_segment(scope.run_id)}"
+        return run if scope.task_id is None else _task_path(run, scope.task_id, scope.map_index)
 
 
 def _task_path(run: str, task_id: str, map_index: int | None) -> str:

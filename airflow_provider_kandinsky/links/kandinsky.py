@@ -9,6 +9,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
+from airflow_provider_kandinsky.compat.loops import loop_region
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -61,11 +62,11 @@ def stored_image_path(ti: TaskInstanceName, position: int = 0, index: int = 0) -
     :param index: the sample, from 0.
     :return: a path without a host, as people may reach Airflow under several.
     """
-    return f"{urlsplit(_base_url()).path}{_gallery_path(ti)}/{position}/{index}/file"
+    return f"{urlsplit(_base_url()).path}{_gallery_path(ti)}/{position}/{index}/file{_query(ti)}"
 
 
 def _redirect_to_image(ti: TaskInstanceName) -> str:
-    return f"{_base_url()}{_gallery_path(ti)}/image"
+    return f"{_base_url()}{_gallery_path(ti)}/image{_query(ti)}"
 
 
 def _base_url() -> str:
@@ -76,6 +77,11 @@ def _gallery_path(ti: TaskInstanceName) -> str:
     dag, run, task = (quote(part, safe="") for part in (ti.dag_id, ti.run_id, ti.task_id))
     map_index = -1 if ti.map_index is None else ti.map_index
     return f"/{GALLERY_ROUTE}/dags/{dag}/runs/{run}/tasks/{task}/{map_index}"
+
+
+def _query(ti: TaskInstanceName) -> str:
+    region = loop_region(ti)
+    return f"?region={region}" if region else ""
 
 
 def _image_url(operator: Any) -> str:

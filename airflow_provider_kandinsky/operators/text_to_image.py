@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.configuration import conf
 from airflow.sdk import Context
@@ -24,7 +24,10 @@ from airflow_provider_kandinsky.tasks.arguments import (
 )
 
 if TYPE_CHECKING:
+    from airflow.sdk import XComArg
+
     from airflow_provider_kandinsky.operators._single import SingleTask
+    from airflow_provider_kandinsky.types import ImageSide, Scheduler
 
 
 class KandinskyTextToImageOperator(GenerationOperator):
@@ -88,15 +91,15 @@ class KandinskyTextToImageOperator(GenerationOperator):
     def __init__(
         self,
         *,
-        prompt: str,
+        prompt: str | XComArg,
         negative_prompt: str | None = None,
-        scheduler: str | None = None,
+        scheduler: Scheduler | str | None = None,
         samples: int | str | None = None,
         num_inference_steps: int | str | None = None,
         guidance_scale: float | str | None = None,
         seed: int | str | None = None,
-        img_width: int | str | None = None,
-        img_height: int | str | None = None,
+        img_width: ImageSide | int | str | None = None,
+        img_height: ImageSide | int | str | None = None,
         base64: bool | str | None = None,
         model_parameters: Mapping[str, Any] | None = None,
         model: str = DEFAULT_MODEL,
@@ -114,7 +117,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.prompt = prompt
+        self.prompt = cast("str", prompt)  # once it is rendered
         self.negative_prompt = negative_prompt
         self.scheduler = scheduler
         self.samples = samples

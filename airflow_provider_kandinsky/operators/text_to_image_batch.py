@@ -15,7 +15,10 @@ from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImag
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, literal_arguments
 
 if TYPE_CHECKING:
+    from airflow.sdk import XComArg
+
     from airflow_provider_kandinsky.operators._batch import BatchTask
+    from airflow_provider_kandinsky.types import BatchRequest, ImageSide, Scheduler
 
 #: The arguments that the items of a batch may have in common.
 SHARED_ARGUMENTS: Final = tuple(name for name in GENERATION_ARGUMENTS if name != "prompt")
@@ -81,15 +84,15 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     def __init__(
         self,
         *,
-        requests: Sequence[Mapping[str, Any] | str] | Any,
+        requests: Sequence[BatchRequest | Mapping[str, Any] | str] | XComArg | str,
         negative_prompt: str | None = None,
-        scheduler: str | None = None,
+        scheduler: Scheduler | str | None = None,
         samples: int | str | None = None,
         num_inference_steps: int | str | None = None,
         guidance_scale: float | str | None = None,
         seed: int | str | None = None,
-        img_width: int | str | None = None,
-        img_height: int | str | None = None,
+        img_width: ImageSide | int | str | None = None,
+        img_height: ImageSide | int | str | None = None,
         base64: bool | str | None = None,
         model_parameters: Mapping[str, Any] | None = None,
         model: str = DEFAULT_MODEL,

@@ -90,7 +90,7 @@ def _store(result: GenerationResult, hook: KandinskyHook, output_path: str) -> l
     return uris
 
 
-def error_for_xcom(error: KandinskyError) -> dict[str, str]:
+def error_for_xcom(error: Exception) -> dict[str, str]:
     """An error as an XCom holds it: its ``type``, and its ``message`` in full."""
     return {"type": type(error).__name__, "message": str(error)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.configuration import conf
 from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
@@ -24,6 +24,9 @@ from airflow_provider_kandinsky.tasks.error_translation import (
 )
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
 from airflow_provider_kandinsky.triggers.job import result_in_event
+
+if TYPE_CHECKING:
+    from airflow.sdk import XComArg
 
 
 class KandinskyJobSensor(ImageTask, BaseSensorOperator):
@@ -56,7 +59,7 @@ class KandinskyJobSensor(ImageTask, BaseSensorOperator):
     def __init__(
         self,
         *,
-        request_id: str,
+        request_id: str | XComArg,
         kandinsky_conn_id: str = KandinskyHook.default_conn_name,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         output_path: str | None = None,
@@ -64,7 +67,7 @@ class KandinskyJobSensor(ImageTask, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
-        self.request_id = request_id
+        self.request_id = cast("str", request_id)  # once it is rendered
         self.kandinsky_conn_id = kandinsky_conn_id
         self.deferrable = deferrable
         self.output_path = output_path

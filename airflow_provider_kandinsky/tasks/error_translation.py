@@ -19,7 +19,7 @@ from airflow_provider_kandinsky.compat.airflow import (
     AirflowTaskTimeout,
     policies_can_reschedule,
 )
-from airflow_provider_kandinsky.durable.errors import BudgetExceededError
+from airflow_provider_kandinsky.durable.errors import BudgetExceededError, LedgerError
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import error_for_xcom
 from airflow_provider_kandinsky.segmind.errors import (
@@ -43,7 +43,8 @@ log = logging.getLogger(__name__)
 def translate_operator_errors(
     context: Context | None = None, *, is_kept: Callable[[], bool] = lambda: True
 ) -> Iterator[None]:
-    """Give each error a retry hint, push it as XCom ``error``, and stop retries that cannot help.
+    """Give each error a retry hint, push it as XCom ``error``, log where it is explained, and stop retries that cannot
+    help.
 
     :param context: of the running task; ``None`` while the DAG is parsed.
     :param is_kept: whether the next try will know what this one has submitted; asked only where that matters.
@@ -61,6 +62,9 @@ def translate_operator_errors(
         if error.retryable or rescheduled:
             raise
         raise AirflowFailException(str(error)) from error
+    except LedgerError as error:
+        _report(error, context)
+        raise
 
 
 @contextmanager
@@ -129,12 +133,18 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
     return decision.max_reschedules is None or reschedules < decision.max_reschedules
 
 
-def _report(error: KandinskyError, context: Context | None) -> None:
-    """Count the error, and push it as an XCom, where the gallery or a later task finds it without reading logs."""
+def _report(error: KandinskyError | LedgerError, context: Context | None) -> None:
+    """Count the error, say where it is explained, and push it as an XCom, where the gallery or a later task finds it
+    without reading logs."""
     if context is None:
         return
-    if not error.aggregates_errors:
+    # Not while a DAG file is parsed.
+    from airflow_provider_kandinsky.links.documentation import documentation_url, name_error_section
+
+    name = type(error).__name__
+    if isinstance(error, KandinskyError) and not error.aggregates_errors:
         JobMetrics.of_task(context["ti"], getattr(context.get("task"), "model", None)).failed(error)
+    log.error("What to do about %s: %s", name, name_error_section(name, documentation_url()))
     try:
         context["ti"].xcom_push(key="error", value=error_for_xcom(error))
     except Exception:

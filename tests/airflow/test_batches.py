@@ -54,7 +54,7 @@ def memory(pid: int) -> int:
 
 def test_asset_events_tell_what_was_made(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     run_id = airflow.trigger_dag("pictures_as_assets")
-    assert airflow.wait_for_run("pictures_as_assets", run_id, timeout=180) == "success"
+    assert airflow.wait_for_run("pictures_as_assets", run_id) == "success"
 
     events = airflow.api(
         "GET", "/assets/events", params={"source_dag_id": "pictures_as_assets", "source_run_id": run_id}

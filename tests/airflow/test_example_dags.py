@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
 def run_dag(airflow: LocalAirflow, dag_id: str, conf: dict[str, object] | None = None) -> str:
     run_id = airflow.trigger_dag(dag_id, conf)
-    state = airflow.wait_for_run(dag_id, run_id, timeout=180)
+    state = airflow.wait_for_run(dag_id, run_id)
     states = [
         (i["task_id"], i["map_index"], i["state"], i["try_number"]) for i in airflow.task_instances(dag_id, run_id)
     ]

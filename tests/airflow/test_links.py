@@ -13,6 +13,7 @@ from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs, trig
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
+from ..support.running_jobs import keep_running
 from ..support.task_ends import ended_in_triggerer
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
@@ -31,7 +32,7 @@ def link(airflow: LocalAirflow, run_id: str, task_id: str, map_index: int = -1) 
         return links["Image"]
     assert url.startswith(f"{airflow.base_url}/kandinsky-gallery/dags/links/runs/{quote(run_id, safe='')}/")
     token = httpx.get(f"{airflow.base_url}/auth/token", trust_env=False).raise_for_status().json()["access_token"]
-    answer = httpx.get(url, cookies={"_token": token}, trust_env=False, timeout=30)
+    answer = httpx.get(url, cookies={"_token": token}, trust_env=False, timeout=120)
     assert answer.status_code == 302, answer.text
     return str(httpx.URL(airflow.base_url).join(answer.headers["location"]))
 
@@ -39,7 +40,7 @@ def link(airflow: LocalAirflow, run_id: str, task_id: str, map_index: int = -1) 
 def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_end(
     airflow: LocalAirflow, sandbox: Sandbox
 ) -> None:
-    sandbox.configure(latency=12)
+    keep_running(sandbox)
     run_id = airflow.trigger_dag("links")
 
     def gallery(task: str) -> str | None:
@@ -47,7 +48,7 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
         path = f"/dags/links/runs/{quote(run_id, safe='')}/tasks/{task}/plugin/kandinsky-gallery"
         return f"{airflow.base_url}{path}" if supports_plugin_tabs() else None
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     # Airflow stores the links of a task a moment after its deferral.
     while (told := (instance(airflow, run_id, "deferred")["state"], link(airflow, run_id, "deferred"))) != (
         "deferred",
@@ -55,6 +56,7 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
     ):
         assert time.monotonic() < deadline, told
         time.sleep(0.2)
+    sandbox.clear_faults()
 
     assert airflow.wait_for_run("links", run_id) == "failed"
     for task_id, map_index in (("in_worker", -1), ("poke", -1), ("deferred", -1), ("wait", -1), ("mapped", 0)):

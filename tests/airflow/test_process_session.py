@@ -35,7 +35,7 @@ def start_family(folder: Path, *arguments: str) -> tuple[ProcessSession, list[in
     return session, pids
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 120) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "not within the time given"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from html import unescape
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from airflow import sdk
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..gallery.visitor import visitor
 
 pytestmark = [
     pytest.mark.airflow,
@@ -66,3 +70,21 @@ def test_mapped_instances_and_batches_have_their_own_in_each_iteration(airflow: 
     prompts = Counter(each["payload"]["prompt"] for each in sandbox.submissions)
     assert {prompt: prompts[prompt] for prompt in "abcd"} == dict.fromkeys("abcd", 2)
     assert len(set(seeds(sandbox, "abcd"))) == 8
+    gallery_shows_each(airflow, "loop_of_many", run_id, [each["request_id"] for each in sandbox.submissions])
+
+
+def gallery_shows_each(airflow: LocalAirflow, dag_id: str, run_id: str, request_ids: list[str]) -> None:
+    """On the page of the run, where each link leads to another page or image."""
+    person = visitor(airflow, None)
+    page = person.get(dag_id, run_id)
+    assert page.status_code == 200, page.text
+    assert sorted(re.findall(r"<code>([^<]*)</code>", page.text)) == sorted(request_ids)
+    targets = {unescape(each) for each in re.findall(r'(?:href|src)="(/kandinsky-gallery/dags[^"]*)"', page.text)}
+    found = {target: person.http.get(target) for target in targets}
+    assert {target: each.status_code for target, each in found.items() if each.status_code != 200} == {}
+    large = [each.text for target, each in found.items() if "within=run" in target]
+    assert {id for id in request_ids if not any(id in each for each in large)} == set()
+    files = [each for target, each in found.items() if "/file?" in target]
+    assert len({each.content for each in files}) == len(files) == 4
+    # Neither the tab nor the link of one task says which iteration it is of.
+    assert person.task(dag_id, run_id, "again.mapped").count('<li class="card') == 4

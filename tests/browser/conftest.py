@@ -23,7 +23,7 @@ EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
 TEST_DAGS = Path(__file__).with_name("dags")
 
 #: By name, the role: ``viewer`` may read all but connections, ``outsider`` may log in and see nothing.
-USERS = {"admin": "ADMIN", "viewer": "VIEWER", WITHOUT_XCOMS: "VIEWER", "outsider": ""}
+USERS = {"admin": "ADMIN", "colleague": "ADMIN", "viewer": "VIEWER", WITHOUT_XCOMS: "VIEWER", "outsider": ""}
 
 NO_CHROMIUM = (
     "There is no Chromium on the PATH. Debian and Ubuntu: apt-get install chromium. "
@@ -31,7 +31,7 @@ NO_CHROMIUM = (
 )
 
 # In milliseconds. The machine may be busy with the pictures, and Airflow's pages are large.
-RETRY_POLICY = 20_000
+RETRY_POLICY = 60_000
 expect.set_options(timeout=RETRY_POLICY)
 
 PageAs = Callable[..., Page]

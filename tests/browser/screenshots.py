@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from airflow import __version__ as airflow_version
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import Locator, Page, expect
 
@@ -24,8 +25,10 @@ WRITE = "KANDINSKY_SCREENSHOTS"
 WORDS = "Words"
 MOST_BYTES = 200_000
 COLOURS = 256
+#: The Airflow in the pictures, which is the one that ``make test`` runs. Another's UI has other words, on purpose.
+TAKEN_ON = "3.3."
 #: For how many seconds the page may go on changing.
-RETRY_POLICY = 20
+RETRY_POLICY = 60
 
 
 def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequence[Locator] = ()) -> None:
@@ -38,6 +41,8 @@ def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequen
     """
     for locator in shows:
         expect(locator).to_be_in_viewport()
+    if not airflow_version.startswith(TAKEN_ON):
+        return
     file = IMAGES / f"{name}.png"
     if os.environ.get(WRITE) == "1":
         shot = (part or page).screenshot(animations="disabled", caret="hide")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from airflow import sdk
 from playwright.sync_api import Locator, Page, expect
 
 from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
+
+from ..support.auth_manager import WITHOUT_XCOMS
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
@@ -24,13 +28,24 @@ def sandbox(_sandbox: Sandbox) -> Sandbox:
     return _sandbox
 
 
-def run_until_waiting(airflow: LocalAirflow, dag_id: str, timeout: float = 120) -> str:
+def run_until_waiting(airflow: LocalAirflow, dag_id: str) -> str:
     run_id = airflow.trigger_dag(dag_id)
-    deadline = time.monotonic() + timeout
-    while (states := states_of(airflow, dag_id, run_id)).get("review") not in WAITING:
-        assert time.monotonic() < deadline, states
-        time.sleep(0.3)
+    wait_until_waiting(airflow, dag_id, run_id, "review")
     return run_id
+
+
+def wait_until_waiting(
+    airflow: LocalAirflow, dag_id: str, run_id: str, task_id: str, timeout: float = 300
+) -> dict[str, Any]:
+    """The task instance that waits for a person."""
+    deadline = time.monotonic() + timeout
+    while True:
+        instances = airflow.task_instances(dag_id, run_id)
+        for instance in instances:
+            if instance["task_id"] == task_id and instance["state"] in WAITING:
+                return instance
+        assert time.monotonic() < deadline, [(each["task_id"], each["state"]) for each in instances]
+        time.sleep(0.3)
 
 
 def states_of(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -55,6 +70,14 @@ def choose(page: Page, *options: str) -> None:
         page.keyboard.type(name)
         expect(page.get_by_role("option", name=name, exact=True)).to_be_visible()
         page.keyboard.press("Enter")
+
+
+def expect_refused(page: Page, answer: Callable[[], None]) -> None:
+    with page.expect_response(lambda response: response.request.method == "PATCH") as response:
+        answer()
+    assert response.value.status == 403
+    # The person sees it; with which words is Airflow's.
+    expect(page.get_by_role("status").first).to_be_visible()
 
 
 def result(airflow: LocalAirflow, dag_id: str, run_id: str) -> Any:
@@ -122,14 +145,26 @@ def test_who_may_not_see_the_images_or_answer(page_as: Any, airflow: LocalAirflo
     run_id = run_until_waiting(airflow, "review_stored")
     page = page_as("viewer")
     open_form(page, "review_stored", run_id)
-    with page.expect_response(lambda response: response.request.method == "PATCH") as response:
-        page.get_by_role("button", name="Image 1", exact=True).click()
-    assert response.value.status == 403
+    expect_loaded(page.get_by_role("img", name="Image 1", exact=True))
+    expect_refused(page, lambda: page.get_by_role("button", name="Image 1", exact=True).click())
+    # Stored images are among what the XComs are about.
+    page = page_as(WITHOUT_XCOMS)
+    page.goto(f"/dags/review_stored/runs/{run_id}/tasks/review/required_actions")
+    image = page.locator("img[alt='Image 1']")
+    expect(image).to_be_attached()
+    image.evaluate("image => image.loading = 'eager'")
+    expect(image).to_have_js_property("complete", True)
+    expect(image).to_have_js_property("naturalWidth", 0)
     assert states_of(airflow, "review_stored", run_id)["review"] in WAITING
 
 
-def test_a_batch_of_sixty(page: Page, airflow: LocalAirflow) -> None:
+def test_a_batch_of_sixty_and_only_who_is_assigned_may_answer(page_as: Any, airflow: LocalAirflow) -> None:
     run_id = run_until_waiting(airflow, "review_batch")
+    other = page_as("colleague")
+    open_form(other, "review_batch", run_id)
+    choose(other, "Image 1", "Image 2")
+    expect_refused(other, lambda: other.get_by_role("button", name="Respond").click())
+    page = page_as("admin")
     open_form(page, "review_batch", run_id)
     images = page.locator("table img")
     expect(images).to_have_count(60)
@@ -144,7 +179,7 @@ def test_a_batch_of_sixty(page: Page, airflow: LocalAirflow) -> None:
     choose(page, "Image 7")
     page.get_by_role("button", name="Respond").click()
     # Two are wanted: the form comes back.
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     path = f"/dags/review_batch/dagRuns/{run_id}/taskInstances/review/-1/hitlDetails"
     while (form := airflow.api("GET", path))["response_received"] or form["task_instance"]["state"] not in WAITING:
         assert time.monotonic() < deadline
@@ -162,3 +197,24 @@ def test_a_timeout_leaves_what_the_defaults_say(airflow: LocalAirflow) -> None:
     assert airflow.wait_for_run("review_timeout", run_id) == "failed"
     assert states_of(airflow, "review_timeout", run_id) == {"paint": "success", "review": "success", "fails": "failed"}
     assert airflow.xcom("review_timeout", run_id, "review") == airflow.xcom("review_timeout", run_id, "paint")
+
+
+@pytest.mark.skipif(not hasattr(sdk, "LoopDecision"), reason="this Airflow has no task loops")
+def test_each_iteration_of_a_loop_has_its_own_form(page: Page, airflow: LocalAirflow) -> None:
+    dag_id = "kandinsky_repaint_until_chosen"
+    run_id = airflow.trigger_dag(dag_id)
+    sources = []
+    for subject, chosen in (("Round 1 of 3", "None of them"), ("Round 2 of 3", "Image 2")):
+        instance = wait_until_waiting(airflow, dag_id, run_id, "attempt.review")
+        iteration = f"region_id={instance['region_id']}&region_index={instance['region_index']}"
+        page.goto(f"/dags/{dag_id}/runs/{run_id}/tasks/attempt.review/required_actions?{iteration}")
+        expect(page.get_by_text(subject).first).to_be_visible()
+        for number in (1, 2, 3, 4):
+            image = page.get_by_role("img", name=f"Image {number}", exact=True)
+            expect_loaded(image)
+            sources.append(image.get_attribute("src"))
+        choose(page, chosen)
+        page.get_by_role("button", name="Respond").click()
+        expect(page.get_by_role("button", name="Respond")).to_be_hidden()
+    assert len(set(sources)) == 8
+    assert airflow.wait_for_run(dag_id, run_id) == "success"

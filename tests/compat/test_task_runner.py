@@ -25,25 +25,25 @@ async def be_busy() -> None:
 
 async def with_a_busy_callback() -> None:
     asyncio.get_running_loop().call_soon(is_busy)
-    await asyncio.sleep(1)
+    await asyncio.sleep(60)
 
 
 async def with_a_busy_task_that_nobody_waits_for() -> None:
     task = asyncio.create_task(be_busy())
-    await asyncio.sleep(1)
+    await asyncio.sleep(60)
     assert task.done()
 
 
 async def asleep() -> None:
-    await asyncio.sleep(1)
+    await asyncio.sleep(60)
 
 
 @pytest.mark.parametrize("work", [with_a_busy_callback, with_a_busy_task_that_nobody_waits_for, asleep, be_busy])
 def test_the_execution_timeout_ends_the_loop_wherever_it_is(work: object) -> None:
-    cancelled = time.monotonic() + 0.9
+    over = time.monotonic() + 30
     with TimeoutAwareRunner() as runner, TimeoutPosix(0.1), pytest.raises(AirflowTaskTimeout):
         runner.run(work())  # type: ignore[operator]
-    assert time.monotonic() < cancelled
+    assert time.monotonic() < over
 
 
 def test_without_a_timeout_nothing_is_changed() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
 from airflow.sdk.execution_time import task_runner
 
 from airflow_provider_kandinsky.compat.airflow import aget_connection, amask_secret
@@ -32,6 +31,9 @@ def supervise(end: socket.socket, asked: list[dict[str, Any]]) -> None:
 
 async def in_a_triggerer(end: socket.socket, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Do what many triggers do when they start, all at once."""
+    # Not above: it takes a second, which each process that collects the tests would pay for.
+    from airflow.jobs.triggerer_job_runner import TriggerCommsDecoder
+
     reader, writer = await asyncio.open_connection(sock=end)
     channel = TriggerCommsDecoder(async_writer=writer, async_reader=reader, socket=end)
     if hasattr(channel, "start_reader"):

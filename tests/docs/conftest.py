@@ -16,7 +16,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 def airflow_home() -> Path:
     """The home of this very process, with a migrated database, as ``dag.test()`` and many a command want it."""
     command = [str(Path(sys.executable).with_name("airflow")), "db", "migrate"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return Path(os.environ["AIRFLOW_HOME"])
 

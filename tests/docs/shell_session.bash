@@ -1,9 +1,10 @@
 # What the commands of the documentation are while a test runs them. All else is the machine's own.
 
-# Nothing is downloaded: pip says whether it could install what is there already.
+# Nothing is downloaded: pip says whether it could install what is there already. The checkout, ".", is installed.
 pip() {
     [ "$1" = install ] || { echo "pip $1: how would that be tried?" >&2; return 1; }
-    "$DOCS_PYTHON" -m pip install --dry-run --no-index --no-deps "${@:2}"
+    set -- "${@/#./airflow-provider-kandinsky}"
+    (cd "$DOCS_ROOT" && "$DOCS_PYTHON" -m pip install --dry-run --no-index --no-deps "${@:2}")
 }
 
 # The targets are there, and make knows what to do for them.
@@ -29,7 +30,7 @@ airflow() {
 
 # What a reader leaves running in a terminal of its own: go on when it says that it is ready.
 stay() {
-    local ready="$1" log deadline=$((SECONDS + 90))
+    local ready="$1" log deadline=$((SECONDS + 180))
     log=$(mktemp --tmpdir="$HOME")
     "${@:2}" >"$log" 2>&1 &
     until grep -q "$ready" "$log"; do

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from benchmarks.table import DOCS, RESULTS, with_tables
+from benchmarks.table import RESULTS, pages, with_tables
 
-PAGES = [page for page in DOCS.rglob("*.md") if "<!-- benchmark:" in page.read_text(encoding="utf-8")]
+PAGES = [page for page in pages() if "<!-- benchmark:" in page.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

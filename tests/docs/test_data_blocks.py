@@ -21,7 +21,7 @@ from .documentation import PAGES, Block, blocks, blocks_of, name_of, prose, read
 
 READERS = {
     "bash": "test_shell_blocks.py runs it",
-    "text": "test_shell_blocks.py holds it against the output of the block before it",
+    "text": "test_shell_blocks.py holds it against the output of the block before it, test_errors.py against a log",
     "python": "test_python_blocks.py runs it",
     "json": "a connection or a record, below",
     "ini": "Airflow's configuration, below",

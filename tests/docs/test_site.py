@@ -31,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, as ``make docs`` builds it but for the place."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "docs", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -58,7 +58,8 @@ def public_names() -> set[str]:
     # The rest of the room serves these modules, and no user.
     internal = {"min_lifetime", "stall_guard"}
     files = [file for folder in folders for file in (package / folder).glob("[!_]*.py") if file.stem not in internal]
-    files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "sandbox/client.py"]
+    files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "types.py"]
+    files += [package / "sandbox/client.py"]
     files += [package / f"segmind/{name}.py" for name in ("http/client", "http/async_client", "schemas", "errors")]
     names = {"airflow_provider_kandinsky.sandbox.pytest_plugin.kandinsky_sandbox"}
     for file in files:
@@ -97,3 +98,31 @@ def test_no_docstring_is_shown_as_it_was_written(site: Path) -> None:
 def test_what_would_be_fetched_is_seen(asks: str) -> None:
     assert EXTERNAL.search(asks)
     assert not EXTERNAL.search('<a href="https://github.com">a link is followed by people</a>')
+
+
+@pytest.mark.xdist_group("site")
+def test_assistants_get_all_pages(site: Path) -> None:
+    index, everything = (site / name for name in ("llms.txt", "llms-full.txt"))
+    listed = re.findall(r"^- \[.+?\]\((\S+)\.html\): \S", index.read_text(encoding="utf-8"), re.MULTILINE)
+    pages = {str(page.relative_to(ROOT / "docs").with_suffix("")): page for page in (ROOT / "docs").rglob("*.md")}
+    assert sorted(listed) == sorted(pages)
+    assert index.read_text(encoding="utf-8").startswith("# airflow-provider-kandinsky ")
+    text = everything.read_text(encoding="utf-8")
+    assert [name for name, page in pages.items() if page.read_text(encoding="utf-8").strip() not in text] == []
+
+
+@pytest.mark.xdist_group("site")
+def test_the_search_needs_no_server(site: Path) -> None:
+    """What it searches in is a script beside the page, which a browser loads from a disk as well."""
+    page = (site / "search.html").read_text(encoding="utf-8")
+    scripts = re.findall(r'<script[^>]* src="([^"]+)"', page)
+    assert [script for script in scripts if not (site / script.partition("?")[0]).is_file()] == []
+    assert any(script.startswith("searchindex.js") for script in scripts)
+
+
+@pytest.mark.xdist_group("site")
+def test_the_start_page_has_cards_and_the_gallery(site: Path) -> None:
+    front = (site / "index.html").read_text(encoding="utf-8")
+    assert front.count('<div class="card docutils container">') >= 3
+    assert {"_images/gallery.png", "_images/gallery-dark.png"} <= set(re.findall(r'<img[^>]* src="([^"]+)"', front))
+    assert "_static/start.css" in front

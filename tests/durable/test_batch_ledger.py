@@ -43,14 +43,16 @@ def read(ti: FakeTaskInstance) -> BatchLedger:
 @pytest.mark.parametrize("size", [100, 2_500, 30_000, 70_000])
 def test_no_value_is_larger_than_airflow_likes(ti: FakeTaskInstance, size: int) -> None:
     ledger = read(ti)
-    for number in range(100):
+    # What is kept in files is divided as all else is, and each write takes much longer.
+    entries = 100 if type(ti.store) is MemoryStore else 50
+    for number in range(entries):
         ledger.put(entry(number, size))
         ledger.write()
     values = [(len(value), len(json.dumps(value))) for value in ti.store.values.values()]
-    assert all(length <= LARGEST or entries == 1 for entries, length in values)
+    assert all(length <= LARGEST or number == 1 for number, length in values)
     again = read(ti)
-    assert [again.get(f"k{number}") for number in range(100)] == [entry(number, size) for number in range(100)]
-    assert sum(1 for _ in again) == 100
+    assert [again.get(f"k{number}") for number in range(entries)] == [entry(number, size) for number in range(entries)]
+    assert sum(1 for _ in again) == entries
 
 
 def test_a_worker_that_dies_between_the_halves_loses_nothing(ti: FakeTaskInstance) -> None:

@@ -46,7 +46,7 @@ def spend(sandbox: Sandbox, images: int, **request: Any) -> None:
     with KandinskyHook() as hook:
         jobs = [hook.submit({"prompt": f"earlier {number}", **request}) for number in range(images)]
         for job in jobs:
-            hook.wait(job.request_id)
+            hook.get_result(job.request_id)
 
 
 def made(sandbox: Sandbox) -> int:
@@ -106,7 +106,7 @@ def test_what_is_in_flight_counts_at_the_known_price(
 def test_what_failed_does_not_count(sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch) -> None:
     spend(sandbox, 1)
     with KandinskyHook() as hook, pytest.raises(Exception, match="failed"):
-        hook.wait(hook.submit({"prompt": "[fail]"}).request_id)
+        hook.get_result(hook.submit({"prompt": "[fail]"}).request_id)
     limit(sandbox, monkeypatch, 2 * PRICE)
     assert ti.run(paint())
 
@@ -315,7 +315,7 @@ async def test_the_history_is_read_once_a_minute_and_own_submissions_are_added(
     limit(sandbox, monkeypatch, 5 * PRICE)
     async with KandinskyHook() as hook:
         job = await hook.asubmit({"prompt": "a cat"})
-        await hook.await_result(job.request_id)
+        await hook.aget_result(job.request_id)
         clock = Clock(time.time())
         budget = DailyBudget(hook, DEFAULT_MODEL, clock=clock)
         for number in range(4):
@@ -335,7 +335,7 @@ async def test_the_next_day_begins_with_nothing(sandbox: Sandbox, monkeypatch: p
     limit(sandbox, monkeypatch, PRICE)
     async with KandinskyHook() as hook:
         job = await hook.asubmit({"prompt": "a cat"})
-        await hook.await_result(job.request_id)
+        await hook.aget_result(job.request_id)
         clock = Clock(time.time())
         budget = DailyBudget(hook, DEFAULT_MODEL, clock=clock)
         assert (await budget.reserve([item(0)]))[1] is not None
@@ -353,7 +353,7 @@ async def test_what_was_accepted_is_not_counted_twice(sandbox: Sandbox, monkeypa
             assert (await budget.reserve([item(number)]))[1] is None
             job = await hook.asubmit(item(number).request)
             budget.accepted(item(number), job.request_id)
-            await hook.await_result(job.request_id)
+            await hook.aget_result(job.request_id)
             clock.now += 61
         assert (await budget.reserve([item(9)]))[1] is not None
 
@@ -365,7 +365,7 @@ async def test_what_was_read_before_is_not_read_again(sandbox: Sandbox, monkeypa
     async with KandinskyHook() as hook:
         jobs = [await hook.asubmit({"prompt": f"cat {number}", "samples": 8}) for number in range(40)]
         for job in jobs:
-            await hook.await_result(job.request_id)
+            await hook.aget_result(job.request_id)
         sandbox.configure(latency=60)
         await hook.asubmit({"prompt": "not finished"})
         clock = Clock(time.time())

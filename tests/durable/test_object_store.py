@@ -6,12 +6,11 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.durable.ledger import JobLedger
 from airflow_provider_kandinsky.durable.object_store import ObjectStore
@@ -21,6 +20,9 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.ledger_in_files import NAMES
 from ..support.task_instance import FakeTaskInstance, MemoryStore, cats, paint, paint_all
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
 
 KEY = "kandinsky_job"
 
@@ -169,14 +171,15 @@ def test_a_file_that_may_not_be_read_is_not_an_absent_one(tmp_path: Path) -> Non
 
 
 def test_a_bucket_that_is_not_there_takes_no_intent(s3: S3FileSystem) -> None:
-    store = ObjectStore("s3://moto@no-such-bucket/ledger", NAMES)
+    store = ObjectStore("s3://moto@nowhere/ledger", NAMES)
     with pytest.raises(FileNotFoundError):
         store.set(KEY, {})
-    assert not s3.exists("no-such-bucket")
+    assert not s3.exists("nowhere")
 
 
 def test_an_s3_out_of_reach_is_not_an_empty_one(s3: S3FileSystem) -> None:
     from airflow.sdk.io import attach
+    from s3fs import S3FileSystem
 
     away = S3FileSystem(
         key="k",

@@ -16,6 +16,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 from ..support.airflow_names import TaskDeferred
+from ..support.running_jobs import keep_running
 from ..support.task_instance import FakeTaskInstance, cats, paint_all
 
 
@@ -87,11 +88,12 @@ def test_a_retry_that_renders_other_requests_delivers_what_was_submitted(
     sandbox: Sandbox, ti: FakeTaskInstance
 ) -> None:
     """The first try has one image when it fails, and one that is not finished."""
-    sandbox.configure(latency=1.5)
+    keep_running(sandbox)
     with pytest.raises(TaskDeferred):
         paint_all(["a 1"], deferrable=True).execute(ti.context)
     with pytest.raises(BatchItemsFailedError):
         ti.run(paint_all(["a 1", "a 2"], timeout=0.5))
+    sandbox.clear_faults()
     sandbox.configure(latency=0)
     for _ in range(2):
         ti.retry()

@@ -83,5 +83,5 @@ def stranger(airflow: LocalAirflow) -> Visitor:
 def run_id(airflow: LocalAirflow) -> str:
     """A finished run of ``every_kind``."""
     run_id = airflow.trigger_dag("every_kind")
-    airflow.wait_for_run("every_kind", run_id, timeout=180)
+    airflow.wait_for_run("every_kind", run_id)
     return run_id

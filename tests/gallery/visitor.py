@@ -38,4 +38,4 @@ def visitor(airflow: LocalAirflow, user: str | None) -> Visitor:
         # Everybody is let in there.
         answer = httpx.get(f"{airflow.base_url}/auth/token", trust_env=False).raise_for_status()
         cookies["_token"] = answer.json()["access_token"]
-    return Visitor(httpx.Client(base_url=airflow.base_url, cookies=cookies, timeout=30, trust_env=False))
+    return Visitor(httpx.Client(base_url=airflow.base_url, cookies=cookies, timeout=120, trust_env=False))

@@ -22,8 +22,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sandbox(kandinsky_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
-    """A sandbox that ``kandinsky_default`` leads to, whose jobs are finished at once."""
-    kandinsky_sandbox.configure(latency=0)
+    """A sandbox that ``kandinsky_default`` leads to."""
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", kandinsky_sandbox.connection())
     return kandinsky_sandbox
 

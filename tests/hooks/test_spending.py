@@ -22,7 +22,7 @@ def today() -> datetime:
 
 
 def generate(hook: KandinskyHook, prompt: str = "a cat", model: str = MODEL, **request: object) -> None:
-    hook.wait(hook.submit({"prompt": prompt, **request}, model).request_id)
+    hook.get_result(hook.submit({"prompt": prompt, **request}, model).request_id)
 
 
 def test_what_was_spent_is_summed_by_model_each_request_once(sandbox: Sandbox) -> None:
@@ -49,9 +49,8 @@ async def spend_async(since: datetime) -> list[Spending]:
 
 def test_requests_on_several_pages_count_once(sandbox: Sandbox) -> None:
     with KandinskyHook() as hook:
-        jobs = [hook.submit({"prompt": f"cat {number}", "samples": 7}) for number in range(40)]
-        for job in jobs:
-            hook.wait(job.request_id)
+        for number in range(40):
+            generate(hook, f"cat {number}", samples=7)
         calls = sandbox.count_calls("history")
         (spent,) = hook.get_spend(today())
         assert sandbox.count_calls("history") - calls >= 3

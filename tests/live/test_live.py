@@ -83,10 +83,16 @@ def test_every_assumption_holds_for_the_sandbox_and_is_seen(tmp_path: Path) -> N
     assert len(state.service.jobs) == 3
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
+    """The answers of the sandbox as it is."""
+    answers, _ = ask(tmp_path_factory.mktemp("usual"))
+    return answers
+
+
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_difference_is_found_and_no_other(tmp_path: Path, name: str) -> None:
+def test_a_planted_difference_is_found_and_no_other(tmp_path: Path, usual: list[Answer], name: str) -> None:
     settings, questions = PLANTED[name]
-    usual, _ = ask(tmp_path / "usual")
     answers, state = ask(tmp_path / "planted", **settings)
     assert not_held(answers) == questions
     assert sum(len(job.image_names) for job in state.service.jobs.values()) == MAX_IMAGES

@@ -62,17 +62,17 @@ def expect(lines: list[str], *patterns: str) -> None:
 def test_a_slow_job_has_three_lines(
     sandbox: Sandbox, ti: FakeTaskInstance, lines: Callable[[], list[str]], deferrable: bool, waiting: str
 ) -> None:
-    sandbox.configure(latency=1)
+    sandbox.fault("status", body={"status": "PROCESSING"}, times=5)
     ti.run(paint(deferrable=deferrable))
-    assert sandbox.count_calls("status") > 2
+    assert sandbox.count_calls("status") > 5
     expect(lines(), SUBMITTED, waiting, COMPLETED)
 
 
 def test_a_sensor_that_pokes_has_two(sandbox: Sandbox, ti: FakeTaskInstance, lines: Callable[[], list[str]]) -> None:
-    sandbox.configure(latency=1)
+    sandbox.fault("status", body={"status": "PROCESSING"}, times=5)
     request_id = ti.run(paint(wait_for_completion=False))
     ti.run(KandinskyJobSensor(task_id="wait", dag=DAG("gallery"), request_id=request_id, poke_interval=0.05))
-    assert sandbox.count_calls("status") > 2
+    assert sandbox.count_calls("status") > 5
     expect(lines(), SUBMITTED, rf"Waiting for request {ID} here, for \d+ s at most", COMPLETED)
 
 

@@ -20,6 +20,7 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 from ..support.airflow_names import TaskDeferred
+from ..support.running_jobs import keep_running
 from ..support.statsd_server import StatsdSocket
 from ..support.task_instance import FakeTaskInstance, another_run, paint, paint_all
 
@@ -181,8 +182,9 @@ def test_a_failed_job(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSock
 
 
 def test_a_retry_takes_the_job_up(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
-    sandbox.configure(latency=0.5)
+    keep_running(sandbox)
     fail(ti, paint(timeout=0.1))
+    sandbox.clear_faults()
     ti.retry()
     ti.run(paint())
     assert without_polls(statsd.sums()) == ONE_JOB | {
@@ -240,8 +242,9 @@ def test_a_batch_counts_its_items(
 
 
 def test_a_batch_counts_nothing_twice(sandbox: Sandbox, ti: FakeTaskInstance, statsd: StatsdSocket) -> None:
-    sandbox.configure(latency=0.5)
+    keep_running(sandbox)
     fail(ti, paint_all(["a cat", "a dog"], timeout=0.1))
+    sandbox.clear_faults()
     ti.retry()
     ti.run(paint_all(["a cat", "a dog"]))
     assert without_polls(statsd.sums()) == {name: 2 * value for name, value in ONE_JOB.items()} | {

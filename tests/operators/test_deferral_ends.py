@@ -33,9 +33,10 @@ def resume_broken(ti: FakeTaskInstance, operator: Any, error: str) -> Any:
 
 @both
 def test_a_trigger_that_cannot_start_does_not_give_the_job_up(
-    sandbox: Sandbox, ti: FakeTaskInstance, kind: str
+    sandbox: Sandbox, ti: FakeTaskInstance, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.configure(latency=1)
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=""))
+    sandbox.fault("status", body={"status": "PROCESSING"}, times=4)
     operator = OPERATORS[kind](deferrable=True)
     with pytest.raises(TaskDeferred):
         operator.execute(ti.context_of(operator))
@@ -43,7 +44,7 @@ def test_a_trigger_that_cannot_start_does_not_give_the_job_up(
     result = resume_broken(ti, operator, "Trigger failed")
 
     assert len(result) == len(sandbox.submissions) == (1 if kind == "single" else 2)
-    assert sandbox.count_calls("status") + sandbox.count_calls("history") > 1
+    assert sandbox.count_calls("status") > 4
 
 
 @both
@@ -52,7 +53,7 @@ def test_it_waits_no_longer_than_the_trigger_would_have(sandbox: Sandbox, ti: Fa
     operator = OPERATORS[kind](deferrable=True, timeout=1)
     with pytest.raises(TaskDeferred):
         operator.execute(ti.context_of(operator))
-    with pytest.raises(Exception, match="was not finished 1 s after its submission"):
+    with pytest.raises(Exception, match=r"was not finished \d+ s after its submission"):
         resume_broken(ti, operator, "Trigger failed")
     assert len(sandbox.submissions) == (1 if kind == "single" else 2)
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uv
 
-ROOT = Path(__file__).parents[2]
+from . import environment
+from .addresses import ROOT
+from .checks import Release
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,18 @@ class Installation:
 
 
 @pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel that was made of it."""
+def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The sdist of this checkout, and the wheel that was made of it."""
     folder = tmp_path_factory.mktemp("release")
     command = [sys.executable, "-m", "build", "--installer", "uv", "--outdir", folder, ROOT]
     subprocess.run(command, capture_output=True, text=True, check=True)
-    return folder
+    return Release(ROOT, folder)
 
 
 @pytest.fixture(scope="session")
-def wheel(release: Path) -> Path:
-    (wheel,) = release.glob("*.whl")
-    return wheel
-
-
-@pytest.fixture(scope="session")
-def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+def installation(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("installation")
-    environment, home = folder / "environment", folder / "airflow"
+    place, home = folder / "environment", folder / "airflow"
     home.mkdir()
-    constraints = ROOT / "constraints.txt"
-    pip = [uv.find_uv_bin(), "pip", "install", "--python", environment, "--constraint", constraints]
-    for command in ([uv.find_uv_bin(), "venv", "--python", sys.executable, environment], [*pip, wheel]):
-        subprocess.run(command, capture_output=True, text=True, check=True)
-    return Installation(environment, home)
+    environment.install(release.wheel, ROOT / "constraints.txt", place)
+    return Installation(place, home)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
-from email.message import Message
-from email.parser import HeaderParser
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -18,7 +15,10 @@ from packaging.utils import canonicalize_name
 import airflow_provider_kandinsky
 
 from . import licences
-from .conftest import ROOT, Installation
+from .addresses import ROOT
+from .checks import Release, wrong
+from .conftest import Installation
+from .environment import list_components
 
 pytestmark = pytest.mark.xdist_group("release")
 
@@ -33,40 +33,57 @@ def packages(*command: str | Path, given: str = "") -> set[str]:
     return {canonicalize_name(re.split("[ =]", line)[0]) for line in done.stdout.splitlines() if line[0].isalpha()}
 
 
-@pytest.fixture
-def metadata(wheel: Path) -> Message:
-    with ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        return HeaderParser().parsestr(archive.read(name).decode())
+def test_an_index_takes_it(release: Release) -> None:
+    assert wrong(release) == []
 
 
-def test_an_index_takes_it(release: Path) -> None:
-    files = sorted(release.iterdir())
-    assert [file.suffix for file in files] == [".whl", ".gz"]
-    subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *files], check=True)
-
-
-def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
+def test_every_file_of_the_package_is_in_the_wheel(release: Release) -> None:
     on_disk = {
         str(file.relative_to(ROOT))
         for file in (ROOT / PACKAGE).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    with ZipFile(wheel) as archive:
+    with ZipFile(release.wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
         others = {name.partition("/")[2] for name in archive.namelist() if ".dist-info/" in name}
     assert packed == on_disk
     assert f"{PACKAGE}/py.typed" in packed
-    assert "licenses/LICENSE" in others
+    assert others == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
 
 
-def test_the_metadata_say_what_it_is(metadata: Message) -> None:
+def test_the_metadata_say_what_it_is(release: Release) -> None:
+    metadata = release.metadata
     assert metadata["Name"] == "airflow-provider-kandinsky"
     assert metadata["Version"] == airflow_provider_kandinsky.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert {"Framework :: Apache Airflow :: Provider", "Typing :: Typed"} <= set(metadata.get_all("Classifier") or ())
-    urls = dict(each.split(", ", 1) for each in metadata.get_all("Project-URL") or ())
-    assert urls["Documentation"].startswith("https://")
+    assert metadata["Author"]
+    assert {"Documentation", "Repository", "Changelog", "Issues"} <= set(release.urls)
+    assert all(url.startswith("https://") for url in release.urls.values())
+
+
+def test_the_readme_is_the_same_but_for_its_links(release: Release) -> None:
+    ours = (ROOT / "README.md").read_text(encoding="utf-8")
+    base = rf"{re.escape(release.urls['Repository'])}/(blob|raw|tree)/v{release.version}/"
+    assert re.sub(base, "", release.description).strip() == ours.strip()
+    assert len(re.findall(base, release.description)) > 10
+
+
+def test_what_it_was_tested_with_is_listed(installation: Installation, tmp_path: Path) -> None:
+    listings = tmp_path / "one.json", tmp_path / "two.json"
+    for listing in listings:
+        list_components(
+            installation.environment, ROOT / "pyproject.toml", airflow_provider_kandinsky.__version__, listing
+        )
+    text = listings[0].read_text(encoding="utf-8")
+    assert text == listings[1].read_text(encoding="utf-8")
+    assert str(installation.environment) not in text
+    listed = json.loads(text)
+    ours = listed["metadata"]["component"]
+    assert (ours["name"], ours["version"]) == ("airflow-provider-kandinsky", airflow_provider_kandinsky.__version__)
+    names = {canonicalize_name(each["name"]) for each in listed["components"]}
+    environment = ["--python", installation.environment / "bin" / "python"]
+    assert names == packages("freeze", *environment) - {"airflow-provider-kandinsky"}
 
 
 def test_an_airflow_gets_nothing_with_it_but_the_limiter(installation: Installation) -> None:

@@ -6,13 +6,12 @@ import random
 import string
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
-from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.results.file_names import file_name, is_below
 from airflow_provider_kandinsky.results.storage import OutputPath, store
@@ -22,6 +21,9 @@ from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 
 from ..support.task_instance import FakeTaskInstance, paint
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
 
 #: All of them are request ids.
 EVIL = [

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow.sdk import ObjectStoragePath
-from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import ImageNotStoredError
 
 from ..support.task_instance import SMALL, FakeTaskInstance, cats, paint, paint_all
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
 
 PNG = b"\x89PNG"
 

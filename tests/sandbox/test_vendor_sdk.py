@@ -24,9 +24,10 @@ def sdk(kandinsky_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_submit_and_wait(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
+    kandinsky_sandbox.configure(latency=1)
     job = sdk.submit_async(MODEL, prompt="a cat", samples=2, seed=5)
     assert job.status()["status"] == "PROCESSING"
-    result = job.wait(timeout=10, interval=0.02)
+    result = job.wait(timeout=60, interval=0.02)
     assert result["status"] == "COMPLETED"
     assert result["seed"] == "5"
     assert len(result["images"]) == 2
@@ -58,7 +59,7 @@ def test_run_sync(sdk: segmind.SegmindClient):
 def test_a_failed_job(sdk: segmind.SegmindClient, parameters: dict, detail: str):
     job = sdk.submit_async(MODEL, **parameters)
     with pytest.raises(segmind.InferenceFailed) as caught:
-        job.wait(timeout=10, interval=0.02)
+        job.wait(timeout=60, interval=0.02)
     assert detail in caught.value.detail
     assert caught.value.status_body["status"] == job.result()["status"] == "FAILED"
 
@@ -90,7 +91,7 @@ def test_an_expired_job(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
     job = sdk.submit_async(MODEL, prompt="a cat")
     kandinsky_sandbox.configure(expiry=0)
     with pytest.raises(segmind.SegmindError) as caught:
-        job.wait(timeout=1, interval=0.02)
+        job.wait(timeout=60, interval=0.02)
     assert caught.value.status == 404
 
 

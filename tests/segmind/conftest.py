@@ -91,7 +91,6 @@ def connect(request: pytest.FixtureRequest, fake_time: FakeTime) -> Iterator[Cal
 @pytest.fixture
 def sandbox(kandinsky_sandbox: Sandbox) -> Sandbox:
     """Jobs complete without latency: the clients' time passes only while they sleep."""
-    kandinsky_sandbox.configure(latency=0)
     return kandinsky_sandbox
 
 

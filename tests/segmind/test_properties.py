@@ -34,6 +34,8 @@ from airflow_provider_kandinsky.segmind.wire.history import read_history, read_p
 from airflow_provider_kandinsky.segmind.wire.response import Response
 from airflow_provider_kandinsky.segmind.wire.values import retry_after_from
 
+from ..support.examples import examples
+
 KEYS = (
     "status", "request_id", "error", "detail", "message", "html-message", "output", "images", "url", "b64_json",
     "seed", "metrics", "timings", "cost", "inference_time", "credits", "free-credits", "data", "model_created",
@@ -82,7 +84,7 @@ READERS: dict[str, tuple[Callable[[Response], Any], type | tuple[type, ...]]] = 
 
 
 @pytest.mark.parametrize(("read", "gives"), READERS.values(), ids=READERS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(response=RESPONSES)
 def test_a_response_is_a_result_or_an_error_of_the_tree(
     read: Callable[[Response], Any], gives: type | tuple[type, ...], response: Response
@@ -102,7 +104,7 @@ def test_a_response_is_a_result_or_an_error_of_the_tree(
         assert GenerationResult.from_dict(given_back.to_dict()).urls == given_back.urls
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(headers=HEADERS, now=st.floats(0, 4e9))
 def test_an_advised_wait_is_none_or_a_time_to_come(headers: dict[str, str], now: float) -> None:
     wait = retry_after_from(headers, now)
@@ -115,7 +117,6 @@ POLLS = (
 )  # fmt: skip
 
 
-@settings(max_examples=100)
 @given(
     polls=st.lists(POLLS, max_size=60),
     age=st.floats(-100, 10_000),
@@ -167,7 +168,6 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
 @given(parameters=REQUESTS)
 def test_what_is_allowed_is_sent_as_it_was_given(parameters: dict[str, Any]) -> None:
     payload = TextToImageRequest(**parameters).payload()
@@ -177,7 +177,7 @@ def test_what_is_allowed_is_sent_as_it_was_given(parameters: dict[str, Any]) -> 
     assert TextToImageRequest(**rendered).payload() == payload
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(parameters=st.dictionaries(st.sampled_from([*TextToImageRequest.model_fields, "width"]), LEAVES | JSON))
 def test_any_parameters_are_a_request_or_a_refusal(parameters: dict[str, Any]) -> None:
     try:

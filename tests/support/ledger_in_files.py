@@ -24,20 +24,21 @@ class StoreInFiles(MemoryStore):
     def __init__(self, ledger_path: str) -> None:
         super().__init__()
         self.files = ObjectStore(ledger_path, NAMES)
-        self._written: dict[str, str] = {}
+        self._written: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
         for name in {*self._written, *self.values}:
             if name not in self.values:
                 self.delete(name)
-            elif self._written.get(name) != json.dumps(self.values[name]):
+            elif self._written.get(name) != self.values[name]:
                 self.set(name, self.values[name])
         return self.files.get(key)
 
     def set(self, key: str, value: Any) -> None:
         self.files.set(key, value)
-        self._written[key] = json.dumps(value)
-        self.values[key] = json.loads(self._written[key])
+        written = json.dumps(value)
+        # Two, so that it shows what a test changes in the one.
+        self._written[key], self.values[key] = json.loads(written), json.loads(written)
 
     def delete(self, key: str) -> None:
         self.files.delete(key)

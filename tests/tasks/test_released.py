@@ -141,6 +141,13 @@ def test_this_version_defers_as_is_put_down_for_it(sandbox: Sandbox, ti: FakeTas
         assert shape(value) == shape(put_down[name])
 
 
+@pytest.mark.parametrize("task_type", RELEASED[__version__]["records"])
+def test_this_version_records_what_is_put_down_for_it(sandbox: Sandbox, ti: FakeTaskInstance, task_type: str) -> None:
+    deferred(ti, TASKS[task_type]("", True))
+    put_down = RELEASED[__version__]["records"][task_type]
+    assert {key: shape(ti.store.values[key]) for key in put_down} == {key: shape(put_down[key]) for key in put_down}
+
+
 @pytest.mark.parametrize(("version", "task_type"), RECORDS)
 def test_what_any_release_has_bought_is_taken_up(
     sandbox: Sandbox, ti: FakeTaskInstance, version: str, task_type: str

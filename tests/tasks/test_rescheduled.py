@@ -142,7 +142,7 @@ def test_a_used_up_budget_is_left_to_the_policy(
     sandbox: Sandbox, ti: Rescheduled, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with KandinskyHook() as hook:
-        hook.wait(hook.submit({"prompt": "earlier"}).request_id)
+        hook.get_result(hook.submit({"prompt": "earlier"}).request_id)
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(daily_budget=0.01))
     with pytest.raises(BudgetExceededError, match="The retry policy reschedules the task; that uses up no retry"):
         ti.run(OPERATORS[kind](retry_policy=policy()))

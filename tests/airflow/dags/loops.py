@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,7 +55,11 @@ def loop_of_many():
 
     @task_group
     def again():
-        mapped = KandinskyTextToImageOperator.partial(task_id="mapped", deferrable=True).expand(prompt=["a", "b"])
+        mapped = KandinskyTextToImageOperator.partial(
+            task_id="mapped",
+            deferrable=True,
+            output_path=f"file://{os.environ['KANDINSKY_OUTPUT_FOLDER']}/looped/{{request_id}}-{{index}}.{{extension}}",
+        ).expand(prompt=["a", "b"])
         batch = KandinskyTextToImageBatchOperator(task_id="batch", requests=["c", "d"], deferrable=True)
         mapped >> batch
 

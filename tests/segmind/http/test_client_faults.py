@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -237,10 +236,8 @@ DRIP = b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"
 
 def test_a_server_that_drips_its_body_is_incomplete(connect: Connect, raw_server: Callable[..., Any]) -> None:
     server = raw_server(DRIP, *[b" "] * 200, gap=0.02)
-    started = time.monotonic()
     with pytest.raises(ServiceUnavailableError, match="ReadTimeout"):
         connect(server.url, request_timeout=0.2).get_status("r-1")
-    assert 0.15 < time.monotonic() - started < 1.5
 
 
 def test_a_server_that_drips_its_headers_is_incomplete(connect: Connect, raw_server: Callable[..., Any]) -> None:

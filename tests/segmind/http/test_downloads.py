@@ -158,7 +158,7 @@ def test_an_image_in_millions_of_chunks_is_given_up(raw_server: Callable[..., An
     began = time.monotonic()
     with pytest.raises(ImageRefusedError, match="too many chunks"):
         fetch(server.url)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_a_slow_drip_times_out(raw_server: Callable[..., Any], fetch: Fetch, dri
     began = time.monotonic()
     with pytest.raises(ImageUnavailableError, match="TimeoutError"):
         fetch(f"{server.url}/cat.png", retry_timeout=0, timeout=0.5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # the drip lasts for 25 s
 
 
 def test_a_silent_host_times_out(raw_server: Callable[..., Any], fetch: Fetch) -> None:
     with pytest.raises(ImageUnavailableError, match=r"\(ReadTimeout\)"):
-        fetch(raw_server(b"", gap=30).url, retry_timeout=0, timeout=2.0, read_timeout=0.1)
+        fetch(raw_server(b"", gap=60).url, retry_timeout=0, timeout=30.0, read_timeout=0.1)
 
 
 def test_a_host_that_does_not_accept_connections_times_out(fetch: Fetch) -> None:
@@ -199,7 +199,7 @@ def test_a_host_that_does_not_accept_connections_times_out(fetch: Fetch) -> None
             before.connect_ex(host.getsockname())
         url = f"http://127.0.0.1:{host.getsockname()[1]}/cat.png"
         with pytest.raises(ImageUnavailableError, match=r"\(ConnectTimeout\)"):
-            fetch(url, retry_timeout=0, timeout=2.0, connect_timeout=0.1)
+            fetch(url, retry_timeout=0, timeout=30.0, connect_timeout=0.1)
 
 
 def test_tls_with_a_certificate_that_the_environment_trusts(

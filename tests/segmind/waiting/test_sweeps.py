@@ -26,6 +26,7 @@ from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest
 
+from ...support.examples import examples
 from ..virtual_time import T0, Service, run
 
 HISTORY = "http://localhost/inference-request/request-history"
@@ -241,7 +242,7 @@ HOW = st.sampled_from([
 TRUTHS = st.lists(st.tuples(st.integers(1, 3), st.floats(1, 60), st.booleans()), min_size=2, max_size=4)
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=examples(1_000))
 @given(truths=TRUTHS, data=st.data())
 def test_a_wrong_history_never_gives_a_wrong_image(truths: list[tuple[int, float, bool]], data: st.DataObject) -> None:
     jobs = [Truth(f"r-{n}", samples, T0 + ends, fails) for n, (samples, ends, fails) in enumerate(truths)]
