@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx
 
 from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY
+from airflow_provider_kandinsky.segmind.constants import IDLE_CONNECTION_LIFETIME
 
 
 class Sandbox:
@@ -23,7 +24,12 @@ class Sandbox:
         self.url = url.rstrip("/")
         self.api_key = api_key
         # Without the environment's proxies: the sandbox is local.
-        self._http = httpx.Client(base_url=self.url, timeout=30.0, trust_env=False)
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=30.0,
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=IDLE_CONNECTION_LIFETIME),
+        )
 
     def __enter__(self) -> Self:
         return self

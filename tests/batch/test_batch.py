@@ -401,7 +401,7 @@ def test_when_the_deferral_itself_times_out_there_is_one_last_poll(
 def test_an_execution_timeout_tells_what_is_in_flight(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.configure(latency=60)
     billed = pytest.raises(AirflowTaskTimeout, match=r"3 requests of the batch may still be running.*re-attaches them")
-    # Of several jobs the history tells more than polls do.
+    # Several jobs are waited for by reading the history.
     with billed, execution_timeout(lambda: sandbox.count_calls("history") > 0):
         ti.run(paint_all(cats(3)))
     assert len(sandbox.submissions) == 3

@@ -23,6 +23,12 @@ def has_task_state_store() -> bool:
     return "task_state_store" in Context.__annotations__
 
 
+def clears_keep_the_record() -> bool:
+    from airflow.api_fastapi.core_api.datamodels.task_instances import ClearTaskInstancesBody
+
+    return has_task_state_store() and "keep_task_state" not in ClearTaskInstancesBody.model_fields
+
+
 def has_retry_policy() -> bool:
     try:
         importlib.import_module("airflow_provider_kandinsky.retry_policy")
@@ -70,7 +76,9 @@ def has_task_loops() -> bool:
 
 
 OFFERS = {
-    "Each image is paid for once, through retries, crashes and clears, without a `ledger_path`": has_task_state_store,
+    "Each image is paid for once, through retries, crashes and clears, with a `ledger_path`": lambda: True,
+    "Each image is paid for once, through retries and crashes, without a `ledger_path`": has_task_state_store,
+    "… and through clears, whoever clears": clears_keep_the_record,
     "A deferred task ends in the triggerer": airflow_compat.triggers_can_set_xcom,
     "… also where a downstream task expands over its result": airflow_compat.triggers_can_set_mapped_length,
     "`KANDINSKY_RETRY_POLICY`": has_retry_policy,

@@ -48,6 +48,7 @@ AIRFLOWS_OWN = [
     r'Module "airflow.sdk" has no attribute "LoopDecision"',
     r'"LoopDecision" is unknown import symbol',
     r'"_TaskGroupFactory\[.*\]" has no attribute "loop"',
+    r'Missing named argument "loop"',
     r'Cannot access attribute "loop" for class "_TaskGroupFactory\[.*\]"',
     # What one Airflow lacks, an example imports from elsewhere, or does without.
     r'Name "AirflowSkipException" already defined \(possibly by an import\)',

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
+from airflow_provider_kandinsky.segmind.constants import IDLE_CONNECTION_LIFETIME
 from demo.local_airflow import LocalAirflow
 
 
@@ -38,4 +39,7 @@ def visitor(airflow: LocalAirflow, user: str | None) -> Visitor:
         # Everybody is let in there.
         answer = httpx.get(f"{airflow.base_url}/auth/token", trust_env=False).raise_for_status()
         cookies["_token"] = answer.json()["access_token"]
-    return Visitor(httpx.Client(base_url=airflow.base_url, cookies=cookies, timeout=120, trust_env=False))
+    limits = httpx.Limits(keepalive_expiry=IDLE_CONNECTION_LIFETIME)
+    return Visitor(
+        httpx.Client(base_url=airflow.base_url, cookies=cookies, timeout=120, trust_env=False, limits=limits)
+    )

@@ -9,6 +9,7 @@ import httpx
 from airflow_provider_kandinsky.sandbox.server import Sandbox
 from airflow_provider_kandinsky.sandbox.service import Service
 from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings
+from airflow_provider_kandinsky.segmind.constants import IDLE_CONNECTION_LIFETIME
 
 MODEL = "kandinsky2.1-txt2im"
 
@@ -44,7 +45,12 @@ class Caller:
     """A client as simple as can be: no retries, nothing read into an answer."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self.http = httpx.Client(base_url=sandbox.url, headers={"x-api-key": sandbox.api_key}, trust_env=False)
+        self.http = httpx.Client(
+            base_url=sandbox.url,
+            headers={"x-api-key": sandbox.api_key},
+            trust_env=False,
+            limits=httpx.Limits(keepalive_expiry=IDLE_CONNECTION_LIFETIME),
+        )
 
     def post(
         self, prompt: str | None = "a cat", version: str = "v2", timeout: float = 5, **more: Any
