@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pendulum
 
-from airflow_provider_kandinsky.compat.airflow import loop_index
+from airflow_provider_kandinsky.compat.loops import loop_index
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.results.claims import Claims
