@@ -47,7 +47,12 @@ class GenerationArguments(TypedDict, total=False):
 
 
 class BatchRequest(GenerationArguments):
-    """An item of a batch's ``requests``: its prompt, and what differs from the batch's own arguments."""
+    """An item of a batch's ``requests``: its prompt, and what differs from the batch's own arguments.
+
+    ``key`` is your own name for it, unique in the batch. It is not sent to the service.
+    """
+
+    key: NotRequired[str | int | None]
 
 
 class ErrorRecord(TypedDict):
@@ -63,7 +68,8 @@ class ErrorRecord(TypedDict):
 class Generation(TypedDict):
     """XCom ``generation``. ``None`` is unknown: a cost is never taken for 0.
 
-    ``cost`` is in US dollars; ``inference_time`` and ``queue_time`` are in seconds.
+    ``cost`` is in US dollars; ``inference_time`` and ``queue_time`` are in seconds. With an ``output_path``,
+    ``locations`` are the URIs without Airflow's connection id. ``reused`` is there, and true, if nothing was submitted.
     """
 
     request_id: str | None
@@ -72,17 +78,23 @@ class Generation(TypedDict):
     cost: float | None
     inference_time: float | None
     queue_time: float | None
+    locations: NotRequired[list[str]]
+    reused: NotRequired[bool]
 
 
 class BatchRow(TypedDict):
     """An item of a batch's result.
 
     ``urls`` is empty if the item failed. With an ``output_path`` it holds the URIs of the stored images, and
-    ``source_urls`` the service's URLs. ``cost`` is in US dollars; ``None`` is unknown.
+    ``source_urls`` the service's URLs, and ``locations`` the URIs without Airflow's connection id. ``key`` is there if
+    any item has one, and ``reused`` with ``reuse=True``. ``cost`` is in US dollars; ``None`` is unknown.
     """
 
+    key: NotRequired[str | None]
     urls: list[str]
+    locations: NotRequired[list[str]]
     source_urls: NotRequired[list[str]]
+    reused: NotRequired[bool]
     request_id: str | None
     seed: int | None
     cost: float | None
@@ -101,4 +113,5 @@ class BatchCounts(TypedDict):
     items: int
     succeeded: int
     failed: int
+    reused: int
     cost: float

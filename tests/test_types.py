@@ -15,7 +15,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.models import CATALOGUE
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 
-from .support.task_instance import FakeTaskInstance, paint, paint_all
+from .support.task_instance import FakeTaskInstance, another_run, paint, paint_all
 
 
 def keys_of(typed: Any) -> tuple[set[str], set[str]]:
@@ -34,12 +34,18 @@ def test_the_choices_are_the_catalogues(literal: Any, parameter: str) -> None:
 def test_a_request_has_the_generation_arguments() -> None:
     names = set(TextToImageRequest.model_fields)
     assert keys_of(types.GenerationArguments) == ({"prompt"}, names - {"prompt"})
-    assert keys_of(types.BatchRequest) == keys_of(types.GenerationArguments)
+    assert keys_of(types.BatchRequest) == ({"prompt"}, names - {"prompt"} | {"key"})
 
 
-def test_a_generation_has_its_keys(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
+def test_a_generation_has_its_keys(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+    required, optional = keys_of(types.Generation)
     ti.run(paint())
-    assert keys_of(types.Generation) == (set(ti.pushed["generation"]), set())
+    assert set(ti.pushed["generation"]) == required
+    for number, added in enumerate([{"locations"}, {"locations", "reused"}], start=2):
+        again = another_run(number)
+        again.run(paint(output_path=f"file://{tmp_path}", reuse=True))
+        assert set(again.pushed["generation"]) == required | added
+    assert optional == {"locations", "reused"}
 
 
 def test_an_error_has_its_keys(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
@@ -54,7 +60,7 @@ def test_the_rows_and_counts_of_a_batch_have_their_keys(sandbox: Sandbox, ti: Fa
     assert set(row) == required
     assert keys_of(types.BatchCounts) == (set(ti.pushed["counts"]), set())
     ti.clear()
-    (stored,) = ti.run(paint_all(["a cat"], output_path=f"file://{tmp_path}"))
+    (stored,) = ti.run(paint_all([{"key": 7, "prompt": "a cat"}], output_path=f"file://{tmp_path}", reuse=True))
     assert set(stored) == required | optional
     (line,) = Path(ti.pushed["manifest"].removeprefix("file://")).read_text().splitlines()
     assert set(json.loads(line)) == {*keys_of(types.ManifestRow)[0], *optional}

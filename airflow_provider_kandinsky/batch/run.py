@@ -90,7 +90,7 @@ class BatchRun:
 
     @property
     def refusal(self) -> KandinskyError | None:
-        """Why :meth:`submit` has left room, where a rate limit or an outage has ended it."""
+        """Why :meth:`submit` has left room, where a rate limit, an outage or the index has ended it."""
         return self._submission.refusal
 
     def begin(self) -> None:

@@ -12,6 +12,7 @@ from airflow_provider_kandinsky.durable.errors import CostLimitError
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.submission import Submission
+from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, ServiceUnavailableError
 
 #: How many items are submitted at a time. Their intents are written together before, and may be lost together.
@@ -50,7 +51,7 @@ class BatchSubmission(Submission):
         self._max_cost = max_cost
         self._reuse = reuse
         self._longest_submission = longest_submission
-        #: Why there is room left, where a rate limit or an outage has ended the submission.
+        #: Why there is room left, where a rate limit, an outage or the index has ended the submission.
         self.refusal: KandinskyError | None = None
 
     @property
@@ -65,6 +66,7 @@ class BatchSubmission(Submission):
         :return: what is in flight: nothing when all is submitted, or nothing more is to be.
         :raises RateLimitedError: for longer than the client waits, and nothing is in flight.
         :raises ServiceUnavailableError: the same.
+        :raises ReuseIndexError: it is not known what is stored, and nothing is in flight.
         """
         self._stop_at_max_cost()
         wanted = iter(list(self._state.wanted))
@@ -96,7 +98,10 @@ class BatchSubmission(Submission):
     def submit(self, group: Sequence[Item]) -> KandinskyError | None:
         if self._reuse is None:
             return super().submit(group)
-        admitted = self._reuse.admit(group)
+        try:
+            admitted = self._reuse.admit(group)
+        except ReuseIndexError as not_known:
+            return not_known
         try:
             return super().submit(admitted) if admitted else None
         finally:

@@ -21,6 +21,7 @@ from airflow_provider_kandinsky.operators._runtime import (
     keeps_record,
     open_service_of,
 )
+from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.segmind.errors import (
     KandinskyError,
     RateLimitedError,
@@ -158,7 +159,7 @@ class BatchTask:
     def _submit(self, run: BatchRun, resets: int) -> list[PendingJob]:
         try:
             return run.submit(self._task.max_in_flight)
-        except (RateLimitedError, ServiceUnavailableError) as error:
+        except (RateLimitedError, ServiceUnavailableError, ReuseIndexError) as error:
             if self._task.deferrable and isinstance(error, RateLimitedError):
                 defer_until_reset(self._task, error, resets, self._carried_over(run))
             if not run.state.are_kept and run.state.known_ids():

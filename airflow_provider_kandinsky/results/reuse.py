@@ -98,15 +98,20 @@ class ReuseIndex:
         :param stored: by fingerprint: the result, the URIs of its images, and what else the entry says.
         :raises ReuseIndexError: the storage cannot be written. The images are there, and a retry submits nothing.
         """
-        with self._storage_errors("The images are stored", Billing.YES):
+        with self._storage_errors(are_stored=True):
             concurrently(lambda each: self._note_one(each[0], *each[1]), list(stored.items()))
+        self.release(list(stored))
 
     def release(self, keys: Sequence[str]) -> None:
-        """Let others submit what this task has claimed, and has nothing in flight for."""
-        claims = self._claims
-        if claims is not None:
-            with self._storage_errors("A claim could not be given back"):
-                concurrently(lambda key: claims.release(self._path(key)), keys)
+        """Let others submit what this task has claimed, and has nothing in flight for. Never fails: claims end by
+        themselves, and there may be another error to raise."""
+        if (claims := self._claims) is None:
+            return
+        try:
+            concurrently(lambda key: claims.release(self._path(key)), keys)
+        except Exception as error:  # whatever the storage raises
+            message = "Claims in %s could not be given back (%.200s); others that want the same wait until they end"
+            log.warning(message, self._uri, error, exc_info=True)
 
     def pack(self, keys: Sequence[str]) -> None:
         """Keep entries together, too, where it takes long to read each. Never fails: they can be read without.
@@ -209,18 +214,20 @@ class ReuseIndex:
             self._fs.pipe_file(path.path, content)
         else:
             write(io.BytesIO(content), path)
-        if self._claims is not None:
-            self._claims.release(path)
 
     @contextmanager
-    def _storage_errors(
-        self, consequence: str = "Nothing was submitted", billing: Billing = Billing.NO
-    ) -> Iterator[None]:
+    def _storage_errors(self, *, are_stored: bool = False) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            raise ReuseIndexError(
+            failure = ReuseIndexError(
                 f"The index in {self._folder}/{FOLDER} could not be read or written ({type(error).__name__}: "
-                f"{error!s:.200}). {consequence}",
-                billing=billing,
-            ) from error
+                f"{error!s:.200}). {'The images are stored' if are_stored else 'Nothing was submitted'}",
+                billing=Billing.YES if are_stored else Billing.NO,
+            )
+            failure.retry_hint = (
+                "A retry indexes them; only without a record of the job it submits again."
+                if are_stored
+                else "A retry reads the index again, and submits what is not stored."
+            )
+            raise failure from error

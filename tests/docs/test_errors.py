@@ -278,6 +278,12 @@ def RequestsChangedError(run: Run) -> None:
 
 
 @scenario
+def ReuseIndexError(run: Run) -> None:
+    (run.folder / ".kandinsky").write_text("a file where the folder is to be")
+    run.ti.run(paint(output_path=f"file://{run.folder}", reuse=True))
+
+
+@scenario
 def ServiceUnavailableError(run: Run) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -312,6 +318,7 @@ def shape(line: str, run: Run) -> str:
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{20,}",
         r"\d{4}-\d\d-\d\dT[\d:.+Z-]+",
         r"(?<=with seed )\d+",
+        r"(?<=/\.kandinsky/)[^)]*",
         r"\d+(?= s after)",
     ):
         line = re.sub(differs, "…", line)
