@@ -15,7 +15,9 @@ _MAX_CONCURRENT: Final = 32
 #: Of fewer files, each is asked for.
 _MIN_TO_LIST: Final = 100
 #: So many files are to be in one list; the store gives 1000 at a time.
-_MAX_WANTED: Final = 100
+_MAX_WANTED: Final = 1000
+#: How many lists are made concurrently: each may be of ten times as many files, in memory.
+_MAX_LISTS: Final = 8
 #: Where there are more others to one that is wanted, each is asked for: a folder may hold millions.
 _MAX_OTHERS: Final = 10
 
@@ -42,7 +44,7 @@ def file_states(fs: Any, paths: Collection[str], *, can_list: bool) -> dict[str,
     if not can_list or len(wanted) < _MIN_TO_LIST or _is_crowded(fs, wanted):
         return _ask_for_each(fs, wanted)
     found: dict[str, FileState] = {}
-    for listed in concurrently(partial(_list_wanted, fs), list(_groups(wanted))):
+    for listed in concurrently(partial(_list_wanted, fs), list(_groups(wanted)), _MAX_LISTS):
         found |= listed
     return found
 
@@ -55,14 +57,14 @@ def file_state(fs: Any, path: str) -> FileState | None:
         return None
 
 
-def concurrently(work: Callable[[Any], T], values: Sequence[Any]) -> list[T]:
+def concurrently(work: Callable[[Any], T], values: Sequence[Any], threads: int = _MAX_CONCURRENT) -> list[T]:
     """Do the same with many values, in threads.
 
     :return: in their order.
     """
     if len(values) <= 1:
         return [work(value) for value in values]
-    with ThreadPoolExecutor(_MAX_CONCURRENT) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             return list(pool.map(work, values))
         except BaseException:

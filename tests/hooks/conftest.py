@@ -45,7 +45,7 @@ def given_connection(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 TWINS = {
     "submit": "asubmit", "get_status": "aget_status", "get_result": "aget_result", "wait": "await_result",
     "generate": "agenerate", "get_credits": "aget_credits", "list_models": "alist_models",
-    "get_spend": "aget_spend",
+    "get_spend": "aget_spend", "quote": "aquote",
     "test_connection": "atest_connection",
 }  # fmt: skip
 

@@ -38,9 +38,8 @@ def test_what_is_stored_costs_nothing(sandbox: Sandbox, ti: FakeTaskInstance, tm
     path = f"file://{tmp_path}/{PATH}"
     ti.run(paint_all(["a cat", "a dog"], output_path=path, reuse=True, **SMALL))
     options: dict[str, Any] = {"output_path": path, "reuse": True, "is_async": is_async} | SMALL
-    price = sandbox.call_costs if hasattr(sandbox, "call_costs") else 0.01
     quote = ask(["a cat", "a dog", "an owl", "an owl"], **options)
-    assert quote == Quote(items=4, reused=2, to_submit=1, unit_price=price, total=price)
+    assert quote == Quote(items=4, reused=2, to_submit=1, unit_price=0.01, total=0.01)
     calls = sandbox.count_calls("history")
     assert ask(["a cat"], **options) == Quote(items=1, reused=1, to_submit=0, unit_price=None, total=0.0)
     assert sandbox.count_calls("history") == calls
@@ -62,10 +61,12 @@ def test_what_is_refused_is_not_quoted(sandbox: Sandbox, is_async: bool) -> None
         ask(["a"], is_async=is_async, reuse=True)
 
 
-@pytest.mark.parametrize("make", [paint, lambda **arguments: paint_all(["a", "b"], **arguments)])
-def test_a_dry_run_submits_nothing(sandbox: Sandbox, make: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        make(**SMALL).dry_run()
+@pytest.mark.parametrize(("make", "items"), [(paint, 1), (lambda **arguments: paint_all(["a", "b"], **arguments), 2)])
+def test_a_dry_run_logs_its_quote_and_submits_nothing(
+    sandbox: Sandbox, make: Any, items: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(**SMALL).dry_run()
+    assert f"Nothing was submitted. Quote: {items} items, 0 reused, {items} to submit" in capsys.readouterr().out
     assert not sandbox.submissions
 
 
