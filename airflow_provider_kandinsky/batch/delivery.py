@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: So many failed items are named in the error; all of them are in the result.
 _MOST_NAMED: Final = 5
+#: Up to this size in bytes, the manifest is buffered in memory.
+_MAX_IN_MEMORY: Final = 2**20
 
 
 class BatchDelivery:
@@ -184,10 +186,12 @@ class BatchDelivery:
         if (index := loop_index(context)) is not None:
             names = [*names, f"iteration_{index}"]
         path = output_path.sibling(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
-        arguments = by_position(self._state.items, lambda item: item.request.payload())
-        rows = [row | {"arguments": payload} for row, payload in zip(self.rows, arguments, strict=True)]
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        write(io.BytesIO(lines.encode()), path)
+        requests = by_position(self._state.items, lambda item: item.request)
+        with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as manifest:
+            for row, request in zip(self.rows, requests, strict=True):
+                manifest.write(json.dumps(row | {"arguments": request.payload()}).encode() + b"\n")
+            manifest.seek(0)
+            write(manifest, path)
         return str(path)
 
 

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 #: So many refused rows are in the error; the others are counted.
 _MOST_REFUSALS: Final = 10
+_MAX_KEY_LENGTH: Final = 1000
 
 
 def read_items(
@@ -106,11 +107,17 @@ def read_rows(rows: Any, defaults: Mapping[str, Any], model: str) -> list[tuple[
 def _split_key(row: Any) -> tuple[str | None, Any]:
     """A row's own key, and the rest of it.
 
-    :raises BadRequestError: the key is no text and no integer, or blank.
+    :raises BadRequestError: the key is no text and no integer, blank, or a text that a database refuses.
     """
     if not isinstance(row, Mapping) or row.get("key") is None:
         return None, {name: row[name] for name in row if name != "key"} if isinstance(row, Mapping) else row
     own_key = row["key"]
-    if isinstance(own_key, bool) or not isinstance(own_key, (str, int)) or not 0 < len(str(own_key).strip()) <= 1000:
+    if isinstance(own_key, bool) or not isinstance(own_key, (str, int)) or not _is_key(str(own_key)):
         raise BadRequestError(f"key={own_key!r:.200} is not allowed: it must be a text or an integer, and not blank.")
     return str(own_key), {name: value for name, value in row.items() if name != "key"}
+
+
+def _is_key(text: str) -> bool:
+    """Whether it is not blank, not too long, and Airflow's database takes it as part of an XCom."""
+    has_no_place = any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text)
+    return 0 < len(text.strip()) <= _MAX_KEY_LENGTH and not has_no_place

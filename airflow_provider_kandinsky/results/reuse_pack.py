@@ -6,6 +6,7 @@ size and ETag of the entry as that is by itself, and what that says. The line co
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def read_pack(fs: Any, path: str, states: Mapping[str, FileState], folder: str) 
         return {}
     found: dict[str, StoredRequest] = {}
     mangled = 0
-    for line in content.splitlines():
+    for line in io.BytesIO(content):
         try:
             key, size, etag, entry = json.loads(line)
             if etag is not None and states.get(key) == (size, etag):

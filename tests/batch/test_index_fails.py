@@ -1,4 +1,4 @@
-"""A batch whose index cannot be read or written for a while: nothing is submitted twice, and nothing in flight is lost."""
+"""Where the index cannot be read or written for a while, nothing is submitted twice, and nothing in flight is lost."""
 
 from __future__ import annotations
 

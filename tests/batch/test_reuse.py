@@ -130,12 +130,52 @@ def test_rows_have_names_of_their_own(sandbox: Sandbox, ti: FakeTaskInstance, tm
     assert {json.loads(entry.read_text())["key"] for entry in tmp_path.glob(".kandinsky/*/*.json")} == {"SKU/1", "2"}
 
 
+def test_a_key_leads_out_of_no_folder(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+    hostile = [
+        "../../a",
+        "..",
+        ".",
+        "/etc/a",
+        "a/../../b",
+        "a\n",
+        "~",
+        "%2e%2e/a",
+        "s3://pictures/a",
+        "{index}",
+        "é" * 300,
+    ]
+    names = [*hostile, ".kandinsky", *(f"manifest_{name}.jsonl" for name in hostile[:1])]
+    folder = tmp_path / "images"
+    path = f"file://{folder}/{{key}}/{{key}}.{{extension}}"
+    rows = ti.run(reuse_all([{"key": name, "prompt": name} for name in names], "", output_path=path))
+    assert [row["key"] for row in rows] == names
+    assert len({row["urls"][0] for row in rows}) == len(names)
+    for row in rows:
+        assert Path(row["urls"][0].removeprefix("file://")).resolve().parent.parent == folder
+    assert [each.name for each in tmp_path.iterdir()] == ["images"]
+    assert another_run().run(reuse_all([{"key": 1, "prompt": "../../a"}], "", output_path=path))[0]["reused"]
+
+
+def test_whoever_wants_it_it_is_submitted_once(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
+    """A backfill of 30 days, another DAG, and another deployment, where Airflow has no record of any of it."""
+    wanted = [another_run(day) for day in range(30)]
+    wanted[28].dag_id, wanted[29].task_id = "another", "another"
+    for each in wanted:
+        rows = each.run(reuse_all(cats(3), f"file://{tmp_path}"))
+        assert all(row["error"] is None for row in rows)
+    assert len(sandbox.submissions) == 3
+    assert sum(each.pushed["counts"]["reused"] for each in wanted) == 29 * 3
+
+
 @pytest.mark.parametrize(
     ("requests", "message"),
     [
         ([{"key": "a", "prompt": "x"}, {"key": "a", "prompt": "y"}], r"requests\[1\]: key='a' .*\[0\] has it, too"),
         ([{"key": " ", "prompt": "x"}], r"requests\[0\]: key=' ' is not allowed"),
         ([{"key": True, "prompt": "x"}], r"key=True is not allowed"),
+        ([{"key": "a\0", "prompt": "x"}], r"key='a\\x00' is not allowed"),
+        ([{"key": "\ud800", "prompt": "x"}], r"key='\\ud800' is not allowed"),
+        ([{"key": "a" * 1001, "prompt": "x"}], r"key='aaa.* is not allowed"),
         ([{"key": "a", "prompt": "x"}, "y"], r"{key} is for a batch in which each request has a key"),
     ],
 )

@@ -30,7 +30,11 @@ def test_two_processes_that_want_the_same_submit_it_once(
         subprocess.Popen([*command, str(number), folder], env=environment, stdout=subprocess.PIPE, text=True)
         for number in range(2)
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0]
     first, second = (json.loads(output.splitlines()[-1]) for output in outputs)
     assert sandbox.count_calls("submit") == 100

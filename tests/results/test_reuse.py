@@ -84,6 +84,21 @@ def test_an_image_of_another_service_is_another_image(
     assert len(sandbox.submissions) == 2
 
 
+@pytest.mark.parametrize(
+    "spelled", [lambda url: f"{url}/", lambda url: f"{url}/v1", lambda url: url.replace("http", "HTTP")], ids=range(3)
+)
+def test_the_same_service_spelled_otherwise_is_the_same(
+    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelled: Any
+) -> None:
+    folder = f"file://{tmp_path}"
+    uris = ti.run(reuse(folder))
+    connection = json.loads(sandbox.connection())
+    connection["host"] = spelled(connection["host"])
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", json.dumps(connection))
+    assert another_run().run(reuse(folder)) == uris
+    assert len(sandbox.submissions) == 1
+
+
 def test_a_random_image_is_another_one_each_time(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:
     folder = f"file://{tmp_path}"
     ti.run(reuse(folder, seed=-1))
