@@ -24,7 +24,7 @@ def main(number: int, folder: str) -> None:
         attach("s3", conn_id="moto", fs=fs)
     path = f"{folder}/{{request_id}}-{{index}}.{{extension}}"
     task = paint_all(cats(100), output_path=path, reuse=True, **SMALL)
-    task.claim_policy = ClaimPolicy(interval=0.2)
+    task.claim_policy = ClaimPolicy(interval=1)
     ti = another_run(number)
     rows = ti.run(task)
     sys.stdout.write(f"{json.dumps({'counts': ti.pushed['counts'], 'urls': [row['urls'] for row in rows]})}\n")
