@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS
 
 from ..support.airflow_names import TaskDeferred
-from ..support.task_instance import FakeTaskInstance, fire
+from ..support.task_instance import FakeTaskInstance, another_run, fire
 
 
 def operator_of(function: Any, *args: Any, **options: Any) -> Any:
@@ -39,6 +40,19 @@ def test_the_function_returns_the_prompt(sandbox: Sandbox, ti: FakeTaskInstance,
     )
     # The rendered fields were written before the function was called.
     assert operator.overwrite_rtif_after_execution
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
+def test_what_is_stored_is_reused(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, deferrable: bool) -> None:
+    def paint() -> dict[str, Any]:
+        return {"prompt": "a cat", "samples": 2}
+
+    options: dict[str, Any] = {"output_path": f"file://{tmp_path}", "reuse": True, "deferrable": deferrable}
+    uris = ti.run(operator_of(paint, **options))
+    again = another_run()
+    assert again.run(operator_of(paint, **options)) == uris
+    assert again.pushed["generation"]["reused"]
+    assert len(sandbox.submissions) == 1
 
 
 def test_the_function_returns_arguments_which_win_over_the_decorators(sandbox: Sandbox, ti: FakeTaskInstance) -> None:

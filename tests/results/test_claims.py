@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -97,6 +100,22 @@ def test_of_a_dead_owner_one_takes_over(entry: ObjectStoragePath, tmp_path: Path
     assert of("three", later).take(entry) == left
     of("two", later).release(entry)
     assert list(claim_file(tmp_path).parent.iterdir()) == []
+
+
+def test_of_many_that_find_an_owner_dead_one_takes_over(tmp_path: Path) -> None:
+    threads = 8
+    begin = Barrier(threads)
+
+    def take(number: int, entry: ObjectStoragePath) -> bool:
+        claims = Claims(str(number), 900)  # by the real clock, as of the file that another is about to write
+        begin.wait()
+        return claims.take(entry) is None
+
+    with ThreadPoolExecutor(threads) as pool:
+        for attempt in range(50):
+            entry = ObjectStoragePath(f"file://{tmp_path}/{attempt}.json")
+            assert Claims("dead", 900, clock=lambda: time.time() - LASTS).take(entry) is None
+            assert sum(pool.map(take, range(threads), [entry] * threads)) == 1
 
 
 def test_a_retry_has_the_claim_of_its_task(entry: ObjectStoragePath) -> None:

@@ -172,6 +172,20 @@ def test_what_cannot_be_read_is_not_submitted(sandbox: Sandbox, ti: FakeTaskInst
     assert len(sandbox.submissions) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"output_path": None}, "reuse=True needs an output_path"),
+        ({"wait_for_completion": False}, "wait_for_completion=False is not allowed: it must be True with reuse=True"),
+    ],
+)
+def test_what_cannot_be_reused_is_refused_as_the_dag_is_parsed(
+    tmp_path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Exception, match=message):
+        reuse(f"file://{tmp_path}", **arguments)
+
+
 def test_a_claim_is_waited_for(sandbox: Sandbox, ti: FakeTaskInstance, folder: str) -> None:
     first = reuse(folder, deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
