@@ -99,17 +99,12 @@ class BatchRun:
         self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
 
-    def find_and_quote(self, *, with_quote: bool) -> None:
-        """Note what is stored already, before the first submission.
-
-        :param with_quote: whether to log what the rest will cost.
-        """
+    def find_stored(self) -> None:
+        """Note what is stored already; before :meth:`begin`, which need not search the history for it then."""
         if self.reuse is not None:
             self.reuse.find_stored()
-        if with_quote:
-            self._log_quote()
 
-    def _log_quote(self) -> None:
+    def log_quote(self) -> None:
         """Log what is about to be submitted, and its price by the history: one call, which is free. Never stops the
         batch."""
         wanted = [item.request for item in self.state.wanted]

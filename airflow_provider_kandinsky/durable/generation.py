@@ -97,7 +97,6 @@ class Generation:
 
         :param durable: whether to keep a record.
         :param job: the request id, where an earlier process of this try has submitted it.
-        :param index: see the constructor.
         """
         payload = request.payload()
         key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
@@ -127,13 +126,16 @@ class Generation:
         :raises ReuseIndexError: it is not known what is stored. Nothing was submitted.
         """
         self._log_what_changed()
+        index, key = self._index, self._item.key
+        if index and self._state.unrecorded() and (stored := index.find([key]).get(key)):
+            return self._reuse(stored)  # so the history need not be searched for it
         self._submission.resolve()
         for item, record in self._state.in_flight():
             if self._state.is_of_earlier_try(record):
                 self._reattach(item, record)
         if self._state.record(self._item) is None:
             if (stored := self._find_or_claim()) is not None:
-                return SubmittedJob(stored.request_id, 0.0, stored.result(), reused=stored)
+                return self._reuse(stored)
             self._check_cost()
             try:
                 error = self._submission.submit([self._item]) or self._submission.stopped
@@ -151,9 +153,11 @@ class Generation:
         stored, claimed = self._index.find_or_claim([self._item.key])
         for seconds in claimed.values():
             raise ClaimedElsewhere(seconds)
-        if stored:
-            self._metrics.reused()
         return stored.get(self._item.key)
+
+    def _reuse(self, stored: StoredRequest) -> SubmittedJob:
+        self._metrics.reused()
+        return SubmittedJob(stored.request_id, 0.0, stored.result(), reused=stored)
 
     def _check_cost(self) -> None:
         if self._max_cost is None:

@@ -12,7 +12,7 @@ from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.run import BatchReuse, BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_kandinsky.operators._batch_items import Wanted
-from airflow_provider_kandinsky.operators._reuse import claim_trigger, index_of
+from airflow_provider_kandinsky.operators._reuse import ReuseIndexError, claim_trigger, index_of
 from airflow_provider_kandinsky.operators._runtime import (
     Service,
     defer_until_day_ends,
@@ -21,7 +21,6 @@ from airflow_provider_kandinsky.operators._runtime import (
     keeps_record,
     open_service_of,
 )
-from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.segmind.errors import (
     KandinskyError,
     RateLimitedError,
@@ -95,9 +94,11 @@ class BatchTask:
             wanted = Wanted.of_try(task, context, base_url, ledger, is_resumed=is_resumed, pinned=pinned)
             self._pinned = wanted.pinned
             run = self._batch_run(wanted, service, error_from_dict(stopped) if stopped else None)
-            self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
             if not is_resumed:
-                run.find_and_quote(with_quote=context["ti"].try_number == 1)
+                run.find_stored()
+            self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
+            if not is_resumed and context["ti"].try_number == 1:
+                run.log_quote()
             while (jobs := self._submit(run, resets)) or run.waits_for_others:
                 self._wait(run, jobs) if jobs else self._wait_for_others(run, service, resets)
             carried_over = self._carried_over(run)

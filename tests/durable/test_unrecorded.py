@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,19 @@ def test_a_task_that_is_cleared_while_it_is_deferred_waits_for_its_job(
         operator.execute(ti.context_of(operator))
     clear(ti)
     assert len(urls(ti.run(OPERATORS[kind](deferrable=True)))) == 1
+    assert len(sandbox.submissions) == 1
+
+
+@each_kind
+@both_ways
+def test_what_is_stored_is_not_searched_for_in_the_history(
+    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, kind: str, deferrable: bool
+) -> None:
+    reused: dict[str, Any] = {"output_path": f"file://{tmp_path}", "reuse": True, "deferrable": deferrable}
+    first = ti.run(OPERATORS[kind](**reused))
+    clear(ti)
+    sandbox.fault("history", status=403, times=5)
+    assert urls(ti.run(OPERATORS[kind](**reused))) == urls(first)
     assert len(sandbox.submissions) == 1
 
 

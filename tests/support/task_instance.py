@@ -45,7 +45,7 @@ class FakeTaskInstance:
     max_tries = task.retries
 
     def __init__(self) -> None:
-        self.run_after = self.start_date = datetime.now(UTC)
+        self.run_after = self.start_date = self.run_started = datetime.now(UTC)
         self.pushed: dict[str, Any] = {}
         self.store = MemoryStore()
         self.outlet_events = OutletEventAccessors()
@@ -53,7 +53,8 @@ class FakeTaskInstance:
 
     @property
     def context(self) -> Any:
-        return {"ti": self, "task_state_store": self.store, "task": self.task, "dag_run": self}
+        dag_run = SimpleNamespace(run_after=self.run_after, start_date=self.run_started)
+        return {"ti": self, "task_state_store": self.store, "task": self.task, "dag_run": dag_run}
 
     def context_of(self, operator: Any) -> Any:
         return self.context | {"outlets": operator.outlets, "outlet_events": self.outlet_events}
