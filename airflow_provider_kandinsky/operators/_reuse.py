@@ -13,9 +13,9 @@ from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.results.claims import Claims
 from airflow_provider_kandinsky.results.delivery import OnStored, deliver_again
-from airflow_provider_kandinsky.results.errors import ReuseIndexError as ReuseIndexError
 from airflow_provider_kandinsky.results.reuse import ClaimedElsewhere as ClaimedElsewhere
 from airflow_provider_kandinsky.results.reuse import ReuseIndex, StoredRequest
+from airflow_provider_kandinsky.results.reuse import ReuseIndexError as ReuseIndexError
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest, fingerprint
 

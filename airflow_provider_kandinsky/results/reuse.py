@@ -19,7 +19,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.results.claims import Claims
 from airflow_provider_kandinsky.results.errors import ClaimedElsewhere as ClaimedElsewhere
-from airflow_provider_kandinsky.results.errors import ReuseIndexError
+from airflow_provider_kandinsky.results.errors import ReuseIndexError as ReuseIndexError
 from airflow_provider_kandinsky.results.file_states import FileState, concurrently, file_state, file_states
 from airflow_provider_kandinsky.results.reuse_entry import NO_ENTRY, read_entry
 from airflow_provider_kandinsky.results.reuse_entry import StoredRequest as StoredRequest
