@@ -18,8 +18,10 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToI
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: Stands for the arguments of what was submitted, where only their hashes are known.
-UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)
+#: Stands for the arguments of what was submitted, where only their hashes are known: not even how many images it makes.
+UNKNOWN_REQUEST: Final = TextToImageRequest(
+    prompt="(not known any more)", seed=-1, model_parameters={"others": "not known"}
+)
 
 
 class BatchState(JobState):

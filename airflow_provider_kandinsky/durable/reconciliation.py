@@ -102,11 +102,12 @@ class HistoryReconciler:
             findings = self.find(intents, known_ids)
         return findings
 
-    def find_job(self, request_id: str, submitted_at: float, samples: int) -> Finding:
+    def find_job(self, request_id: str, submitted_at: float, samples: int, most_samples: int | None = None) -> Finding:
         """What the history says of a job for which the service responds with 404.
 
         :param submitted_at: seconds since the epoch.
         :param samples: how many images it was to give.
+        :param most_samples: how many it may have given, where that is not certain: all that there are are searched for.
         """
         client = self._hook.get_conn()
         if not client.has_history:
@@ -118,10 +119,10 @@ class HistoryReconciler:
             if row is not None and row.request_id != request_id:
                 raise InvalidResponseError("The request history returned another request than was asked for")
             row = row or self._in_list(request_id, submitted_at)
-            if row is not None and _may_have_more(row, samples):
+            if row is not None and _may_have_more(row, most_samples or samples):
                 # Asked for by its id, a request may be one row; in the list it has a row for each image, and it has
                 # failed if all of them have.
-                row = self._with_all_images(row, submitted_at, samples)
+                row = self._with_all_images(row, submitted_at, most_samples or samples)
         except KandinskyError as error:
             self._failures, self._last_error = self._failures + 1, error
             if self._failures >= _MAX_FAILURES:
@@ -162,7 +163,7 @@ class HistoryReconciler:
         for row in self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT):
             if row.request_id in taken:
                 continue
-            matches = [intent.match(row) for intent in intents]
+            matches = [self._match(intent, row) for intent in intents]
             # One that failed is not billed; another row may be what was accepted after it.
             places = [
                 place
@@ -178,6 +179,13 @@ class HistoryReconciler:
             else:
                 doubtful = [was or match is Match.DOUBTFUL for was, match in zip(doubtful, matches, strict=True)]
         return [self._finding(row, is_doubtful) for row, is_doubtful in zip(found, doubtful, strict=True)]
+
+    def _match(self, intent: Intent, row: PastRequest) -> Match:
+        """The history's filter finds parts of names, too. But in which form it has names is not certain enough to say
+        that a row of another one is another request."""
+        match = intent.match(row)
+        is_of_another_model = row.model not in ("", self._model)
+        return Match.DOUBTFUL if match is Match.YES and is_of_another_model else match
 
     @staticmethod
     def _finding(row: PastRequest | None, is_doubtful: bool) -> Finding:
