@@ -147,8 +147,11 @@ class BatchState(JobState):
             return
         done: list[tuple[int, JobRecord]] = []
         end = closed.chunks
+        waited_for = {item.key for item, record in self.orphans() if record.is_in_flight}
         for chunk in chunks[closed.chunks : -1]:
-            # What is not among the items stays as it is.
+            if not waited_for.isdisjoint(chunk):
+                break
+            # What else is not among the items stays as it is.
             items = [self.items[place] for key in chunk if (place := self._places.get(key)) is not None]
             records = [self.record(item) for item in items]
             if not all(record and (record.error or (record.result and is_done(record))) for record in records):
