@@ -13,6 +13,7 @@ from typing import Final
 from airflow_provider_kandinsky.durable.errors import CostLimitError
 from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
+from airflow_provider_kandinsky.durable.rows import RowsUntilError, history_of, may_have_more
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
@@ -79,10 +80,7 @@ class HistoryReconciler:
         """
         if not self._hook.get_conn().has_history:
             return [Finding(History.NOT_CONFIGURED)] * len(intents)
-        try:
-            return self._scan(intents, known_ids)
-        except KandinskyError as error:
-            return [Finding(History.UNREACHABLE, error=error)] * len(intents)
+        return self._scan(intents, known_ids)
 
     def resolve(self, intents: Sequence[Intent], known_ids: Collection[str] = ()) -> list[Finding]:
         """As :meth:`find`, but final: what is absent was never accepted. May wait for the history to catch up."""
@@ -119,7 +117,7 @@ class HistoryReconciler:
             if row is not None and row.request_id != request_id:
                 raise InvalidResponseError("The request history returned another request than was asked for")
             row = row or self._in_list(request_id, submitted_at)
-            if row is not None and _may_have_more(row, most_samples or samples):
+            if row is not None and may_have_more(row, most_samples or samples):
                 # Asked for by its id, a request may be one row; in the list it has a row for each image, and it has
                 # failed if all of them have.
                 row = self._with_all_images(row, submitted_at, most_samples or samples)
@@ -131,7 +129,7 @@ class HistoryReconciler:
         self._failures = 0
         if row is None:
             return Finding(History.ABSENT)
-        return Finding(_history_of(row, samples), row)
+        return Finding(history_of(row, samples), row)
 
     def check_cost(self, request_ids: Collection[str], max_cost: float) -> None:
         """Check what jobs have cost, as far as the history says.
@@ -160,7 +158,8 @@ class HistoryReconciler:
         doubtful = [False] * len(intents)
         taken = set(known_ids)
         first, last = min(each.earliest for each in intents), max(each.latest for each in intents)
-        for row in self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT):
+        rows = RowsUntilError(self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT))
+        for row in rows:
             if row.request_id in taken:
                 continue
             matches = [self._match(intent, row) for intent in intents]
@@ -178,7 +177,7 @@ class HistoryReconciler:
                     break
             else:
                 doubtful = [was or match is Match.DOUBTFUL for was, match in zip(doubtful, matches, strict=True)]
-        return [self._finding(row, is_doubtful) for row, is_doubtful in zip(found, doubtful, strict=True)]
+        return [self._finding(row, is_doubtful, rows.error) for row, is_doubtful in zip(found, doubtful, strict=True)]
 
     def _match(self, intent: Intent, row: PastRequest) -> Match:
         """The history's filter finds parts of names, too. But in which form it has names is not certain enough to say
@@ -188,9 +187,11 @@ class HistoryReconciler:
         return Match.DOUBTFUL if match is Match.YES and is_of_another_model else match
 
     @staticmethod
-    def _finding(row: PastRequest | None, is_doubtful: bool) -> Finding:
+    def _finding(row: PastRequest | None, is_doubtful: bool, error: KandinskyError | None) -> Finding:
+        if error is not None and (row is None or row.status is JobStatus.FAILED):
+            return Finding(History.UNREACHABLE, error=error)
         if row is not None and not (row.status is JobStatus.FAILED and is_doubtful):
-            return Finding(_history_of(row, 0), row)
+            return Finding(history_of(row, 0), row)
         return Finding(History.DOUBTFUL if is_doubtful else History.ABSENT)
 
     def _with_all_images(self, row: PastRequest, submitted_at: float, samples: int) -> PastRequest:
@@ -231,19 +232,3 @@ class HistoryReconciler:
             f"The request history has more than {_MAX_PAGES * PAGE_SIZE} rows in the days to be read, or takes more "
             f"than {_LONGEST_READING:.0f} s to read"
         )
-
-
-def _may_have_more(row: PastRequest, samples: int) -> bool:
-    if row.status is JobStatus.FAILED:
-        return samples > 1
-    return row.status is JobStatus.COMPLETED and len(row.images) < samples
-
-
-def _history_of(row: PastRequest, samples: int) -> History:
-    if row.status is JobStatus.FAILED:
-        return History.FAILED
-    if row.status is not JobStatus.COMPLETED:
-        return History.PENDING
-    if not row.images:
-        return History.EMPTY
-    return History.INCOMPLETE if len(row.images) < samples else History.COMPLETED
