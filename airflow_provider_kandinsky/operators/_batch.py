@@ -94,6 +94,7 @@ class BatchTask:
                 service,
                 began_at=context["ti"].start_date.timestamp(),
                 timeout=task.timeout,
+                group_size=task.group_size,
                 poll_interval=task.poll_interval,
                 output_path=wanted.output_path,
                 max_cost=task.max_cost,
