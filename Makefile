@@ -22,8 +22,8 @@ help: ## Show this list
 demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for nothing; KEEP=1 leaves its UI running
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
-unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser
-	@$(BIN)/pytest -n 3 --dist loadgroup --hypothesis-profile quick $(UNIT_TESTS)
+unit: $(VENV)/.dev ## Run the tests that start no Airflow, no browser and nothing else that takes seconds
+	@$(BIN)/pytest -n auto --dist loadgroup --hypothesis-profile quick -m "not heavy" $(UNIT_TESTS)
 
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
 	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos
