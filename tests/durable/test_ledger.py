@@ -165,7 +165,7 @@ def test_what_goes_well_is_left_alone() -> None:
 
 
 def test_the_context_has_the_store(store: MemoryStore) -> None:
-    context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
+    context: Any = FakeTaskInstance().context | {"task_state_store": store}
     assert ledger_store_for(context, durable=True) is store
     ledger = JobLedger.of(context, durable=True)
     ledger.put(MADE)
@@ -175,7 +175,7 @@ def test_the_context_has_the_store(store: MemoryStore) -> None:
 
 @pytest.mark.usefixtures("not_told_yet")
 def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
-    context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
+    context: Any = FakeTaskInstance().context | {"task_state_store": store}
     assert ledger_store_for(context, durable=False) is None
     assert not JobLedger.of(context, durable=False).is_kept
     del context["task_state_store"]  # as before Airflow 3.3
