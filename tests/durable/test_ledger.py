@@ -185,7 +185,8 @@ def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.Lo
 
 @pytest.mark.usefixtures("not_told_yet")
 def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    context: Any = {"ti": FakeTaskInstance()}  # as before Airflow 3.3
+    context = FakeTaskInstance().context
+    del context["task_state_store"]  # as before Airflow 3.3
     ledgers = [JobLedger.of(context, durable=True) for _ in range(3)]
 
     assert not any(ledger.is_kept for ledger in ledgers)
