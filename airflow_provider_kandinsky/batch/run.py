@@ -33,6 +33,7 @@ class BatchRun:
     :param service: where it is submitted.
     :param began_at: when this try began, seconds since the epoch.
     :param timeout: seconds from a submission until the job is given up.
+    :param group_size: how many items are submitted at a time.
     :param poll_interval: seconds between polls in this process; adaptive if ``None``.
     :param output_path: where the images are stored, if anywhere.
     :param max_cost: dollars; nothing more is submitted once the costs have reached it.
@@ -47,6 +48,7 @@ class BatchRun:
         *,
         began_at: float,
         timeout: float,
+        group_size: int,
         poll_interval: float | None = None,
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
@@ -55,7 +57,9 @@ class BatchRun:
     ) -> None:
         self.state = state
         self.reuse = reuse
-        self._submission = BatchSubmission(self.state, service, max_cost=max_cost, stopped=stopped, reuse=reuse)
+        self._submission = BatchSubmission(
+            self.state, service, group_size=group_size, max_cost=max_cost, stopped=stopped, reuse=reuse
+        )
         self._outcomes = BatchOutcomes(self.state, service)
         self._outcomes.on_stored = None if reuse is None else reuse.note_stored
         self._service = service

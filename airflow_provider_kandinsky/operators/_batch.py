@@ -101,8 +101,7 @@ class BatchTask:
                 run.log_quote()
             while (jobs := self._submit(run, resets)) or run.waits_for_others:
                 self._wait(run, jobs) if jobs else self._wait_for_others(run, service, resets)
-            # The next day is another.
-            defer_until_day_ends(task, run.stopped, self._carried_over(run) | {"stopped": None})
+            defer_until_day_ends(task, run.stopped, self._carried_over(run) | {"stopped": None})  # tomorrow is new
             return self._deliver(run)
 
     def _batch_run(self, wanted: Wanted, service: Service, stopped: KandinskyError | None) -> BatchRun:
@@ -113,6 +112,7 @@ class BatchTask:
             service,
             began_at=self._context["ti"].start_date.timestamp(),
             timeout=task.timeout,
+            group_size=task.group_size,
             poll_interval=task.poll_interval,
             output_path=wanted.output_path,
             max_cost=task.max_cost,

@@ -36,6 +36,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, JobStatus
+from airflow_provider_kandinsky.segmind.waiting.sweep_policy import DEFAULT_SWEEP_POLICY, SweepPolicy
 
 #: Longest wait after a 429, in seconds. The service counts its limits per minute, so a longer hint is a mistake.
 MAX_RETRY_AFTER: Final = 60.0
@@ -53,6 +54,7 @@ class PollPolicy:
         together are not polled together. The wait after a 429 is prolonged by that share at most.
     :param first_backoff: the wait after a failed poll; doubled with each further failure, up to the usual interval.
     :param not_found_grace_period: a job counts as gone after so long with no response but 404.
+    :param sweeps: how the request history is swept for jobs that are waited for together.
     """
 
     min_interval: float = 1.0
@@ -61,6 +63,7 @@ class PollPolicy:
     jitter: float = 0.15
     first_backoff: float = 0.5
     not_found_grace_period: float = 60.0
+    sweeps: SweepPolicy = DEFAULT_SWEEP_POLICY
 
 
 DEFAULT_POLL_POLICY: Final = PollPolicy()
