@@ -83,7 +83,7 @@ forge: $(VENV)/.dev ## Check the workflows, forms and hooks; uses actionlint if 
 	@$(BIN)/nox --session forge
 
 clean: ## Remove everything that was installed or made
-	rm -rf $(VENV) $(DISTRIBUTED) .nox mutants .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DISTRIBUTED) node_modules .nox mutants .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing Airflow and the provider into $(VENV); this is done once ..."
