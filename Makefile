@@ -14,7 +14,7 @@ UNIT_TESTS := $(addprefix tests/,batch compat decorators durable hooks live obse
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo unit test matrix mutants audit screenshots chaos distributed live benchmarks check docs format release \
-	release-url forge clean
+	release-url changelog forge clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ release: $(VENV)/.dev ## Make dist/ of what is committed, checked as an index wo
 
 release-url: $(VENV)/.dev ## Set the project's addresses: URL=https://github.com/owner/name, and DOCS=, OWNER= where they differ
 	@$(BIN)/python -m tests.release.addresses "$(URL)" --docs "$(DOCS)" --owner "$(OWNER)"
+
+changelog: $(VENV)/.dev ## Put the entries in changes/ into CHANGELOG.md, before a release
+	@$(BIN)/python -m tests.release.fragments
 
 forge: $(VENV)/.dev ## Check the workflows, forms and hooks; uses actionlint if it is on the PATH
 	@$(BIN)/nox --session forge
