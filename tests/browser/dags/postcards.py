@@ -40,17 +40,6 @@ def slow_picture():
     KandinskyTextToImageOperator(task_id="paint", prompt="a slow snail", deferrable=True)
 
 
-@dag(schedule=None, start_date=datetime(2026, 1, 1))
-def failures():
-    KandinskyTextToImageBatchOperator(
-        task_id="postcards",
-        requests=["[blocked] a portrait", "[fail] a ferry", "[blocked] another portrait", "a market"],
-        on_item_failure="keep",
-        deferrable=True,
-    )
-
-
 postcards()
-failures()
 odd_pictures()
 slow_picture()
