@@ -37,7 +37,7 @@ mutants: $(VENV)/.dev ## Change the code of segmind/ and the ledger bit by bit, 
 audit: $(VENV)/.dev ## List licences and known vulnerabilities; needs the index's vulnerability service
 	@$(BIN)/nox --session audit
 
-screenshots: $(VENV)/.dev ## Take the pictures in docs/images anew; needs Chromium
+screenshots: $(VENV)/.dev ## Take the images in docs/images again; needs Chromium
 	@KANDINSKY_SCREENSHOTS=1 $(BIN)/pytest tests/browser
 
 chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for

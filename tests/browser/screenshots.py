@@ -67,7 +67,7 @@ def small_picture(page: Page, name: str) -> None:
     file = IMAGES / f"{name}.webp"
     file.parent.mkdir(exist_ok=True)
     with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as shot:
-        shot.convert("RGB").save(file, "WEBP", quality=75, method=6)
+        shot.convert("RGB").save(file, "WEBP", quality=60, method=6)
     assert file.stat().st_size <= SMALL_BYTES, f"{file.name} is too large: {file.stat().st_size} bytes"
 
 
