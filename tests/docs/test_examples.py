@@ -44,8 +44,7 @@ def test_those_that_make_images_show_their_gallery() -> None:
     shown = {
         name for text, name in zip(parts[::2], parts[1::2], strict=False) if f"images/examples/{name}.webp" in text
     }
-    # Those of task loops are taken on Airflow 3.4 alone, and not yet.
-    assert shown == set(graphs()) - {"spend_report", "repeat_until_detailed", "repaint_until_chosen"}
+    assert shown == set(graphs()) - {"spend_report"}
     assert all((ROOT / "docs" / "images" / "examples" / f"{name}.webp").stat().st_size <= 40_000 for name in shown)
 
 
