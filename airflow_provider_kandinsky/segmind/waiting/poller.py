@@ -24,11 +24,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
     BadRequestError,
+    InsufficientCreditsError,
     JobError,
     JobExpiredError,
     JobTimeoutError,
     KandinskyError,
+    PermissionDeniedError,
     RateLimitedError,
     ServiceUnavailableError,
 )
@@ -61,6 +64,9 @@ class PollPolicy:
 
 
 DEFAULT_POLL_POLICY: Final = PollPolicy()
+
+#: What a poll of one job is refused for, and those of all others as well.
+_CONCERN_ACCOUNT: Final = (AuthenticationError, PermissionDeniedError, InsufficientCreditsError)
 
 
 class JobPoller:
@@ -160,7 +166,9 @@ class JobPoller:
         elif _is_final(error):
             raise error
         if now >= self._last_poll_after(error):
-            raise self._timeout_error(f"the last poll failed: {error.message}", now)
+            timeout = self._timeout_error(f"the last poll failed: {error.message}", now)
+            timeout.concerns_account = isinstance(error, _CONCERN_ACCOUNT)
+            raise timeout
         return self.cut_at_deadline(self._wait_after(error, now), now)
 
     def _last_poll_after(self, error: KandinskyError) -> float:
