@@ -163,7 +163,7 @@ def run_id(airflow: LocalAirflow) -> str:
 
 @each_scheme
 @pytest.mark.airflow
-@pytest.mark.xdist_group("airflow")
+@pytest.mark.xdist_group("second airflow")
 def test_tab_of_a_run(page_as: Any, axe: Axe, run_id: str, scheme: str) -> None:
     page = page_as(color_scheme=scheme, bypass_csp=True)
     page.goto(f"/dags/postcards/runs/{run_id}/plugin/{RUN_GALLERY_ROUTE}")
@@ -177,7 +177,7 @@ def test_tab_of_a_run(page_as: Any, axe: Axe, run_id: str, scheme: str) -> None:
 
 @each_scheme
 @pytest.mark.airflow
-@pytest.mark.xdist_group("airflow")
+@pytest.mark.xdist_group("second airflow")
 def test_review(page_as: Any, axe: Axe, airflow: LocalAirflow, sandbox: Sandbox, scheme: str) -> None:
     """Its Markdown is ours: the images and what is known of them. The form below is Airflow's."""
     page = page_as(color_scheme=scheme, bypass_csp=True)

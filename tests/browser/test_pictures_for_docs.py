@@ -17,7 +17,7 @@ from .screenshots import TAKEN_ON, WRITE, Film, small_picture
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
+    pytest.mark.xdist_group("second airflow"),
     pytest.mark.skipif(os.environ.get(WRITE) != "1", reason="only make screenshots takes them"),
 ]
 
