@@ -69,3 +69,4 @@ def chaos(_running: Chaos) -> Iterator[Chaos]:
     yield _running
     _running.hold.unlink(missing_ok=True)
     _running.sandbox.clear_faults()
+    _running.end_runs()
