@@ -77,7 +77,7 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "package-name": "airflow-provider-kandinsky",
     "name": _NAME,
     "description": "Kandinsky image generation on Segmind: every image paid once (on Airflow 3.3 or later, or with a "
-    "ledger path; with the service's request history for lost answers), no worker held.",
+    "ledger path; with the service's request history for lost responses and clears), no worker held.",
     # All releases, the newest first; the registries of Airflow's providers read them here.
     "versions": ["0.1.0"],
     "integrations": [

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import httpx
-from packaging.version import Version
 
 Json = dict[str, Any]
 FINISHED_RUN_STATES = frozenset({"success", "failed"})
-_KEEP_STATE: Json = {"keep_task_state": True} if Version(version("apache-airflow")) >= Version("3.4.0b1") else {}
 
 
 class AirflowRest:
@@ -126,7 +123,7 @@ class AirflowRest:
     def clear(self, dag_id: str, run_id: str, task_ids: list[str | tuple[str, int]], **options: Any) -> list[Json]:
         """Clear task instances, as a user's click on Clear does, and return them.
 
-        From Airflow 3.4 on that discards their task state; here it is kept, as before.
+        From Airflow 3.4 on that discards their task state.
 
         :param options: further fields of the request, such as ``include_downstream``.
         """
@@ -135,7 +132,6 @@ class AirflowRest:
             "task_ids": task_ids,
             "dry_run": False,
             "only_failed": False,
-            **_KEEP_STATE,
             **options,
         }
         cleared: list[Json] = self.api("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)["task_instances"]

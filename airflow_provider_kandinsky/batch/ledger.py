@@ -17,6 +17,7 @@ from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, from_record, read_job_record, to_record
 from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for
+from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -84,6 +85,8 @@ class BatchLedger(Ledger):
                 if closed is not None and closed["try_number"] == ti.try_number:
                     ledger.closed = Closed.from_dict(closed)
                 ledger._read_from(store, ledger.closed.chunks)
+            if not (is_resumed or ledger.chunks):
+                ledger.unrecorded = Unrecorded.of_task(context)
         return ledger
 
     def read_all(self) -> None:
@@ -131,7 +134,8 @@ class BatchLedger(Ledger):
     def write(self) -> None:
         if self._store is None:
             return
-        for number in sorted(self._unwritten):
+        # The first one last: without it there is no ledger, so a crash leaves all of this, or nothing.
+        for number in sorted(self._unwritten, reverse=True):
             try:
                 self._write_chunk(self._store, number)
             except Exception:

@@ -19,6 +19,7 @@ from airflow_provider_kandinsky.durable.errors import LedgerError, unreadable
 from airflow_provider_kandinsky.durable.policy import after_retry_or_clear
 from airflow_provider_kandinsky.durable.records import JobRecord, read_job_record, to_record
 from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for, place_of
+from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,7 +28,7 @@ _KEY: Final = "kandinsky_job"
 #: What of a single generation's record is kept. What it gave is not: the service is asked for it, or the history.
 _KEPT_FIELDS: Final = (
     "arguments", "intended_at", "max_tries", "request_id", "submitted_at", "send_by", "sent_at", "earlier_ids",
-    "not_found",
+    "not_found", "presumed",
 )  # fmt: skip
 
 
@@ -43,6 +44,8 @@ class Ledger(ABC):
         self._store = store
         self.try_number = try_number
         self.max_tries = max_tries
+        #: What earlier tries may have submitted without a trace here; ``None`` if they cannot have.
+        self.unrecorded: Unrecorded | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -115,7 +118,9 @@ class JobLedger(Ledger):
         :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
         """
         ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
-        return cls(store, ti.try_number, ti.max_tries, arguments)
+        ledger = cls(store, ti.try_number, ti.max_tries, arguments)
+        ledger.unrecorded = Unrecorded.of_task(context)
+        return ledger
 
     def read(self, *, is_resumed: bool = False) -> Self:
         """Read what an earlier process has written.
@@ -127,6 +132,7 @@ class JobLedger(Ledger):
             with ledger_errors(self._store):
                 self._read = self._stored = self._store.get(_KEY)
                 if self._read is not None:
+                    self.unrecorded = None
                     self.record = from_job_value(self._read, self.try_number if is_resumed else 0)
         return self
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
+from airflow_provider_kandinsky.segmind.wire.values import integer_in
 
 #: How long after a POST has left its absence from the history means that it was never accepted, in seconds.
 HISTORY_DELAY: Final = 15.0
@@ -38,6 +39,8 @@ class Intent:
     :param model_parameters: the names in the payload that only this model has. In which form the history has those, if
         at all, is not known.
     :param has_own_seed: whether no other task sends this payload, as its seed is made from the task's own name.
+    :param is_presumed: whether its payload is only presumed. A row with the task's own seed and other inputs is then
+        what the task wanted before its arguments were changed.
     """
 
     payload: Mapping[str, Any]
@@ -46,6 +49,7 @@ class Intent:
     sent_at: float | None = None
     has_own_seed: bool = False
     model_parameters: frozenset[str] = frozenset()
+    is_presumed: bool = False
 
     @property
     def final_at(self) -> float:
@@ -72,6 +76,12 @@ class Intent:
             or (name in row.payload and not isinstance(value, nested) and not isinstance(row.payload[name], nested))
         }
 
+    @property
+    def seed(self) -> int | None:
+        """The seed that every row has which may be this; ``None`` if the service draws one."""
+        seed = self.payload.get("seed")
+        return None if seed == -1 else seed
+
     def match(self, row: PastRequest) -> Match:
         """Compare it with a row.
 
@@ -83,7 +93,7 @@ class Intent:
             likely = Match.YES
         elif (
             not row.payload
-            or (self.has_own_seed and row.matches_payload({"seed": self.payload["seed"]}))
+            or (self.has_own_seed and not self.is_presumed and row.matches_payload({"seed": self.payload["seed"]}))
             or (self.model_parameters and row.matches_payload(self._comparable_with(row)))
         ):
             likely = Match.DOUBTFUL
@@ -99,3 +109,22 @@ class Intent:
         if distance == 0.0:
             return likely
         return Match.DOUBTFUL if distance <= max(ZONE_DOUBT, row.created_at_doubt) else Match.NO
+
+
+class IntentIndex:
+    """Which of many submissions a row may be: comparing each row with thousands of them takes minutes.
+
+    :param intents: in any order.
+    """
+
+    def __init__(self, intents: Sequence[Intent]) -> None:
+        self._all = range(len(intents))
+        self._by_seed: dict[int | None, list[int]] = {}
+        for place, intent in enumerate(intents):
+            self._by_seed.setdefault(intent.seed, []).append(place)
+
+    def places(self, row: PastRequest) -> Sequence[int]:
+        """The places of those that a row may be, in order."""
+        if (seed := integer_in(row.payload.get("seed"))) is None:
+            return self._all
+        return sorted([*self._by_seed.get(seed, ()), *self._by_seed.get(None, ())])

@@ -78,12 +78,15 @@ def after_retry_or_clear(
     return replace(record, error=None)
 
 
-def after_lost_response(history: History, on_unknown_submit: OnUnknownSubmit) -> Step:
+def after_lost_response(history: History, on_unknown_submit: OnUnknownSubmit, *, is_presumed: bool = False) -> Step:
     """What to do about an intent without a request id, which an earlier try has left.
 
     :param history: its word is final: it had time to learn of what was submitted.
+    :param is_presumed: whether nothing says that it was submitted, but that the task was cleared and has no record.
     """
     match history:
+        case History.NOT_CONFIGURED if is_presumed:
+            return Step.SUBMIT
         case History.FAILED | History.ABSENT:
             return Step.SUBMIT
         case History.DOUBTFUL | History.UNREACHABLE | History.NOT_CONFIGURED:

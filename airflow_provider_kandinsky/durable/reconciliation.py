@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from airflow_provider_kandinsky.durable.errors import CostLimitError
-from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, Match
+from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, IntentIndex, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
@@ -158,15 +158,17 @@ class HistoryReconciler:
         found: list[PastRequest | None] = [None] * len(intents)
         doubtful = [False] * len(intents)
         taken = set(known_ids)
+        index = IntentIndex(intents)
         first, last = min(each.earliest for each in intents), max(each.latest for each in intents)
-        for row in self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT):
+        images = sum(each.payload.get("samples") or 1 for each in intents)  # each may be a row of its own
+        for row in self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT, max_pages=_MAX_PAGES + images // PAGE_SIZE):
             if row.request_id in taken:
                 continue
-            matches = [intent.match(row) for intent in intents]
+            matches = {place: intents[place].match(row) for place in index.places(row)}
             # One that failed is not billed; another row may be what was accepted after it.
             places = [
                 place
-                for place, match in enumerate(matches)
+                for place, match in matches.items()
                 if match is Match.YES and ((known := found[place]) is None or known.status is JobStatus.FAILED)
             ]
             if places:
@@ -176,7 +178,8 @@ class HistoryReconciler:
                 if all(each is not None and each.status is not JobStatus.FAILED for each in found):
                     break
             else:
-                doubtful = [was or match is Match.DOUBTFUL for was, match in zip(doubtful, matches, strict=True)]
+                for place, match in matches.items():
+                    doubtful[place] = doubtful[place] or match is Match.DOUBTFUL
         return [self._finding(row, is_doubtful) for row, is_doubtful in zip(found, doubtful, strict=True)]
 
     @staticmethod
@@ -206,13 +209,13 @@ class HistoryReconciler:
             log.warning("Not all rows of request %s could be read from the history: %s", row.request_id, error)
         return row
 
-    def _rows(self, since: float, until: float) -> Iterator[PastRequest]:
+    def _rows(self, since: float, until: float, *, max_pages: int = _MAX_PAGES) -> Iterator[PastRequest]:
         """The requests between two moments, and some more; newest first.
 
         :raises ServiceUnavailableError: there is more history than is read, or it takes too long.
         """
         client, end = self._hook.get_conn(), self._clock() + _LONGEST_READING
-        for page in range(1, _MAX_PAGES + 1):
+        for page in range(1, max_pages + 1):
             rows = client.get_history(self._model, since, page, until=until)
             yield from rows
             if all(row.is_before(since) for row in rows):
@@ -220,7 +223,7 @@ class HistoryReconciler:
             if self._clock() > end:
                 break
         raise ServiceUnavailableError(
-            f"The request history has more than {_MAX_PAGES * PAGE_SIZE} rows in the days to be read, or takes more "
+            f"The request history has more than {max_pages * PAGE_SIZE} rows in the days to be read, or takes more "
             f"than {_LONGEST_READING:.0f} s to read"
         )
 

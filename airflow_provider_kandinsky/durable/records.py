@@ -68,6 +68,7 @@ class JobRecord:
     :param earlier_ids: jobs that were submitted for it before, and which are not to be taken for this one.
     :param earlier_cost: dollars, what those have cost as far as the service has said.
     :param not_found: whether a wait for the job has ended because the service knew nothing of it any more.
+    :param presumed: whether nothing says that it was about to be submitted; see :class:`~.unrecorded.Unrecorded`.
     :param arguments: a hash of each argument, to say which of them changed; of a single generation only.
     """
 
@@ -86,6 +87,7 @@ class JobRecord:
     earlier_ids: Sequence[str] = ()
     earlier_cost: float | None = None
     not_found: bool = False
+    presumed: bool = False
     arguments: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -64,6 +64,17 @@ class JobState:
         """The ids of all jobs that this task instance knows to be its own, whether it still wants them or not."""
         return {request_id for record in self._ledger for request_id in record.known_ids}
 
+    def unrecorded(self) -> list[tuple[Item, JobRecord]]:
+        """What earlier tries may have submitted, though nothing is recorded of it, as if they had left intents."""
+        if (unrecorded := self._ledger.unrecorded) is None or not self.are_kept:
+            return []
+        # With the seed -1 a clear asks for another image.
+        return [(item, unrecorded.record(item.key)) for item in self.wanted if item.request.seed != -1]
+
+    def note_presumed(self, record: JobRecord) -> None:
+        """Keep what is presumed of an item, as there may be something to it; see :meth:`unrecorded`."""
+        self._ledger.put(record)
+
     def note_intent(self, item: Item, now: float, send_by: float) -> None:
         """It is about to be submitted.
 
@@ -99,6 +110,11 @@ class JobState:
             # Kept, so that it is not taken for what is submitted in its place.
             self._ledger.put(replace(begun, request_id=past.request_id))
             return False
+        if (presumed := self.record(item)) is not None and presumed.presumed:
+            # It was counted by the try that submitted it.
+            known = replace(presumed, request_id=past.request_id, submitted_at=_submitted_at(presumed, past))
+            self._ledger.put(replace(known, presumed=False))
+            return True
         # By this machine's clock: the history's may be another, and in another zone.
         self.record_submitted(item, past.request_id, begun.sent_at or begun.intended_at)
         self._uncounted.append(partial(self._metrics.reattached, "history"))
@@ -141,3 +157,14 @@ class JobState:
         """An item's record, as one of this try."""
         record = self.record(item) or self._ledger.open_record(item.key)
         return replace(record, try_number=self._ledger.try_number, max_tries=self._ledger.max_tries)
+
+
+def _submitted_at(presumed: JobRecord, past: PastRequest) -> float:
+    """When a job was submitted of which only the history knows, seconds since the epoch.
+
+    Rather too late than too early, so that the wait for one that is not finished does not end too soon.
+    """
+    found_at = presumed.send_by or presumed.intended_at
+    if past.created_at is None or past.status is not JobStatus.COMPLETED:
+        return found_at
+    return min(found_at, past.created_at + past.created_at_doubt)

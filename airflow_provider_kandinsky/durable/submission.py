@@ -62,19 +62,28 @@ class Submission:
     def resolve(self) -> None:
         """Find out what became of the submissions that an earlier try has begun, and died or lost the response."""
         lost = [(item, record) for item, record in self._state.records() if record.is_unresolved]
+        if unrecorded := self._state.unrecorded():
+            log.warning(
+                "The task was cleared, and nothing records what it submitted before: Airflow 3.4 discards that with a "
+                "clear. Asking the request history for it"
+            )
+        lost += unrecorded
         if not lost:
             return
         intents = [self._intent(item, record) for item, record in lost]
         findings = self._history.resolve(intents, self._state.known_ids())
-        for (item, _), finding in zip(lost, findings, strict=True):
-            step = after_lost_response(finding.history, self._history.on_unknown_submit)
+        for (item, record), finding in zip(lost, findings, strict=True):
+            step = after_lost_response(finding.history, self._history.on_unknown_submit, is_presumed=record.presumed)
+            if record.presumed and (step is Step.FAIL or finding.row is not None):
+                self._state.note_presumed(record)
             if step is Step.FAIL:
                 self._state.note_failure(item, _unknown_error(finding))
             elif self._state.adopt_from_history(item, finding.row):
                 self._log_found(item)
             else:
-                log.warning(
-                    "An earlier try was interrupted; what the request history says of %s: %s. Submitting again",
+                log.log(
+                    self._log_level if record.presumed else logging.WARNING,
+                    "What the request history says of an earlier try's %s: %s. Submitting",
                     _describe(item.request),
                     finding.history,
                 )
@@ -183,14 +192,16 @@ class Submission:
         record = self._state.record(item)
         log.log(
             self._log_level,
-            "The response to a submission was lost; the request history has it: request %s",
+            "An earlier submission is in the request history: request %s",
             record and record.request_id,
         )
 
     def _intent(self, item: Item, record: JobRecord) -> Intent:
         send_by = record.intended_at + self._send_within if record.send_by is None else record.send_by
         own = frozenset(item.request.model_parameters or ())
-        return Intent(item.request.payload(), record.intended_at, send_by, record.sent_at, item.has_own_seed, own)
+        return Intent(
+            item.request.payload(), record.intended_at, send_by, record.sent_at, item.has_own_seed, own, record.presumed
+        )
 
 
 def _unknown_error(finding: Finding) -> SubmissionUnknownError:

@@ -78,7 +78,7 @@ def has_task_loops() -> bool:
 OFFERS = {
     "Each image is paid for once, through retries, crashes and clears, with a `ledger_path`": lambda: True,
     "Each image is paid for once, through retries and crashes, without a `ledger_path`": has_task_state_store,
-    "… and through clears, whoever clears": clears_keep_the_record,
+    "… and through clears, without a request history": clears_keep_the_record,
     "A deferred task ends in the triggerer": airflow_compat.triggers_can_set_xcom,
     "… also where a downstream task expands over its result": airflow_compat.triggers_can_set_mapped_length,
     "`KANDINSKY_RETRY_POLICY`": has_retry_policy,

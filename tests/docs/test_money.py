@@ -53,8 +53,10 @@ def step_in(cell: str, way: OnUnknownSubmit) -> Step:
 def test_a_lost_response(way: OnUnknownSubmit) -> None:
     table = table_below("A lost response")
     assert set(table) == set(History)
-    for history, (cell,) in table.items():
+    for history, (cell, presumed) in table.items():
         assert step_in(cell, way) is after_lost_response(history, way), history
+        presumed_step = step_in(cell if presumed == "the same" else presumed, way)
+        assert presumed_step is after_lost_response(history, way, is_presumed=True), history
 
 
 @each_way

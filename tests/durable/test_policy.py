@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_kandinsky.durable.policy import (
+    ON_UNKNOWN_SUBMIT,
     History,
+    OnUnknownSubmit,
     Step,
     after_lost_response,
     after_not_found,
@@ -35,6 +37,17 @@ YOUNG, EXPIRED, OLD = 5.0, RECORD_LIFETIME, IMAGE_LIFETIME + 1
 def test_after_a_lost_response(history: History, fail: Step, resubmit: Step) -> None:
     assert after_lost_response(history, "fail") is fail
     assert after_lost_response(history, "resubmit") is resubmit
+
+
+@pytest.mark.parametrize("way", ON_UNKNOWN_SUBMIT)
+@pytest.mark.parametrize("history", History)
+def test_after_a_clear_without_a_record_nothing_but_the_history_can_stop_a_submission(
+    history: History, way: OnUnknownSubmit
+) -> None:
+    step = after_lost_response(history, way, is_presumed=True)
+    assert step is (
+        Step.SUBMIT if history is History.NOT_CONFIGURED else after_lost_response(history, way, is_presumed=False)
+    )
 
 
 @pytest.mark.parametrize("on_unknown_submit", ["fail", "resubmit"])

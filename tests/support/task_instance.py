@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from airflow.sdk import DAG
@@ -40,10 +41,11 @@ class FakeTaskInstance:
     dag_id, run_id, task_id = "gallery", "manual__1", "paint"
     map_index = -1
     try_number = 1
-    max_tries = 2
+    task = SimpleNamespace(retries=2)
+    max_tries = task.retries
 
     def __init__(self) -> None:
-        self.start_date = datetime.now(UTC)
+        self.run_after = self.start_date = datetime.now(UTC)
         self.pushed: dict[str, Any] = {}
         self.store = MemoryStore()
         self.outlet_events = OutletEventAccessors()
@@ -51,7 +53,7 @@ class FakeTaskInstance:
 
     @property
     def context(self) -> Any:
-        return {"ti": self, "task_state_store": self.store}
+        return {"ti": self, "task_state_store": self.store, "task": self.task, "dag_run": self}
 
     def context_of(self, operator: Any) -> Any:
         return self.context | {"outlets": operator.outlets, "outlet_events": self.outlet_events}
@@ -105,9 +107,14 @@ class FakeTaskInstance:
                 if record.get(name):
                     record[name] -= seconds
 
-    def clear(self) -> None:
-        """Do what a user's click on Clear does."""
-        self.max_tries += 1
+    def clear(self, *, keep_task_state: bool = True) -> None:
+        """Do what a user's click on Clear does.
+
+        :param keep_task_state: Airflow 3.4 asks for it, and does not without; others always do.
+        """
+        self.max_tries = self.try_number + self.task.retries
+        if not keep_task_state:
+            self.store.values.clear()
         self.retry()
 
 
