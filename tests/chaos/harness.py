@@ -170,7 +170,8 @@ class Chaos:
             return
         # First the workers; see :meth:`until_workers_rest`.
         for process in self._busy_workers():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         for run in runs:
             path = f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}"
             self.airflow.api("PATCH", path, json={"state": "failed"})
