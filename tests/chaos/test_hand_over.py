@@ -16,6 +16,8 @@ PICTURES = 5
 STALL = 60
 #: What Airflow has a trigger say that is another triggerer's by now, and what it says itself from 3.4 on.
 FAREWELLS = ("No longer waiting for request {} here", "Triggers were reassigned to another triggerer")
+#: What Airflow says of a triggerer that was silent.
+SILENCE = "no communication received for"
 #: A line of a component's own log, or of a task's.
 ERROR = re.compile(r"^\S+ (?:\[(?:error|critical) *\]|(?:error|critical) ).*|^Traceback.*", re.MULTILINE)
 
@@ -104,7 +106,9 @@ def test_a_triggerer_that_wakes_after_another_has_taken_over(chaos: Chaos) -> No
         logs = chaos.logs(dag_id, runs[dag_id], map_index=map_index)
         assert ERROR.findall(logs) == []
         assert logs.count(" completed: 1 image(s)") == 1, "delivered a second time"
-    assert ERROR.findall(chaos.airflow.log_file(second).read_text()) == []
+    # On a busy machine the second one, too, is silent at its first trigger, and Airflow says so.
+    errors = ERROR.findall(chaos.airflow.log_file(second).read_text())
+    assert [error for error in errors if SILENCE not in error] == []
     # The one thing it has to say is Airflow's, of itself, and true.
     (stall,) = ERROR.findall(log.read_text()[before:])
-    assert "no communication received for" in stall
+    assert SILENCE in stall
