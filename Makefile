@@ -22,11 +22,13 @@ help: ## Show this list
 demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for nothing; KEEP=1 leaves its UI running
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
-unit: $(VENV)/.dev ## Run the tests that start no Airflow and no browser
-	@$(BIN)/pytest -n 3 --dist loadgroup --hypothesis-profile quick $(UNIT_TESTS)
+unit: $(VENV)/.dev ## Run the tests that start no Airflow, no browser and nothing else that takes seconds
+	@$(BIN)/pytest -n auto --dist loadgroup --hypothesis-profile quick -m "not heavy" $(UNIT_TESTS)
 
+# The tests in a real Airflow are two groups of about the same length, "airflow" and "second airflow". Each has a process of
+# its own, which waits for most of the time; the third runs the others.
 test: $(VENV)/.dev ## Run all tests, those in a real Airflow included
-	@$(BIN)/pytest -n 2 --dist loadgroup --ignore tests/chaos
+	@$(BIN)/pytest -n 3 --dist loadgroup --ignore tests/chaos
 
 matrix: $(VENV)/.dev ## Run the tests on every Airflow and Python; TAGS="oldest newest" on those two alone
 	@$(BIN)/nox $(if $(TAGS),--tags $(TAGS))

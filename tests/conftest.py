@@ -36,12 +36,22 @@ if find_spec("hypothesis"):
     settings.register_profile("quick", settings.get_profile("steady"), max_examples=10)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For ``-n auto``: one more than there are cores, because some tests wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and pytest the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that need an S3 in one process: to import and start its server takes seconds."""
     for each in items:
-        if "s3" in getattr(each, "fixturenames", ()) and not each.get_closest_marker("xdist_group"):
-            each.add_marker(pytest.mark.xdist_group("s3"))
+        # A store in S3 is a parameter of the fixture ``ti``.
+        parameters = each.callspec.params.values() if hasattr(each, "callspec") else ()
+        if "s3" in getattr(each, "fixturenames", ()) or "s3" in parameters:
+            each.add_marker(pytest.mark.heavy)
+            if not each.get_closest_marker("xdist_group"):
+                each.add_marker(pytest.mark.xdist_group("s3"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -58,6 +58,11 @@ class BatchDelivery:
             "cost": self._state.cost(),
         }
 
+    @property
+    def concerns_account(self) -> bool:
+        """Whether an item has failed for a reason that is not its own, but the account's."""
+        return any(failure.concerns_account for failure in self._failures.values())
+
     def push(self, context: Context, max_xcom_items: int) -> list[dict[str, Any]] | None:
         """Push the counts and the manifest, and return what the task returns.
 

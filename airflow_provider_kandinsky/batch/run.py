@@ -32,6 +32,7 @@ class BatchRun:
     :param service: where it is submitted.
     :param began_at: when this try began, seconds since the epoch.
     :param timeout: seconds from a submission until the job is given up.
+    :param group_size: how many items are submitted at a time.
     :param poll_interval: seconds between polls in this process; adaptive if ``None``.
     :param output_path: where the images are stored, if anywhere.
     :param max_cost: dollars; nothing more is submitted once the costs have reached it.
@@ -45,13 +46,16 @@ class BatchRun:
         *,
         began_at: float,
         timeout: float,
+        group_size: int,
         poll_interval: float | None = None,
         output_path: OutputPath | None = None,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
     ) -> None:
         self.state = state
-        self._submission = BatchSubmission(self.state, service, max_cost=max_cost, stopped=stopped)
+        self._submission = BatchSubmission(
+            self.state, service, group_size=group_size, max_cost=max_cost, stopped=stopped
+        )
         self._outcomes = BatchOutcomes(self.state, service)
         self._service = service
         self._began_at = began_at

@@ -18,8 +18,10 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToI
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-#: Stands for the arguments of what was submitted, where only their hashes are known.
-UNKNOWN_REQUEST: Final = TextToImageRequest(prompt="(not known any more)", seed=-1)
+#: Stands for the arguments of what was submitted, where only their hashes are known: not even how many images it makes.
+UNKNOWN_REQUEST: Final = TextToImageRequest(
+    prompt="(not known any more)", seed=-1, model_parameters={"others": "not known"}
+)
 
 
 class BatchState(JobState):
@@ -145,8 +147,11 @@ class BatchState(JobState):
             return
         done: list[tuple[int, JobRecord]] = []
         end = closed.chunks
+        waited_for = {item.key for item, record in self.orphans() if record.is_in_flight}
         for chunk in chunks[closed.chunks : -1]:
-            # What is not among the items stays as it is.
+            if not waited_for.isdisjoint(chunk):
+                break
+            # What else is not among the items stays as it is.
             items = [self.items[place] for key in chunk if (place := self._places.get(key)) is not None]
             records = [self.record(item) for item in items]
             if not all(record and (record.error or (record.result and is_done(record))) for record in records):

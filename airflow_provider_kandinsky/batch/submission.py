@@ -12,8 +12,6 @@ from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.submission import Submission
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, ServiceUnavailableError
 
-#: How many items are submitted at a time. Their intents are written together before, and may be lost together.
-GROUP_SIZE: Final = 20
 #: For how long jobs are submitted at a time, in seconds: with a small rate limit the service would else forget the
 #: first of them before the last one is submitted.
 LONGEST_SUBMISSION: Final = 300.0
@@ -26,6 +24,8 @@ class BatchSubmission(Submission):
 
     :param state: what is wanted, and how far it has come; see :class:`~.durable.submission.Submission` for it and
         the next one.
+    :param group_size: how many items are submitted at a time. Their intents are written together before, and may be
+        lost together.
     :param max_cost: dollars; nothing more is submitted once the costs have reached it.
     :param stopped: why an earlier process of this try has stopped submitting.
     """
@@ -37,12 +37,14 @@ class BatchSubmission(Submission):
         state: BatchState,
         service: Service,
         *,
+        group_size: int,
         max_cost: float | None = None,
         stopped: KandinskyError | None = None,
         longest_submission: float = LONGEST_SUBMISSION,
     ) -> None:
         super().__init__(state, service, send_within=_SEND_WITHIN)
         self.stopped = stopped
+        self._group_size = group_size
         self._max_cost = max_cost
         self._longest_submission = longest_submission
         #: Why there is room left, where a rate limit or an outage has ended the submission.
@@ -68,7 +70,7 @@ class BatchSubmission(Submission):
         self.refusal = None
         try:
             while in_flight < size and not (self.stopped or self.refusal) and self._service.clock() < until:
-                group = list(islice(wanted, min(GROUP_SIZE, size - in_flight)))
+                group = list(islice(wanted, min(self._group_size, size - in_flight)))
                 if not group:
                     break
                 self.refusal = self.submit(group)

@@ -165,6 +165,11 @@ class DailyBudget:
         return median(each) * _samples(payload) if each else None
 
     def _exceeded(self, dollars: float, spent: float, price: float | None) -> BudgetExceededError:
+        if price is not None and round(price - dollars, 6) > 0:
+            return BudgetExceededError(
+                f"This would be ${price:g}, which is more than daily_budget={dollars:g} dollars, so no day allows it. "
+                "Nothing was submitted for it"
+            )
         end = self._day + DAY
         until = datetime.fromtimestamp(end, UTC).isoformat(timespec="minutes")
         this = "an unknown price" if price is None else f"${price:g}"

@@ -19,7 +19,7 @@ class CostLimitError(KandinskyError):
 class BudgetExceededError(KandinskyError):
     """The connection's ``daily_budget`` does not allow this submission today. Nothing was submitted.
 
-    :param until: when the day ends, seconds since the epoch.
+    :param until: when the day ends, seconds since the epoch; ``None`` if no day allows it.
     """
 
     own_fields = frozenset({"until"})

@@ -12,6 +12,7 @@ from airflow_provider_kandinsky.durable.reconciliation import Finding
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
+from airflow_provider_kandinsky.segmind.constants import MAX_IMAGES
 from airflow_provider_kandinsky.segmind.errors import (
     Billing,
     IncompleteResultError,
@@ -22,6 +23,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
     error_from_dict,
 )
+from airflow_provider_kandinsky.segmind.http.results import get_finished_result
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 log = logging.getLogger(__name__)
@@ -76,7 +78,8 @@ class OutcomeCollector:
             if has_waited:
                 self._state.note_not_found(item)
             request_id = record.request_id or ""
-            finding = self._history.find_job(request_id, record.submitted_at, item.samples)
+            most_samples = item.request.image_count(self._service.model) or MAX_IMAGES
+            finding = self._history.find_job(request_id, record.submitted_at, item.samples, most_samples)
             step = after_not_found(
                 finding.history,
                 self._service.clock() - record.submitted_at,
@@ -109,9 +112,16 @@ class OutcomeCollector:
         """Fetch results that hold the images themselves; why one cannot be fetched is noted."""
 
         async def fetch_one(item: Item) -> GenerationResult | KandinskyError:
-            record = self._state.record(item)
+            if (record := self._state.record(item)) is None or record.request_id is None:
+                raise LookupError(item.key)
             try:
-                return await self._service.hook.aget_result((record and record.request_id) or "", self._service.model)
+                return await get_finished_result(
+                    await self._service.hook.aget_conn(),
+                    record.request_id,
+                    self._service.model,
+                    submitted_at=record.submitted_at,
+                    clock=self._service.clock,
+                )
             except KandinskyError as error:
                 return error
 

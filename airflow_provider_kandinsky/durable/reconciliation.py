@@ -13,6 +13,7 @@ from typing import Final
 from airflow_provider_kandinsky.durable.errors import CostLimitError
 from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, IntentIndex, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
+from airflow_provider_kandinsky.durable.rows import RowsUntilError, history_of, may_have_more
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
@@ -79,10 +80,7 @@ class HistoryReconciler:
         """
         if not self._hook.get_conn().has_history:
             return [Finding(History.NOT_CONFIGURED)] * len(intents)
-        try:
-            return self._scan(intents, known_ids)
-        except KandinskyError as error:
-            return [Finding(History.UNREACHABLE, error=error)] * len(intents)
+        return self._scan(intents, known_ids)
 
     def resolve(self, intents: Sequence[Intent], known_ids: Collection[str] = ()) -> list[Finding]:
         """As :meth:`find`, but final: what is absent was never accepted. May wait for the history to catch up."""
@@ -102,11 +100,12 @@ class HistoryReconciler:
             findings = self.find(intents, known_ids)
         return findings
 
-    def find_job(self, request_id: str, submitted_at: float, samples: int) -> Finding:
+    def find_job(self, request_id: str, submitted_at: float, samples: int, most_samples: int | None = None) -> Finding:
         """What the history says of a job for which the service responds with 404.
 
         :param submitted_at: seconds since the epoch.
         :param samples: how many images it was to give.
+        :param most_samples: how many it may have given, where that is not certain: all that there are are searched for.
         """
         client = self._hook.get_conn()
         if not client.has_history:
@@ -118,10 +117,10 @@ class HistoryReconciler:
             if row is not None and row.request_id != request_id:
                 raise InvalidResponseError("The request history returned another request than was asked for")
             row = row or self._in_list(request_id, submitted_at)
-            if row is not None and _may_have_more(row, samples):
+            if row is not None and may_have_more(row, most_samples or samples):
                 # Asked for by its id, a request may be one row; in the list it has a row for each image, and it has
                 # failed if all of them have.
-                row = self._with_all_images(row, submitted_at, samples)
+                row = self._with_all_images(row, submitted_at, most_samples or samples)
         except KandinskyError as error:
             self._failures, self._last_error = self._failures + 1, error
             if self._failures >= _MAX_FAILURES:
@@ -130,7 +129,7 @@ class HistoryReconciler:
         self._failures = 0
         if row is None:
             return Finding(History.ABSENT)
-        return Finding(_history_of(row, samples), row)
+        return Finding(history_of(row, samples), row)
 
     def check_cost(self, request_ids: Collection[str], max_cost: float) -> None:
         """Check what jobs have cost, as far as the history says.
@@ -161,10 +160,13 @@ class HistoryReconciler:
         index = IntentIndex(intents)
         first, last = min(each.earliest for each in intents), max(each.latest for each in intents)
         images = sum(each.payload.get("samples") or 1 for each in intents)  # each may be a row of its own
-        for row in self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT, max_pages=_MAX_PAGES + images // PAGE_SIZE):
+        rows = RowsUntilError(
+            self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT, max_pages=_MAX_PAGES + images // PAGE_SIZE)
+        )
+        for row in rows:
             if row.request_id in taken:
                 continue
-            matches = {place: intents[place].match(row) for place in index.places(row)}
+            matches = {place: self._match(intents[place], row) for place in index.places(row)}
             # One that failed is not billed; another row may be what was accepted after it.
             places = [
                 place
@@ -180,12 +182,21 @@ class HistoryReconciler:
             else:
                 for place, match in matches.items():
                     doubtful[place] = doubtful[place] or match is Match.DOUBTFUL
-        return [self._finding(row, is_doubtful) for row, is_doubtful in zip(found, doubtful, strict=True)]
+        return [self._finding(row, is_doubtful, rows.error) for row, is_doubtful in zip(found, doubtful, strict=True)]
+
+    def _match(self, intent: Intent, row: PastRequest) -> Match:
+        """The history's filter finds parts of names, too. But in which form it has names is not certain enough to say
+        that a row of another one is another request."""
+        match = intent.match(row)
+        is_of_another_model = row.model not in ("", self._model)
+        return Match.DOUBTFUL if match is Match.YES and is_of_another_model else match
 
     @staticmethod
-    def _finding(row: PastRequest | None, is_doubtful: bool) -> Finding:
+    def _finding(row: PastRequest | None, is_doubtful: bool, error: KandinskyError | None) -> Finding:
+        if error is not None and (row is None or row.status is JobStatus.FAILED):
+            return Finding(History.UNREACHABLE, error=error)
         if row is not None and not (row.status is JobStatus.FAILED and is_doubtful):
-            return Finding(_history_of(row, 0), row)
+            return Finding(history_of(row, 0), row)
         return Finding(History.DOUBTFUL if is_doubtful else History.ABSENT)
 
     def _with_all_images(self, row: PastRequest, submitted_at: float, samples: int) -> PastRequest:
@@ -226,19 +237,3 @@ class HistoryReconciler:
             f"The request history has more than {max_pages * PAGE_SIZE} rows in the days to be read, or takes more "
             f"than {_LONGEST_READING:.0f} s to read"
         )
-
-
-def _may_have_more(row: PastRequest, samples: int) -> bool:
-    if row.status is JobStatus.FAILED:
-        return samples > 1
-    return row.status is JobStatus.COMPLETED and len(row.images) < samples
-
-
-def _history_of(row: PastRequest, samples: int) -> History:
-    if row.status is JobStatus.FAILED:
-        return History.FAILED
-    if row.status is not JobStatus.COMPLETED:
-        return History.PENDING
-    if not row.images:
-        return History.EMPTY
-    return History.INCOMPLETE if len(row.images) < samples else History.COMPLETED

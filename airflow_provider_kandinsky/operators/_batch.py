@@ -94,6 +94,7 @@ class BatchTask:
                 service,
                 began_at=context["ti"].start_date.timestamp(),
                 timeout=task.timeout,
+                group_size=task.group_size,
                 poll_interval=task.poll_interval,
                 output_path=wanted.output_path,
                 max_cost=task.max_cost,
@@ -206,7 +207,8 @@ class BatchTask:
         self._task.lineage = delivery.lineage(self._task.model, with_rows=rows is not None)
         # What stops the submitting concerns the account, or the whole batch: that is no item's failure.
         failure = delivery.failure() or (run.stopped if run.stopped and not run.stopped.retryable else None)
-        if failure is not None and (self._task.on_item_failure == "fail" or run.stopped is not None):
+        is_kept = self._task.on_item_failure == "keep" and run.stopped is None and not delivery.concerns_account
+        if failure is not None and not is_kept:
             if rows is not None and self._task.do_xcom_push:
                 # Airflow pushes nothing of a task that fails, and most of this is paid for.
                 self._context["ti"].xcom_push(key="return_value", value=rows)

@@ -60,7 +60,9 @@ def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None,
     :param error: why the task has stopped submitting.
     :param kwargs: what the next process of this try has to be given.
     """
-    if isinstance(error, BudgetExceededError) and task.deferrable and task.on_budget == "wait":
+    if not isinstance(error, BudgetExceededError) or error.until is None:
+        return
+    if task.deferrable and task.on_budget == "wait":
         trigger = day_end_trigger(error)
         task.log.info("%s. Submitting at %s", error.message, trigger.moment)
         task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=dict(kwargs))

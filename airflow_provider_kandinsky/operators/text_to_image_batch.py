@@ -76,6 +76,8 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     """
 
     shared_arguments = SHARED_ARGUMENTS
+    #: How many items are submitted at a time.
+    group_size = 20
     template_fields = ("requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
 
     def __init__(

@@ -34,6 +34,8 @@ class KandinskyError(Exception):
     billing: Billing = Billing.NO
     #: Whether this error only summarizes others.
     aggregates_errors: bool = False
+    #: Of a timeout: whether the last poll was refused for a reason that concerns all jobs of the account.
+    concerns_account: bool = False
     #: What it knows beside the arguments of its constructor.
     own_fields: frozenset[str] = frozenset()
     #: What a retry will do, if the caller knows.
@@ -77,7 +79,7 @@ class KandinskyError(Exception):
             "request_id": self.request_id,
             "billing": str(self.billing),
             "retryable": self.retryable,
-        }
+        } | ({"concerns_account": True} if self.concerns_account else {})
 
 
 class ConfigurationError(KandinskyError):
@@ -240,6 +242,7 @@ def error_from_dict(values: dict[str, Any]) -> KandinskyError:
         values.get("message", "unknown error"), **{name: values[name] for name in known if name in values}
     )
     # An instance may differ from its type, and an unknown type has no default of its own.
-    if isinstance(retryable := values.get("retryable"), bool) and retryable != error.retryable:
-        error.retryable = retryable
+    for name in ("retryable", "concerns_account"):
+        if isinstance(value := values.get(name), bool) and value != getattr(error, name):
+            setattr(error, name, value)
     return error

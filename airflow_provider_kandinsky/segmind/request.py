@@ -107,16 +107,20 @@ class TextToImageRequest(BaseModel):
         named = {name: value for name, value in payload.items() if name in cls.model_fields}
         return named | ({"model_parameters": own} if own else {})
 
-    def url_count(self, model: str) -> int | None:
-        """How many images the job makes, if all come as URLs; ``None`` if that is not certain: other models, and
-        parameters that are not known, may make more.
+    def image_count(self, model: str) -> int | None:
+        """How many images the job makes; ``None`` if that is not certain: other models, and parameters that are not
+        known, may make more.
 
         :param model: the slug.
         """
         known = known_parameters(model)
-        if self.base64 or not known or not known.keys() >= (self.model_parameters or {}).keys():
+        if not known or not known.keys() >= (self.model_parameters or {}).keys():
             return None
         return self.samples or 1
+
+    def url_count(self, model: str) -> int | None:
+        """As :meth:`image_count`, if all of them come as URLs; else ``None``."""
+        return None if self.base64 else self.image_count(model)
 
     def payload(self) -> dict[str, Any]:
         """The JSON body: the parameters that are set, under the service's own names."""

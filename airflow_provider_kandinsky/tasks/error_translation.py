@@ -116,6 +116,7 @@ def is_rescheduled(error: KandinskyError, context: Context) -> bool:
     if (
         not isinstance(error, (InsufficientCreditsError, BudgetExceededError))
         or error.request_id
+        or (isinstance(error, BudgetExceededError) and error.until is None)
         or not policies_can_reschedule()
         or not policy
     ):
@@ -155,7 +156,7 @@ def _report(error: KandinskyError | LedgerError, context: Context | None) -> Non
 def _retry_hint(error: KandinskyError, is_kept: Callable[[], bool]) -> str:
     if isinstance(error, SubmissionUnknownError) and not error.retryable:
         return "A retry could not find out either and might submit it twice, so there is none."
-    if isinstance(error, BudgetExceededError):
+    if isinstance(error, BudgetExceededError) and error.until is not None:
         return "No retry before that can cure it, so there is none; clear the task then."
     if not error.retryable:
         return "No retry can cure this, so there is none."

@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import summarize_result
 from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDelivery, warm_up_xcom
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
+from airflow_provider_kandinsky.segmind.http.results import get_finished_result
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 from airflow_provider_kandinsky.triggers.stall_guard import stall_guard_of_this_loop
@@ -166,4 +167,6 @@ def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | 
         raise error_from_dict(event["error"])
     if "result" in event:
         return GenerationResult.from_dict(event["result"])
-    return hook.get_result(event["request_id"], model).with_seed(event.get("seed"))
+    # A sensor does not know when the job was submitted.
+    result = hook.get_conn().call(get_finished_result, event["request_id"], model, submitted_at=time.time())
+    return result.with_seed(event.get("seed"))

@@ -15,7 +15,7 @@ from demo.local_airflow import COMPONENTS, LocalAirflow
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
+    pytest.mark.xdist_group("second airflow"),
     pytest.mark.skipif(not triggers_can_set_xcom(), reason="this Airflow logs errors of its own"),
 ]
 

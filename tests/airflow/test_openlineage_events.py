@@ -14,7 +14,7 @@ import pytest
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("second airflow")]
 
 DAGS = Path(__file__).with_name("lineage_dags")
 TASKS = {"blocking", "deferred", "blocked", "submit", "wait", "batch"}

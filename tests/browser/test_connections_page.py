@@ -19,7 +19,7 @@ from demo.local_airflow import LocalAirflow
 
 from .screenshots import Screenshot
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("second airflow")]
 
 KEY = "SG_to_be_seen_by_nobody"
 EXTRAS = CONNECTION_TYPE["conn-fields"]

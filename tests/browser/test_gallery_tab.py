@@ -15,7 +15,7 @@ from demo.local_airflow import LocalAirflow
 from ..support.auth_manager import WITHOUT_XCOMS
 from .screenshots import picture
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("second airflow")]
 
 LIGHTHOUSE = "a lighthouse in a storm, oil on canvas"
 

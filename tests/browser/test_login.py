@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from demo.local_airflow import LocalAirflow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("second airflow")]
 
 
 def test_an_admin_sees_the_dags(page: Page) -> None:

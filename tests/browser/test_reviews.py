@@ -17,7 +17,7 @@ from demo.local_airflow import LocalAirflow
 
 from ..support.auth_manager import WITHOUT_XCOMS
 
-pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("second airflow")]
 
 WAITING = ("awaiting_input", "deferred")
 

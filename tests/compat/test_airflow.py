@@ -103,7 +103,13 @@ def test_the_table_lists_every_capability() -> None:
     assert list(table()[1]) == list(OFFERS)
 
 
-@pytest.mark.parametrize("what", OFFERS)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=[pytest.mark.heavy] if offers is makes_the_form_without_the_hook else [])
+        for what, offers in OFFERS.items()
+    ],
+)
 def test_this_airflow_gives_what_the_table_says(what: str) -> None:
     versions, rows = table()
     assert rows[what][versions.index(MINOR)] == ("yes" if OFFERS[what]() else "no")

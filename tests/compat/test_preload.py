@@ -10,6 +10,8 @@ from airflow import __version__ as airflow_version
 
 from airflow_provider_kandinsky.compat.preload import MODULES
 
+pytestmark = pytest.mark.heavy
+
 START = """
 import sys
 from airflow.jobs.job import Job

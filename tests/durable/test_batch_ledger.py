@@ -176,6 +176,23 @@ def test_what_is_not_done_is_not_left(ti: FakeTaskInstance) -> None:
     assert sum(len(value) for value in ti.store.values.values() if isinstance(value, list)) == 2_001
 
 
+def test_what_is_in_flight_of_changed_requests_is_not_left(ti: FakeTaskInstance) -> None:
+    """It is paid for, and waited for until it is over."""
+    ledger = read(ti)
+    items = [Item(f"k{place}", TextToImageRequest(prompt="a cat"), (place,)) for place in range(2_000)]
+    ledger.put(entry(2_000, result=None))
+    for place in range(2_000):
+        ledger.put(entry(place))
+    ledger.write()
+    state = BatchState(items, ledger, JobMetrics.of_task(ti))
+    state.close_done(lambda _: True)
+    assert [record.request_id for _, record in state.in_flight()] == ["r2000"]
+    ledger.put(entry(2_000))
+    ledger.write()
+    state.close_done(lambda _: True)
+    assert ledger.closed.chunks > 25
+
+
 @pytest.mark.parametrize("ranges", [[(0, 2), (5, 5)], []])
 def test_ranges_of_closed_items_grow_together(ranges: list[tuple[int, int]]) -> None:
     closed = Closed(1, ranges=tuple(ranges))

@@ -15,6 +15,7 @@ from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.durable.service import open_service
 from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, LedgerError
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 
@@ -62,18 +63,23 @@ class DyingStore:
 def test_a_worker_that_dies_at_any_write_submits_nothing_twice(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, writes: int, after: bool
 ) -> None:
+    def in_groups_of_four() -> KandinskyTextToImageBatchOperator:
+        operator = paint_all(cats(10), max_in_flight=9, deferrable=deferrable)
+        operator.group_size = 4
+        return operator
+
     store = ti.store
     ti.store = DyingStore(store, writes, after=after)  # type: ignore[assignment]  # as much of one as is used
     with pytest.raises(Killed):
-        ti.run(paint_all(cats(50), max_in_flight=45, deferrable=deferrable))
+        ti.run(in_groups_of_four())
     ti.store = store
     ti.retry()
     ti.age(100)
 
-    rows = ti.run(paint_all(cats(50), max_in_flight=45, deferrable=deferrable))
+    rows = ti.run(in_groups_of_four())
 
-    assert [row["error"] for row in rows] == [None] * 50
-    assert len(sandbox.submissions) == len(set(payloads(sandbox))) == 50
+    assert [row["error"] for row in rows] == [None] * 10
+    assert len(sandbox.submissions) == len(set(payloads(sandbox))) == 10
 
 
 @both_ways
@@ -232,7 +238,7 @@ def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: F
     items = [Item(f"k{seed}", TextToImageRequest(prompt="a cat", seed=seed), (seed,)) for seed in range(100)]
     state = BatchState(items, BatchLedger.read(ti.context, durable=True), JobMetrics.of_task(ti))
     with open_service("kandinsky_default", DEFAULT_MODEL) as service:
-        submission = BatchSubmission(state, service, longest_submission=0.3)
+        submission = BatchSubmission(state, service, group_size=20, longest_submission=0.3)
         assert submission.submit_up_to(100) == []
     assert "no submission was accepted within" in str(submission.stopped)
     assert 0 < len(sandbox.submissions) < 100

@@ -127,7 +127,7 @@ def test_the_price_of_more_images_is_more(
 ) -> None:
     spend(sandbox, 1)
     limit(sandbox, monkeypatch, 3 * PRICE)
-    with pytest.raises(AirflowFailException, match=r"this would be \$0.04"):
+    with pytest.raises(AirflowFailException, match=r"This would be \$0.04, which is more than"):
         ti.run(paint(samples=4))
     assert ti.run(paint(samples=2))
 
@@ -198,6 +198,21 @@ def test_a_deferrable_task_waits_for_the_next_day(
     kwargs = json.loads(json.dumps(deferred.kwargs)) | {"event": None}
     assert ti.resume(paint(deferrable=True, on_budget="wait"), deferred.method_name, kwargs)
     assert made(sandbox) == 2
+
+
+@pytest.mark.parametrize(
+    "paints", [paint, lambda **arguments: paint_all(cats(2), **arguments)], ids=["single", "batch"]
+)
+def test_what_no_day_allows_is_not_waited_for(
+    sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch, paints: Any
+) -> None:
+    spend(sandbox, 1)
+    limit(sandbox, monkeypatch, PRICE / 2)
+    operator = paints(deferrable=True, on_budget="wait")
+    with pytest.raises(AirflowFailException, match="so no day allows it") as caught:
+        operator.execute(ti.context_of(operator))
+    assert "clear the task then" not in str(caught.value)
+    assert made(sandbox) == 1
 
 
 def test_a_task_in_a_worker_does_not_wait(

@@ -165,7 +165,7 @@ def test_what_goes_well_is_left_alone() -> None:
 
 
 def test_the_context_has_the_store(store: MemoryStore) -> None:
-    context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
+    context: Any = FakeTaskInstance().context | {"task_state_store": store}
     assert ledger_store_for(context, durable=True) is store
     ledger = JobLedger.of(context, durable=True)
     ledger.put(MADE)
@@ -175,7 +175,7 @@ def test_the_context_has_the_store(store: MemoryStore) -> None:
 
 @pytest.mark.usefixtures("not_told_yet")
 def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
-    context: Any = {"task_state_store": store, "ti": FakeTaskInstance()}
+    context: Any = FakeTaskInstance().context | {"task_state_store": store}
     assert ledger_store_for(context, durable=False) is None
     assert not JobLedger.of(context, durable=False).is_kept
     del context["task_state_store"]  # as before Airflow 3.3
@@ -185,7 +185,8 @@ def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.Lo
 
 @pytest.mark.usefixtures("not_told_yet")
 def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    context: Any = {"ti": FakeTaskInstance()}  # as before Airflow 3.3
+    context = FakeTaskInstance().context
+    del context["task_state_store"]  # as before Airflow 3.3
     ledgers = [JobLedger.of(context, durable=True) for _ in range(3)]
 
     assert not any(ledger.is_kept for ledger in ledgers)

@@ -293,3 +293,14 @@ def deadline(trigger: Any) -> float:
     """Of one image's trigger, or of a batch's of one."""
     kwargs = trigger.serialize()[1]
     return float(kwargs["deadline"] if "deadline" in kwargs else kwargs["jobs"][0]["deadline"])
+
+
+@both
+def test_when_a_submission_was_sent_is_written_down(sandbox: Sandbox, ti: FakeTaskInstance, paints: str) -> None:
+    """A retry that finds nothing in the history waits from then on, and not from when the submission was to be sent."""
+    sandbox.fault("submit", drop=True)
+    failure(ti, OPERATORS[paints]())
+    records = [each for value in ti.store.values.values() for each in (value if isinstance(value, list) else [value])]
+    (record,) = [each for each in records if each.get("intended_at")]
+    assert record["intended_at"] <= record["sent_at"] <= time.time()
+    assert record["sent_at"] < record["send_by"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_provider_kandinsky.durable.matching import HISTORY_DELAY, Intent
@@ -14,6 +15,7 @@ from airflow_provider_kandinsky.durable.policy import History, Step
 from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
 
 A_CAT = {"prompt": "a cat", "seed": 7}
@@ -163,6 +165,35 @@ def test_a_row_that_is_known_is_used_in_a_busy_account(
     finding = history.find_job(job, clock.now, samples=2)
     assert finding.history is History.INCOMPLETE
     assert history.find_job(job, clock.now, samples=1).history is History.COMPLETED
+
+
+def test_what_was_found_before_the_history_failed_holds(
+    kandinsky_sandbox: Sandbox, hook: KandinskyHook, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a group whose responses were lost, one was never accepted: for that one all pages have to be read."""
+    monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", kandinsky_sandbox.connection(retry_timeout=0))
+    job = hook.submit(A_CAT).request_id
+    (row,) = httpx.get(kandinsky_sandbox.history_url, headers={"x-api-key": DEFAULT_KEY}).json()["data"]
+    kandinsky_sandbox.fault("history", status=200, body=[row])
+    kandinsky_sandbox.fault("history", status=503)
+    with KandinskyHook() as impatient:
+        history = HistoryReconciler(impatient, DEFAULT_MODEL, clock=clock, sleep=clock.sleep)
+        found, missing = history.find([intent(clock), intent(clock, payload={"prompt": "a dog", "seed": 7})])
+    assert found.history is History.COMPLETED
+    assert found.row is not None
+    assert found.row.request_id == job
+    assert missing.history is History.UNREACHABLE
+
+
+def test_the_rows_of_a_known_job_are_searched_for_in_its_days_alone(
+    hook: KandinskyHook, clock: Clock, history: HistoryReconciler, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = hook.submit(A_CAT | {"samples": 2}).request_id
+    caplog.set_level("DEBUG", "httpx")
+    assert history.find_job(job, clock.now - 9 * 86_400, samples=2).history is History.COMPLETED
+    day = datetime.fromtimestamp(clock.now, UTC).date()
+    assert f"from_date={day - timedelta(days=1)}" in caplog.text
+    assert f"to_date={day + timedelta(days=1)}" in caplog.text
 
 
 def test_what_is_not_finished_is_pending(

@@ -16,7 +16,7 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.provider_info import CONNECTION_TYPE
 
 # The fixture takes seconds, so one process makes it for all tests.
-pytestmark = pytest.mark.xdist_group("connection form")
+pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("connection form")]
 
 FROM_PROVIDER_INFO = Version(airflow_version) >= Version("3.2")
 

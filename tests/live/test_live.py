@@ -161,6 +161,7 @@ def test_more_than_was_agreed_to_is_never_sent() -> None:
     assert asyncio.run(live()) == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("environment", "said"), [({}, "SEGMIND_API_KEY"), ({"SEGMIND_API_KEY": KEY}, "No consent")])
 def test_without_a_key_or_consent_nothing_is_submitted(environment: dict[str, str], said: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if name not in ("SEGMIND_API_KEY", "CONFIRM")}

@@ -28,6 +28,7 @@ def imported() -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
+@pytest.mark.heavy
 @pytest.mark.xdist_group("imports")
 @pytest.mark.parametrize("name", OPERATORS)
 def test_an_operator_does_not_import_its_engine(imported: set[str], name: str) -> None:

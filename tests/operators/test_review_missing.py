@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys
 # What an older standard provider does not have.
@@ -17,6 +19,7 @@ except ImportError as error:
 """
 
 
+@pytest.mark.heavy
 def test_the_import_says_what_is_missing() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == (

@@ -21,12 +21,18 @@ def install(wheel: Path, constraints: Path, environment: Path) -> None:
 
 
 def list_components(environment: Path, pyproject: Path, version: str, file: Path) -> None:
-    """Write what is in the environment as CycloneDX, the same for the same versions."""
-    listing = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--pyproject", pyproject]
-    command = [*listing, "--mc-type", "library", "--output-file", file, environment / "bin" / "python"]
+    """Write what is in the environment as CycloneDX, the same for the same versions.
+
+    :param pyproject: beside it is ``constraints.txt``, which pins the lister.
+    """
+    # In an environment of its own: with what it brings, everything that imports Airflow begins two seconds later.
+    lister = ["--constraints", pyproject.with_name("constraints.txt"), "--from", "cyclonedx-bom", "cyclonedx-py"]
+    listing = ["tool", "run", "--python", sys.executable, *lister, "environment", "--output-reproducible"]
+    ours = ["--pyproject", pyproject, "--mc-type", "library", "--output-file", file]
+    command = [uv.find_uv_bin(), *listing, *ours, environment / "bin" / "python"]
     subprocess.run(command, capture_output=True, text=True, check=True)
     listed = json.loads(file.read_text(encoding="utf-8"))
     # pyproject.toml does not have it.
-    ours = listed["metadata"]["component"]
-    ours |= {"version": version, "purl": f"pkg:pypi/{ours['name']}@{version}"}
+    component = listed["metadata"]["component"]
+    component |= {"version": version, "purl": f"pkg:pypi/{component['name']}@{version}"}
     file.write_text(json.dumps(listed, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -18,6 +18,8 @@ from .fakes import Caller
 MODULE = "airflow_provider_kandinsky.sandbox"
 COMMAND = [sys.executable, "-m", MODULE]
 
+pytestmark = pytest.mark.heavy
+
 #: A Python in which the packages of the extra are not installed.
 WITHOUT_EXTRA = """
 import sys

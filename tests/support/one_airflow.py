@@ -1,4 +1,5 @@
-"""One Airflow at a time: those that a folder's tests share would else go on beside the next folder's, until the end."""
+"""One Airflow at a time in a process: those that a folder's tests share would else go on beside the next folder's, to
+the end."""
 
 from __future__ import annotations
 

@@ -15,6 +15,8 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
+from airflow_provider_kandinsky.segmind.waiting.poller import PollPolicy
+from airflow_provider_kandinsky.segmind.waiting.sweep_policy import SweepPolicy
 
 from .airflow_names import TaskDeferred
 
@@ -139,8 +141,11 @@ def paint(**arguments: Any) -> KandinskyTextToImageOperator:
 
 
 def paint_all(requests: Any, **arguments: Any) -> KandinskyTextToImageBatchOperator:
+    """A batch that sweeps the history again without the usual pause of two seconds."""
     defaults = {"task_id": "paint", "dag": DAG("gallery"), "poll_interval": 0.05}
-    return KandinskyTextToImageBatchOperator(requests=requests, **defaults | arguments)
+    operator = KandinskyTextToImageBatchOperator(requests=requests, **defaults | arguments)
+    operator.poll_policy = PollPolicy(sweeps=SweepPolicy(min_interval=0.05))
+    return operator
 
 
 def cats(number: int) -> list[str]:

@@ -60,6 +60,7 @@ def test_a_ledger_that_cannot_be_read_is_explained_and_shown(
     assert ti.pushed["error"] == {"type": "LedgerError", "message": "The record could not be read"}
 
 
+@pytest.mark.heavy
 def test_parsing_a_dag_neither_imports_nor_logs_anything(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(AirflowFailException):
         paint(samples=99)

@@ -29,7 +29,6 @@ from airflow_provider_kandinsky.segmind.http.sender import RequestSender, build_
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
-from airflow_provider_kandinsky.segmind.waiting.sweeper import DEFAULT_SWEEP_POLICY, SweepPolicy
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 
@@ -43,8 +42,7 @@ class AsyncSegmindClient:
     :param request_timeout: seconds for one whole request, except the v1 call's.
     :param requests_per_minute: the plan's limit; ``None`` to slow down only after the service's 429s.
     :param retry_policy: for how long submissions and calls to the history are retried.
-    :param poll_policy: how often jobs are polled.
-    :param sweep_policy: how the history is swept for the jobs that are waited for.
+    :param poll_policy: how often jobs are polled, and the history is swept for them.
     :param read_key: reads the account's key again, for when it is changed while jobs are waited for.
     :param transport: an httpx transport that replaces the network.
     :param clock: wall clock, seconds since the epoch.
@@ -62,7 +60,6 @@ class AsyncSegmindClient:
         requests_per_minute: float | None = None,
         retry_policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
-        sweep_policy: SweepPolicy = DEFAULT_SWEEP_POLICY,
         read_key: Callable[[], Awaitable[str]] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
@@ -84,7 +81,7 @@ class AsyncSegmindClient:
             self._poll_once,
             workers=MAX_REQUESTS_IN_FLIGHT,
             read_page=self._read_page if self.has_history else None,
-            sweep_policy=sweep_policy,
+            sweep_policy=poll_policy.sweeps,
             has_room=self._sender.rate_limiter.has_room,
             submissions_wait=self._sender.rate_limiter.submissions_wait,
             clock=clock,

@@ -24,15 +24,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from airflow_provider_kandinsky.segmind.errors import (
+    AuthenticationError,
     BadRequestError,
+    InsufficientCreditsError,
     JobError,
     JobExpiredError,
     JobTimeoutError,
     KandinskyError,
+    PermissionDeniedError,
     RateLimitedError,
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, JobStatus
+from airflow_provider_kandinsky.segmind.waiting.sweep_policy import DEFAULT_SWEEP_POLICY, SweepPolicy
 
 #: Longest wait after a 429, in seconds. The service counts its limits per minute, so a longer hint is a mistake.
 MAX_RETRY_AFTER: Final = 60.0
@@ -50,6 +54,7 @@ class PollPolicy:
         together are not polled together. The wait after a 429 is prolonged by that share at most.
     :param first_backoff: the wait after a failed poll; doubled with each further failure, up to the usual interval.
     :param not_found_grace_period: a job counts as gone after so long with no response but 404.
+    :param sweeps: how the request history is swept for jobs that are waited for together.
     """
 
     min_interval: float = 1.0
@@ -58,9 +63,13 @@ class PollPolicy:
     jitter: float = 0.15
     first_backoff: float = 0.5
     not_found_grace_period: float = 60.0
+    sweeps: SweepPolicy = DEFAULT_SWEEP_POLICY
 
 
 DEFAULT_POLL_POLICY: Final = PollPolicy()
+
+#: What a poll of one job is refused for, and those of all others as well.
+_CONCERN_ACCOUNT: Final = (AuthenticationError, PermissionDeniedError, InsufficientCreditsError)
 
 
 class JobPoller:
@@ -160,7 +169,9 @@ class JobPoller:
         elif _is_final(error):
             raise error
         if now >= self._last_poll_after(error):
-            raise self._timeout_error(f"the last poll failed: {error.message}", now)
+            timeout = self._timeout_error(f"the last poll failed: {error.message}", now)
+            timeout.concerns_account = isinstance(error, _CONCERN_ACCOUNT)
+            raise timeout
         return self.cut_at_deadline(self._wait_after(error, now), now)
 
     def _last_poll_after(self, error: KandinskyError) -> float:

@@ -18,12 +18,8 @@ from airflow_provider_kandinsky.segmind.errors import JobFailedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.waiting.sweep import Finding, WaitingJob
-from airflow_provider_kandinsky.segmind.waiting.sweeper import (
-    DEFAULT_SWEEP_POLICY,
-    HistorySweeper,
-    ReadPage,
-    SweepPolicy,
-)
+from airflow_provider_kandinsky.segmind.waiting.sweep_policy import DEFAULT_SWEEP_POLICY, SweepPolicy
+from airflow_provider_kandinsky.segmind.waiting.sweeper import HistorySweeper, ReadPage
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 #: Polls a job once. Returns its result, or the seconds until the next poll; raises what ends the wait.

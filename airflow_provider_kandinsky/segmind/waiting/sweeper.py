@@ -10,52 +10,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from dataclasses import dataclass
-from typing import Final
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.waiting.sweep import Finding, Sweep, WaitingJob
+from airflow_provider_kandinsky.segmind.waiting.sweep_policy import SweepPolicy
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 log = logging.getLogger(__name__)
 
 #: Reads one page: of this model (empty: of all), since when (seconds since the epoch), its number.
 ReadPage = Callable[[str, float, int], Awaitable[list[PastRequest]]]
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPolicy:
-    """How the history is swept. All times are seconds.
-
-    :param min_jobs: so many jobs must be waited for; a single one is polled.
-    :param min_interval: from the beginning of one sweep to that of the next. A sweep that takes longer is followed by
-        a pause of the same length.
-    :param max_interval: the longest such interval.
-    :param interval_per_age: the interval as a share of the youngest job's age.
-    :param pages_at_once: how many pages of one sweep are read at a time, after the first.
-    :param vouched_for: a job that is listed as in flight is not polled for so long after a sweep.
-    :param poll_anyway: but it is polled after so long without a poll, because the list may be wrong.
-    :param min_lag: a job that is not listed yet is polled at most once in so long. Where the list is seen to lag behind
-        by more, once in that time.
-    :param max_lag: the longest such time, which is also kept while submissions wait for the rate limit.
-    :param first_pause: the history is left alone for so long after an error; twice as long after each further one.
-    :param longest_pause: at most for so long.
-    """
-
-    min_jobs: int = 2
-    min_interval: float = 2.0
-    max_interval: float = 15.0
-    interval_per_age: float = 0.05
-    pages_at_once: int = 4
-    vouched_for: float = 10.0
-    poll_anyway: float = 300.0
-    min_lag: float = 3.0
-    max_lag: float = 15.0
-    first_pause: float = 30.0
-    longest_pause: float = 600.0
-
-
-DEFAULT_SWEEP_POLICY: Final = SweepPolicy()
 
 
 class HistorySweeper:
@@ -72,7 +36,7 @@ class HistorySweeper:
         read_page: ReadPage,
         report: Callable[[WaitingJob, Finding, PastRequest], None],
         *,
-        policy: SweepPolicy = DEFAULT_SWEEP_POLICY,
+        policy: SweepPolicy,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:

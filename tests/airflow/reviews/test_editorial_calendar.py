@@ -18,7 +18,7 @@ from .people import Reviews
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
+    pytest.mark.xdist_group("second airflow"),
     pytest.mark.skipif(hitl_operator() is None, reason="Airflow 3.0 has no human-in-the-loop tasks"),
 ]
 

@@ -14,7 +14,7 @@ from .people import Reviews, images_of
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
+    pytest.mark.xdist_group("second airflow"),
     pytest.mark.skipif(not hasattr(sdk, "LoopDecision"), reason="this Airflow has no task loops"),
 ]
 

@@ -14,7 +14,7 @@ from .people import ANSWERS_ALL, ASSIGNED, Reviews, images_of, paths_of_images
 
 pytestmark = [
     pytest.mark.airflow,
-    pytest.mark.xdist_group("airflow"),
+    pytest.mark.xdist_group("second airflow"),
     pytest.mark.skipif(hitl_operator() is None, reason="Airflow 3.0 has no human-in-the-loop tasks"),
 ]
 

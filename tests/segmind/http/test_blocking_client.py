@@ -269,6 +269,7 @@ if child:
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("used", [[], ["used"]], ids=["unused", "used"])
 def test_it_can_be_used_on_both_sides_of_a_fork(used: list[str]) -> None:
     root = Path(__file__).parents[2]

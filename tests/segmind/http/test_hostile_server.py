@@ -86,6 +86,7 @@ def bounds(seconds: float, megabytes: float) -> Iterator[None]:
     assert peak < megabytes * MEGABYTE
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "attack"),
     [

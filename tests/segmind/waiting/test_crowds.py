@@ -94,7 +94,7 @@ def test_quick_jobs_cost_no_more_polls_than_one_a_second() -> None:
 
 def test_a_restart_with_a_thousand_jobs_spreads_their_polls() -> None:
     async def restart() -> None:
-        service = Service(latency=60.0)
+        service = Service(latency=30.0)
         async with service.client() as client:
             requests = [TextToImageRequest(prompt=f"cat {number}") for number in range(1000)]
             jobs = await asyncio.gather(*map(client.submit, requests))

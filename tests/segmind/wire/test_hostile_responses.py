@@ -46,6 +46,13 @@ def test_an_error_page_takes_no_time(make_response: MakeResponse, page: bytes) -
         assert len(error_text(make_response(page, 502))) <= 500
 
 
+def test_of_an_error_page_the_beginning_is_read(make_response: MakeResponse) -> None:
+    for blanks, title in ((4_000, "an HTML page, 'late'"), (4_090, "an HTML page")):
+        page = b"<p>" + b" " * blanks + b"<title>late</title>"
+        assert error_text(make_response(page, 502)) == title
+    assert len(make_response(b"x" * 10**6, 502).beginning()) == 4096
+
+
 def test_an_error_of_many_parts_takes_no_time(make_response: MakeResponse) -> None:
     with within(5):
         assert len(error_text(make_response({"error": ["x" * 100] * 150_000}, 502))) == 500
