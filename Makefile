@@ -14,7 +14,7 @@ UNIT_TESTS := $(addprefix tests/,batch compat decorators durable hooks live obse
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo unit test matrix mutants audit screenshots chaos distributed live benchmarks check docs format release \
-	release-url forge clean
+	release-url changelog forge clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ mutants: $(VENV)/.dev ## Change the code of segmind/ and the ledger bit by bit, 
 audit: $(VENV)/.dev ## List licences and known vulnerabilities; needs the index's vulnerability service
 	@$(BIN)/nox --session audit
 
-screenshots: $(VENV)/.dev ## Take the pictures in docs/images anew; needs Chromium
+screenshots: $(VENV)/.dev ## Take the images in docs/images again; needs Chromium
 	@KANDINSKY_SCREENSHOTS=1 $(BIN)/pytest tests/browser
 
 chaos: $(VENV)/.dev ## Kill workers, triggerer, scheduler and API server in mid-run, and count what was paid for
@@ -82,11 +82,14 @@ release: $(VENV)/.dev ## Make dist/ of what is committed, checked as an index wo
 release-url: $(VENV)/.dev ## Set the project's addresses: URL=https://github.com/owner/name, and DOCS=, OWNER= where they differ
 	@$(BIN)/python -m tests.release.addresses "$(URL)" --docs "$(DOCS)" --owner "$(OWNER)"
 
+changelog: $(VENV)/.dev ## Put the entries in changes/ into CHANGELOG.md, before a release
+	@$(BIN)/python -m tests.release.fragments
+
 forge: $(VENV)/.dev ## Check the workflows, forms and hooks; uses actionlint if it is on the PATH
 	@$(BIN)/nox --session forge
 
 clean: ## Remove everything that was installed or made
-	rm -rf $(VENV) $(DISTRIBUTED) .nox mutants .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(DISTRIBUTED) node_modules .nox mutants .airflow demo-output build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "Installing Airflow and the provider into $(VENV); this is done once ..."

@@ -77,7 +77,8 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
     "package-name": "airflow-provider-kandinsky",
     "name": _NAME,
     "description": "Kandinsky image generation on Segmind: every image paid once (on Airflow 3.3 or later, or with a "
-    "ledger path; with the service's request history for lost responses and clears), no worker held.",
+    "ledger path; with the service's request history for lost responses and clears); deferrable tasks hold no worker "
+    "while they wait.",
     # All releases, the newest first; the registries of Airflow's providers read them here.
     "versions": ["0.1.0"],
     "integrations": [

@@ -97,8 +97,8 @@ _warmups: MutableMapping[asyncio.AbstractEventLoop, asyncio.Task[None]] = WeakKe
 def warm_up_xcom(ti: Any) -> None:
     """Read an XCom in the background, once in an event loop, while jobs still run.
 
-    On the first XCom call of a trigger, Airflow 3.3 builds its API inside the triggerer: 4 to 8 s of CPU, during which
-    no other call is answered.
+    On the first XCom call of a trigger, Airflow (3.3 and 3.4) builds its API inside the triggerer: 4 to 8 s of CPU,
+    during which no other call is answered.
 
     :param ti: a task instance with XCom ``request_id``, which is read; Airflow logs an error for a missing one.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -71,8 +72,10 @@ def airflow(_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iter
     home = tmp_path_factory.mktemp("browser")
     for folder in filter(Path.exists, (EXAMPLE_DAGS, TEST_DAGS)):
         shutil.copytree(folder, home / "dags", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    products = json.dumps({"conn_type": "sqlite", "host": str(home / "products.db")})
     env = ENVIRONMENT | {
         "AIRFLOW_CONN_KANDINSKY_DEFAULT": _sandbox.connection(),
+        "AIRFLOW_CONN_PRODUCTS_DB": products,
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         "KANDINSKY_OUTPUT_FOLDER": str(tmp_path_factory.mktemp("output")),
     }

@@ -2,6 +2,7 @@
 
 Each keeps the words it shows within itself. Every run of the tests holds them against the page, and only
 ``make screenshots`` writes them anew: so a run leaves the files alone, whatever its fonts and its version of Chromium.
+The film, and the small ones of the example DAGs, have no words: only ``make screenshots`` runs what they show.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 WRITE = "KANDINSKY_SCREENSHOTS"
 WORDS = "Words"
 MOST_BYTES = 200_000
+#: Of a picture without words, of which a page has many.
+SMALL_BYTES = 40_000
+FILM_BYTES = 2_000_000
 COLOURS = 256
-#: The Airflow in the pictures, which is the one that ``make test`` runs. Another's UI has other words, on purpose.
+#: The Airflow in the pictures, which is the one that ``make test`` runs. Another's UI has other words, and other things
+#: within the window.
 TAKEN_ON = "3.3."
 #: For how many seconds the page may go on changing.
 RETRY_POLICY = 60
@@ -39,10 +44,10 @@ def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequen
     :param shows: what has to be in the window, as it is what the picture is for.
     :raises AssertionError: something of it is not there, or the stored picture has other words.
     """
-    for locator in shows:
-        expect(locator).to_be_in_viewport()
     if not airflow_version.startswith(TAKEN_ON):
         return
+    for locator in shows:
+        expect(locator).to_be_in_viewport()
     file = IMAGES / f"{name}.png"
     if os.environ.get(WRITE) == "1":
         shot = (part or page).screenshot(animations="disabled", caret="hide")
@@ -56,6 +61,44 @@ def picture(page: Page, name: str, part: Locator | None = None, *, shows: Sequen
     while (shown := _words(part or page.locator("body"))) != words and time.monotonic() < deadline:
         page.wait_for_timeout(200)
     assert shown == words, f"{file.name} shows other words than the page does: make screenshots"
+
+
+def small_picture(page: Page, name: str) -> None:
+    """Take what is in the window, for ``docs/images/<name>.webp``. Nothing is held against it later."""
+    file = IMAGES / f"{name}.webp"
+    file.parent.mkdir(exist_ok=True)
+    with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as shot:
+        shot.convert("RGB").save(file, "WEBP", quality=60, method=6)
+    assert file.stat().st_size <= SMALL_BYTES, f"{file.name} is too large: {file.stat().st_size} bytes"
+
+
+class Film:
+    """What a window shows from one moment to the next, as an animation."""
+
+    def __init__(self, page: Page, width: int) -> None:
+        self._page, self._width = page, width
+        self._frames: list[Image.Image] = []
+        self._milliseconds: list[int] = []
+
+    def show(self, seconds: float) -> None:
+        """Take what is in the window, and show it for so long."""
+        with Image.open(io.BytesIO(self._page.screenshot(caret="hide"))) as shot:
+            height = round(shot.height * self._width / shot.width)
+            frame = shot.convert("RGB").resize((self._width, height), Image.Resampling.LANCZOS)
+        if self._frames and frame.tobytes() == self._frames[-1].tobytes():
+            self._milliseconds[-1] += round(seconds * 1000)
+        else:
+            self._frames.append(frame)
+            self._milliseconds.append(round(seconds * 1000))
+
+    def save(self, name: str) -> None:
+        """Write it to ``docs/images/<name>.webp``; it begins again at its end."""
+        file = IMAGES / f"{name}.webp"
+        first, *others = self._frames
+        first.save(
+            file, "WEBP", save_all=True, append_images=others, duration=self._milliseconds, loop=0, quality=75, method=4
+        )
+        assert file.stat().st_size <= FILM_BYTES, f"{file.name} is too large: {file.stat().st_size} bytes"
 
 
 def _words(part: Locator) -> str:

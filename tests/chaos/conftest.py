@@ -15,6 +15,7 @@ from airflow.sdk import Context
 from airflow_provider_kandinsky.sandbox.server import running_sandbox
 from demo.local_airflow import LocalAirflow
 
+from ..support.one_airflow import only_airflow
 from .harness import IMPATIENT, Chaos
 from .scoreboard import ROWS, Row, table
 
@@ -59,7 +60,7 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     with running_sandbox() as sandbox:
         connection = sandbox.connection(**_ledger_path(home))
         env = IMPATIENT | {"AIRFLOW_CONN_KANDINSKY_DEFAULT": connection, "CHAOS_FOLDER": str(home)}
-        with LocalAirflow(home, env=env) as airflow:
+        with only_airflow(LocalAirflow(home, env=env)) as airflow:
             yield Chaos(airflow, sandbox, home)
 
 
@@ -69,3 +70,4 @@ def chaos(_running: Chaos) -> Iterator[Chaos]:
     yield _running
     _running.hold.unlink(missing_ok=True)
     _running.sandbox.clear_faults()
+    _running.end_runs()

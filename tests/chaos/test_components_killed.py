@@ -8,9 +8,8 @@ import time
 from typing import Any
 
 import pytest
-from airflow import __version__ as airflow_version
 
-from .harness import Chaos
+from .harness import DIES_OF_MISSING_HEARTBEATS, Chaos
 
 
 def trigger_rows(chaos: Chaos) -> dict[str, Any]:
@@ -53,10 +52,7 @@ def test_the_scheduler_in_mid_run(chaos: Chaos) -> None:
     assert (row.tasks, row.accepted, row.lost) == (20, 20, 0)
 
 
-@pytest.mark.skipif(
-    airflow_version == "3.4.0b2",
-    reason="this Airflow's scheduler ends itself when it has to fail a try without heartbeats (IntegrityError)",
-)
+@pytest.mark.skipif(DIES_OF_MISSING_HEARTBEATS, reason="this Airflow's scheduler would end itself")
 def test_the_api_server_is_away_while_the_record_is_written(chaos: Chaos) -> None:
     chaos.sandbox.fault("submit", stall=6, after=True)
     run_id = chaos.airflow.trigger_dag("one_deferred")

@@ -14,6 +14,10 @@ from .harness import Chaos
 PICTURES = 5
 #: How long it is away, in seconds; six times what makes the others take it for dead here.
 STALL = 60
+#: What Airflow has a trigger say that is another triggerer's by now, and what it says itself from 3.4 on.
+FAREWELLS = ("No longer waiting for request {} here", "Triggers were reassigned to another triggerer")
+#: What Airflow says of a triggerer that was silent.
+SILENCE = "no communication received for"
 #: A line of a component's own log, or of a task's.
 ERROR = re.compile(r"^\S+ (?:\[(?:error|critical) *\]|(?:error|critical) ).*|^Traceback.*", re.MULTILINE)
 
@@ -54,17 +58,19 @@ def test_a_triggerer_that_wakes_after_another_has_taken_over(chaos: Chaos) -> No
     """It finds jobs that the other has delivered, whose results it keeps to itself until it is told that they are not
     its own any more; and one that the other still waits for, which it lets go."""
     log = chaos.airflow.log_file("triggerer")
-    before = log.stat().st_size
-    chaos.sandbox.configure(latency=30)
+    chaos.sandbox.configure(latency=60)
     quick = {
         dag_id: chaos.airflow.trigger_dag(dag_id, {"pictures": PICTURES, "subject": dag_id})
         for dag_id in ("many_deferred", "many_resumed")
     }
     wait_for_deferrals(chaos, quick, 2 * PICTURES)
-    chaos.sandbox.configure(latency=75)
+    chaos.sandbox.configure(latency=180)
     slow = chaos.airflow.trigger_dag("one_deferred", {"prompt": "slow"})
     runs = quick | {"one_deferred": slow}
     wait_for_deferrals(chaos, runs, 2 * PICTURES + 1)
+    # At its first trigger a triggerer may be silent for longer than the others wait for it.
+    chaos.until(lambda: chaos.sandbox.count_calls("history") >= 2, "all to be waited for")
+    before = log.stat().st_size
     fault = f"triggerer stalled for {STALL} s while another takes over"
 
     with second_triggerer(chaos) as second:
@@ -73,16 +79,20 @@ def test_a_triggerer_that_wakes_after_another_has_taken_over(chaos: Chaos) -> No
         with chaos.stalled("triggerer"):
             stalled_at = time.monotonic()
             for run in quick.items():
-                assert chaos.airflow.wait_for_run(*run, timeout=STALL) == "success"
+                assert chaos.airflow.wait_for_run(*run, timeout=2 * STALL) == "success"
             ended = ends(chaos, quick)
             assert first not in triggers_by_triggerer(chaos)
-            time.sleep(stalled_at + STALL - time.monotonic())  # what is tested is how long it is away
+            # What is tested is how long it is away.
+            time.sleep(max(0.0, stalled_at + STALL - time.monotonic()))
         # Airflow writes this to the task's log, or to the triggerer's if it has closed the task's a moment earlier.
         (job,) = chaos.accepted("slow")
-        farewell = f"No longer waiting for request {job['request_id']} here"
-        chaos.until(
-            lambda: farewell in log.read_text()[before:] + chaos.logs("one_deferred", slow), "the first one to let go"
-        )
+        farewells = [farewell.format(job["request_id"]) for farewell in FAREWELLS]
+
+        def has_let_go() -> bool:
+            said = log.read_text()[before:] + chaos.logs("one_deferred", slow)
+            return any(farewell in said for farewell in farewells)
+
+        chaos.until(has_let_go, "the first one to let go")
         row = chaos.finish(f"{fault}, a slow job", "one_deferred", slow, subject="slow")
 
     assert (row.tasks, row.accepted, row.lost) == (1, 1, 0)
@@ -96,7 +106,9 @@ def test_a_triggerer_that_wakes_after_another_has_taken_over(chaos: Chaos) -> No
         logs = chaos.logs(dag_id, runs[dag_id], map_index=map_index)
         assert ERROR.findall(logs) == []
         assert logs.count(" completed: 1 image(s)") == 1, "delivered a second time"
-    assert ERROR.findall(chaos.airflow.log_file(second).read_text()) == []
+    # On a busy machine the second one, too, is silent at its first trigger, and Airflow says so.
+    errors = ERROR.findall(chaos.airflow.log_file(second).read_text())
+    assert [error for error in errors if SILENCE not in error] == []
     # The one thing it has to say is Airflow's, of itself, and true.
     (stall,) = ERROR.findall(log.read_text()[before:])
-    assert "no communication received for 6" in stall
+    assert SILENCE in stall

@@ -59,17 +59,6 @@ def without_trigger(chaos: Chaos, folder: Path, dag_id: str) -> Iterator[str]:
         chaos.airflow.start("triggerer")
 
 
-@contextmanager
-def ended(chaos: Chaos, dag_id: str, run_id: str) -> Iterator[None]:
-    """A run that is over after the block, come what may: one that buys without end would go on through other tests."""
-    try:
-        yield
-    finally:
-        if is_under_way(chaos, dag_id, run_id):
-            chaos.until_workers_rest()
-            chaos.airflow.set_task_state(dag_id, run_id, "paint", "failed")
-
-
 def is_under_way(chaos: Chaos, dag_id: str, run_id: str) -> bool:
     return chaos.states(dag_id, run_id) not in (["success"], ["failed"])
 
@@ -79,11 +68,10 @@ def test_a_batch_that_renders_differently_in_each_process(chaos: Chaos, dag_id: 
     items = 2
     chaos.sandbox.configure(latency=3)
     run_id = chaos.airflow.trigger_dag(dag_id)
-    with ended(chaos, dag_id, run_id):
-        chaos.until(
-            lambda: len(chaos.accepted()) > items or not is_under_way(chaos, dag_id, run_id), "the end of the batch"
-        )
-        accepted = chaos.accepted()
+    chaos.until(
+        lambda: len(chaos.accepted()) > items or not is_under_way(chaos, dag_id, run_id), "the end of the batch"
+    )
+    accepted = chaos.accepted()
     ROWS.append(Row(f"rendered differently in each process ({dag_id})", 1, items, len(accepted), 0))
     assert len(accepted) <= items, [job["payload"]["prompt"] for job in accepted]
     logs = chaos.logs(dag_id, run_id)

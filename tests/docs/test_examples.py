@@ -38,6 +38,16 @@ def test_every_example_is_there() -> None:
     assert set(graphs()) == {file.stem for file in EXAMPLES.glob("*.py")}
 
 
+def test_those_that_make_images_show_their_gallery() -> None:
+    """``make screenshots`` has taken them."""
+    parts = re.split(r"^\.\. literalinclude:: \.\./example_dags/(\w+)\.py", read(PAGE), flags=re.M)
+    shown = {
+        name for text, name in zip(parts[::2], parts[1::2], strict=False) if f"images/examples/{name}.webp" in text
+    }
+    assert shown == set(graphs()) - {"spend_report"}
+    assert all((ROOT / "docs" / "images" / "examples" / f"{name}.webp").stat().st_size <= 40_000 for name in shown)
+
+
 @pytest.mark.parametrize("name", sorted(graphs()))
 def test_graphs_are_those_of_the_dags(name: str, tmp_path: Path) -> None:
     if name in ("repeat_until_detailed", "repaint_until_chosen") and not hasattr(sdk, "LoopDecision"):

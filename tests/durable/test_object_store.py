@@ -32,7 +32,7 @@ class WithoutStore(FakeTaskInstance):
 
     @property
     def context(self) -> Any:
-        return {"ti": self}
+        return {"ti": self, "task": self.task, "dag_run": self}
 
 
 @pytest.fixture

@@ -39,10 +39,9 @@ class Iteration(FakeTaskInstance):
 def test_each_iteration_has_a_seed_of_its_own_in_every_try(sandbox: Sandbox, deferrable: bool) -> None:
     for index in range(3):
         iteration = Iteration(index)
-        iteration.run(paint(deferrable=deferrable))
-        iteration.clear()
-        iteration.store.values.clear()
-        iteration.run(paint(deferrable=deferrable))
+        iteration.run(paint(deferrable=deferrable, durable=False))
+        iteration.retry()
+        iteration.run(paint(deferrable=deferrable, durable=False))
     seeds = [submitted["payload"]["seed"] for submitted in sandbox.submissions]
     assert seeds[0::2] == seeds[1::2]
     assert len(set(seeds)) == 3

@@ -16,6 +16,7 @@ from pathlib import Path
 from . import environment
 from .addresses import ROOT, placeholders
 from .checks import Release, changelog, wrong
+from .fragments import fragments
 
 DIST = ROOT / "dist"
 SBOM = "sbom.cdx.json"
@@ -71,6 +72,7 @@ def not_filled_in(release: Release) -> list[str]:
     found = placeholders(release.sources)
     if changelog(release.sources).get(release.version) == "Unreleased":
         found.append(f"CHANGELOG.md: {release.version} has no date")
+    found.extend(f"changes/{each.name} is not in the changelog: make changelog" for each in fragments(release.sources))
     if f"v{release.version}" not in git("tag", "--points-at", "HEAD").split():
         found.append(f"the commit has no tag v{release.version}")
     if git("status", "--porcelain"):
