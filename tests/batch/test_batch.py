@@ -48,7 +48,8 @@ def test_results_come_in_the_order_of_the_items(sandbox: Sandbox, ti: FakeTaskIn
         "arguments": [submitted[f"cat {each}"]["payload"] for each in range(30)],
         "counts": {"items": 30, "succeeded": 30, "failed": 0, "reused": 0, "cost": 0.6},
     }
-    assert ti.deferrals == (3 if deferrable else 0)
+    # At least as often as 12 go into 30; once more if a hand-over came while few were done.
+    assert ti.deferrals in ((3, 4) if deferrable else (0,))
 
 
 def test_no_items_are_no_images(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
