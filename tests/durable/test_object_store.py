@@ -32,7 +32,7 @@ class WithoutStore(FakeTaskInstance):
 
     @property
     def context(self) -> Any:
-        return {"ti": self, "task": self.task, "dag_run": self}
+        return {"ti": self, "task": self.wanted_by, "dag_run": self}
 
 
 @pytest.fixture

@@ -43,8 +43,8 @@ class FakeTaskInstance:
     dag_id, run_id, task_id = "gallery", "manual__1", "paint"
     map_index = -1
     try_number = 1
-    task = SimpleNamespace(retries=2)
-    max_tries = task.retries
+    wanted_by = SimpleNamespace(retries=2)
+    max_tries = wanted_by.retries
 
     def __init__(self) -> None:
         self.run_after = self.start_date = self.run_started = datetime.now(UTC)
@@ -56,7 +56,7 @@ class FakeTaskInstance:
     @property
     def context(self) -> Any:
         dag_run = SimpleNamespace(run_after=self.run_after, start_date=self.run_started)
-        return {"ti": self, "task_state_store": self.store, "task": self.task, "dag_run": dag_run}
+        return {"ti": self, "task_state_store": self.store, "task": self.wanted_by, "dag_run": dag_run}
 
     def context_of(self, operator: Any) -> Any:
         return self.context | {"outlets": operator.outlets, "outlet_events": self.outlet_events}
@@ -116,7 +116,7 @@ class FakeTaskInstance:
 
         :param keep_task_state: Airflow 3.4 asks for it, and does not without; others always do.
         """
-        self.max_tries = self.try_number + self.task.retries
+        self.max_tries = self.try_number + self.wanted_by.retries
         if not keep_task_state:
             self.store.values.clear()
         self.retry()
