@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 from airflow_provider_kandinsky.segmind.wire.values import integer_in
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: How far back prices are read, in seconds.
 _PERIOD: Final = 30 * 86_400.0
+#: Seconds for which a task waits for a price that is only logged.
+_SOON: Final = 2.0
 #: What a price depends on; the service gives one image if ``samples`` is not set.
 _PRICED: Final = ("img_width", "img_height", "num_inference_steps", "samples")
 
@@ -129,10 +132,22 @@ class Quotes:
         return quote_of(items, reused, wanted, _of_model(history, model))
 
     def price(self, requests: Sequence[TextToImageRequest], model: str, items: int, reused: int) -> Quote:
-        """As :meth:`quote`, where it is known what is stored."""
+        """As :meth:`quote`, where it is known what is stored.
+
+        :raises KandinskyError: the history cannot be asked, or does not respond within 2 s: no task waits longer for
+            what it only logs.
+        """
         client = self.get_conn()
-        history = client.get_history(model, time.time() - _PERIOD) if requests and client.has_history else []
+        history = client.call(_read_soon, model) if requests and client.has_history else []
         return quote_of(items, reused, requests, _of_model(history, model))
+
+
+async def _read_soon(client: AsyncSegmindClient, model: str) -> list[PastRequest]:
+    try:
+        async with asyncio.timeout(_SOON):
+            return await client.get_history(model, time.time() - _PERIOD)
+    except TimeoutError as error:
+        raise ServiceUnavailableError(f"The request history did not respond within {_SOON:g} s") from error
 
 
 def _of_model(history: Iterable[PastRequest], model: str) -> list[PastRequest]:

@@ -16,6 +16,8 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.task_instance import SMALL, another_run, paint_all
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.mark.parametrize("where", ["local", "s3"])
 def test_two_processes_that_want_the_same_submit_it_once(

@@ -14,7 +14,8 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.quote import Quote
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
-from ..support.task_instance import SMALL, FakeTaskInstance, paint, paint_all
+from ..support.airflow_names import TaskDeferred
+from ..support.task_instance import SMALL, FakeTaskInstance, cats, paint, paint_all
 
 PATH = "{request_id}-{index}.{extension}"
 
@@ -79,3 +80,17 @@ def test_a_batch_logs_its_quote(sandbox: Sandbox, ti: FakeTaskInstance, caplog: 
 def test_a_failing_history_does_not_stop_a_batch(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sandbox.fault("history", status=403)
     assert len(ti.run(paint_all(["a", "b"], **SMALL))) == 2
+
+
+@pytest.mark.parametrize("fault", [{"status": 503}, {"stall": 60.0}], ids=["away", "hanging"])
+def test_no_batch_waits_for_its_price(
+    sandbox: Sandbox, ti: FakeTaskInstance, caplog: pytest.LogCaptureFixture, fault: dict[str, Any]
+) -> None:
+    """It is only logged. With the retries of other calls it would hold each batch for 20 s, and hanging for minutes."""
+    caplog.set_level(logging.INFO)
+    sandbox.fault("history", times=1000, **fault)
+    with pytest.raises(TaskDeferred):
+        paint_all(cats(2), deferrable=True).execute(ti.context)
+    assert "2 to submit, at a price that the request history could not be asked for" in caplog.text
+    assert "did not respond within 2 s" in caplog.text
+    assert len(sandbox.submissions) == 2
