@@ -15,7 +15,7 @@ from airflow_provider_kandinsky.compat.airflow import hitl_operator
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
-from .test_editorial_calendar import FASTEST_PERSON
+from .reviews.people import FASTEST_PERSON
 
 pytestmark = [pytest.mark.airflow, pytest.mark.xdist_group("airflow")]
 
