@@ -13,7 +13,7 @@ from typing import Final
 from airflow_provider_kandinsky.durable.errors import CostLimitError
 from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, IntentIndex, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
-from airflow_provider_kandinsky.durable.rows import RowsUntilError, history_of, may_have_more
+from airflow_provider_kandinsky.durable.rows import RowsUntilFailure, history_of, may_have_more
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
@@ -160,7 +160,7 @@ class HistoryReconciler:
         index = IntentIndex(intents)
         first, last = min(each.earliest for each in intents), max(each.latest for each in intents)
         images = sum(each.payload.get("samples") or 1 for each in intents)  # each may be a row of its own
-        rows = RowsUntilError(
+        rows = RowsUntilFailure(
             self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT, max_pages=_MAX_PAGES + images // PAGE_SIZE)
         )
         for row in rows:

@@ -10,7 +10,7 @@ from airflow_provider_kandinsky.segmind.schemas import JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 
-class RowsUntilError:
+class RowsUntilFailure:
     """Rows up to the first that cannot be read: what was found before holds.
 
     :param rows: newest first.
