@@ -13,6 +13,7 @@ from airflow_provider_kandinsky.links.kandinsky import RUN_GALLERY_ROUTE
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
+from ..airflow.reviews.people import Reviews
 from .screenshots import TAKEN_ON, WRITE, Film, small_picture
 
 pytestmark = [
@@ -24,6 +25,8 @@ pytestmark = [
 EXAMPLES = ["one_picture", "content_pipeline", "etl_enrichment", "product_pictures", "submit_then_wait", "horoscopes"]
 #: These wait for a person after so many images.
 REVIEWED = {"editorial_calendar": 8, "repaint_until_chosen": 4}
+#: This one asks for its price first.
+APPROVED = "quote_then_approve"
 OF_TASK_LOOPS = ["repeat_until_detailed", "repaint_until_chosen"]
 
 
@@ -35,12 +38,15 @@ def of_run(page: Page, dag_id: str, run_id: str) -> str:
     return iframe.get_attribute("src") or ""
 
 
-@pytest.mark.parametrize("name", [*EXAMPLES, "editorial_calendar", *OF_TASK_LOOPS])
+@pytest.mark.parametrize("name", [*EXAMPLES, "editorial_calendar", APPROVED, *OF_TASK_LOOPS])
 def test_gallery_of_an_example(page_as: Any, airflow: LocalAirflow, name: str) -> None:
     if not airflow_version.startswith("3.4." if name in OF_TASK_LOOPS else TAKEN_ON):
         pytest.skip("another Airflow shows it")
     dag_id = f"kandinsky_{name}"
     run_id = airflow.trigger_dag(dag_id)
+    if name == APPROVED:
+        reviews = Reviews(airflow, dag_id, run_id)
+        reviews.answer(reviews.form("approve"), "Approve")
     if name not in REVIEWED:
         assert airflow.wait_for_run(dag_id, run_id) == "success"
     page = page_as(viewport={"width": 860, "height": 600}, device_scale_factor=1)
