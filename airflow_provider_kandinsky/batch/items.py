@@ -53,8 +53,8 @@ def read_items(
     own_keys: dict[str, list[str | None]] = {}
     for position, (own_key, request) in enumerate(read_rows(rows, defaults, model)):
         has_own_seed = request.seed is None and not reuse
-        if request.seed is None and reuse:
-            request = request.model_copy(update={"seed": seed_from_content(model, request.payload())})
+        if reuse:
+            request = seeded_by_content(request, model)
         if has_own_seed:
             payload = json.dumps(request.payload(), sort_keys=True)
             request = request.model_copy(update={"seed": derive_seed(context, payload, equal_rows[payload])})
@@ -72,6 +72,13 @@ def read_items(
         Item(key, requests[key], tuple(places), key in own_seeds, tuple(own_keys[key]))
         for key, places in positions.items()
     ]
+
+
+def seeded_by_content(request: TextToImageRequest, model: str) -> TextToImageRequest:
+    """A request, with the seed that ``reuse`` gives it where it has none."""
+    if request.seed is not None:
+        return request
+    return request.model_copy(update={"seed": seed_from_content(model, request.payload())})
 
 
 def by_position(items: Sequence[Item], value: Callable[[Item], T]) -> list[T]:

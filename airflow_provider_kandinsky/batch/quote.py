@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_kandinsky.batch.items import read_rows
-from airflow_provider_kandinsky.durable.seeds import seed_from_content
+from airflow_provider_kandinsky.batch.items import read_rows, seeded_by_content
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
 from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
@@ -26,12 +25,7 @@ def split_stored(
     """
     requests = [request for _, request in read_rows(rows, defaults, model)]
     if output_path is not None:
-        seeded = [
-            request.model_copy(update={"seed": seed_from_content(model, request.payload())})
-            if request.seed is None
-            else request
-            for request in requests
-        ]
+        seeded = [seeded_by_content(request, model) for request in requests]
         keys = [fingerprint(base_url, model, request.payload()) for request in seeded]
         wanted = list(dict.fromkeys(key for key, each in zip(keys, seeded, strict=True) if each.seed != -1))
         stored = ReuseIndex(OutputPath(output_path, has_keys=True)).find(wanted) if wanted else {}

@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
@@ -111,9 +110,8 @@ class Quotes:
         :raises KandinskyError: the history cannot be asked.
         """
         client = self.get_conn()
-        items, reused, wanted = _split(requests, defaults, client.base_url, model, output_path, reuse)
-        history = client.get_history(model, time.time() - _PERIOD) if wanted and client.has_history else []
-        return quote_of(items, reused, wanted, _of_model(history, model))
+        split = _split(requests, defaults, client.base_url, model, output_path, reuse)
+        return client.call(_quote, model, *split)
 
     async def aquote(
         self,
@@ -126,10 +124,8 @@ class Quotes:
     ) -> Quote:
         """The async twin of :meth:`quote`."""
         client = await self.aget_conn()
-        split = partial(_split, requests, defaults, client.base_url, model, output_path, reuse)
-        items, reused, wanted = await asyncio.to_thread(split)
-        history = await client.get_history(model, time.time() - _PERIOD) if wanted and client.has_history else []
-        return quote_of(items, reused, wanted, _of_model(history, model))
+        split = await asyncio.to_thread(_split, requests, defaults, client.base_url, model, output_path, reuse)
+        return await _quote(client, model, *split)
 
     def price(self, requests: Sequence[TextToImageRequest], model: str, items: int, reused: int) -> Quote:
         """As :meth:`quote`, where it is known what is stored.
@@ -137,22 +133,25 @@ class Quotes:
         :raises KandinskyError: the history cannot be asked, or does not respond within 2 s: no task waits longer for
             what it only logs.
         """
-        client = self.get_conn()
-        history = client.call(_read_soon, model) if requests and client.has_history else []
-        return quote_of(items, reused, requests, _of_model(history, model))
+        return self.get_conn().call(_quote_soon, model, items, reused, requests)
 
 
-async def _read_soon(client: AsyncSegmindClient, model: str) -> list[PastRequest]:
+async def _quote(
+    client: AsyncSegmindClient, model: str, items: int, reused: int, wanted: Sequence[TextToImageRequest]
+) -> Quote:
+    history = await client.get_history(model, time.time() - _PERIOD) if wanted and client.has_history else []
+    # The history finds a model by a part of its name.
+    return quote_of(items, reused, wanted, [past for past in history if past.model in ("", model)])
+
+
+async def _quote_soon(
+    client: AsyncSegmindClient, model: str, items: int, reused: int, wanted: Sequence[TextToImageRequest]
+) -> Quote:
     try:
         async with asyncio.timeout(_SOON):
-            return await client.get_history(model, time.time() - _PERIOD)
+            return await _quote(client, model, items, reused, wanted)
     except TimeoutError as error:
         raise ServiceUnavailableError(f"The request history did not respond within {_SOON:g} s") from error
-
-
-def _of_model(history: Iterable[PastRequest], model: str) -> list[PastRequest]:
-    """The history finds a model by a part of its name."""
-    return [past for past in history if past.model in ("", model)]
 
 
 def _split(
