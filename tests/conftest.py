@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,3 +126,12 @@ def ti() -> FakeTaskInstance:
     from .support.task_instance import FakeTaskInstance  # imports Airflow
 
     return FakeTaskInstance()
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where images are stored, as a URI."""
+    if request.param == "local":
+        return f"file://{tmp_path}"
+    request.getfixturevalue("s3")
+    return "s3://moto@pictures/cats"

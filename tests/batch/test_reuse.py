@@ -20,14 +20,6 @@ from ..support.task_instance import SMALL, FakeTaskInstance, another_run, cats, 
 IMPATIENT = ClaimPolicy(interval=0.2)
 
 
-@pytest.fixture(params=["local", "s3"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return f"file://{tmp_path}"
-    request.getfixturevalue("s3")
-    return "s3://moto@pictures/cats"
-
-
 def reuse_all(requests: Any, folder: str, **arguments: Any) -> Any:
     path = f"{folder}/{{request_id}}-{{index}}.{{extension}}"
     task = paint_all(requests, **SMALL | {"output_path": path, "reuse": True} | arguments)

@@ -152,3 +152,11 @@ def screenshot(page: Page) -> screenshots.Screenshot:
         screenshots.picture(page, name, part, **options)
 
     return take
+
+
+@pytest.fixture(scope="module")
+def run_id(airflow: LocalAirflow) -> str:
+    """A finished run of ``postcards``."""
+    run_id = airflow.trigger_dag("postcards")
+    assert airflow.wait_for_run("postcards", run_id) == "success"
+    return run_id

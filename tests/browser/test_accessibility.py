@@ -153,14 +153,6 @@ def sandbox(_sandbox: Sandbox) -> Sandbox:
     return _sandbox
 
 
-@pytest.fixture(scope="module")
-def run_id(airflow: LocalAirflow) -> str:
-    """A finished run of ``postcards``."""
-    run_id = airflow.trigger_dag("postcards")
-    assert airflow.wait_for_run("postcards", run_id) == "success"
-    return run_id
-
-
 @each_scheme
 @pytest.mark.airflow
 @pytest.mark.xdist_group("second airflow")

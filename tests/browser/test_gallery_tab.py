@@ -29,14 +29,6 @@ def sandbox(_sandbox: Sandbox) -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="module")
-def run_id(airflow: LocalAirflow) -> str:
-    """A finished run of ``postcards``."""
-    run_id = airflow.trigger_dag("postcards")
-    assert airflow.wait_for_run("postcards", run_id) == "success"
-    return run_id
-
-
-@pytest.fixture(scope="module")
 def odd_run_id(airflow: LocalAirflow) -> str:
     """A finished run of ``odd_pictures``."""
     run_id = airflow.trigger_dag("odd_pictures")

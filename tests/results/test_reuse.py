@@ -16,14 +16,6 @@ from ..support.airflow_names import TaskDeferred
 from ..support.task_instance import SMALL, FakeTaskInstance, another_run, paint
 
 
-@pytest.fixture(params=["local", "s3"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "local":
-        return f"file://{tmp_path}"
-    request.getfixturevalue("s3")
-    return "s3://moto@pictures/cats"
-
-
 def entries(folder: str) -> list[ObjectStoragePath]:
     path = ObjectStoragePath(folder) / ".kandinsky"
     protocol = f"{path.protocol}://moto@" if path.protocol == "s3" else "file://"
