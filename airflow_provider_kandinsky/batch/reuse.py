@@ -40,7 +40,8 @@ class BatchReuse:
         return None if index is None or output_path is None else cls(state, index, output_path.template, model)
 
     def find_stored(self) -> None:
-        """Note all that is stored.
+        """Note all that is stored. The caller writes it, but not before the history was asked for what is not recorded:
+        a ledger that was begun no longer says that there was none.
 
         :raises ReuseIndexError: it is not known what is there. Nothing was submitted.
         """
@@ -49,7 +50,6 @@ class BatchReuse:
         for item in wanted:
             if item.key in stored:
                 self._state.note_reused(item, stored[item.key], self._template)
-        self._state.write()
         if wanted:
             log.info("The images of %d of %d requests are stored, and are reused", len(stored), len(wanted))
 

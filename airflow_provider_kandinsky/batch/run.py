@@ -100,6 +100,7 @@ class BatchRun:
     def begin(self) -> None:
         """Go on from where an earlier try has ended."""
         self._submission.resolve()
+        self.state.write()
         self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
 

@@ -197,3 +197,23 @@ def test_a_task_that_was_never_cleared_asks_nothing(sandbox: Sandbox, ti: FakeTa
     calls = sandbox.count_calls("history")
     ti.run(paint(deferrable=False))
     assert sandbox.count_calls("history") == calls
+
+
+def test_what_is_reused_is_not_recorded_before_the_history_was_asked(
+    sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path
+) -> None:
+    """Else a worker that dies between the two leaves a ledger that lacks what was paid for."""
+    arguments: dict[str, Any] = {"output_path": f"file://{tmp_path}", "reuse": True}
+    first = ti.run(paint_all(cats(6), **arguments))
+    for row in first[3:]:
+        Path(row["urls"][0].removeprefix("file://")).unlink()
+    clear(ti)
+    store = ti.store
+    ti.store = DyingStore(store, 2, after=True)  # type: ignore[assignment]  # as much of one as is used
+    with pytest.raises(Killed):
+        ti.run(paint_all(cats(6), **arguments))
+    ti.store = store
+    ti.retry()
+    rows = ti.run(paint_all(cats(6), **arguments))
+    assert [row["error"] for row in rows] == [None] * 6
+    assert len(sandbox.submissions) == 6
