@@ -14,8 +14,7 @@ from pathlib import Path
 import httpx
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL, DEFAULT_MODEL
 from demo.local_airflow import free_port
 from demo.process_session import ProcessSession
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,14 +43,44 @@ def test_a_function_fits_a_screen(module: Path) -> None:
     assert not {name: size for name, size in sizes.items() if size > MAX_FUNCTION_LINES}
 
 
+def imported_names(module: Path) -> list[tuple[str, str]]:
+    """What a module imports from this package: pairs of a module and a name in it. A module that is imported as a
+    whole has no name."""
+    found = [
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name
+        for alias in node.names
+    ]
+    return [(f"{room}.{name}", "") if file_of(f"{room}.{name}").is_file() else (room, name) for room, name in found]
+
+
+def file_of(module: str) -> Path:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 @each_module
 def test_a_module_needs_few_others(module: Path) -> None:
-    imported = {
-        node.module
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(PACKAGE.name)
+    assert len({room for room, _ in imported_names(module)}) <= MAX_INTERNAL_IMPORTS
+
+
+@each_module
+def test_a_name_is_imported_from_where_it_is_defined(module: Path) -> None:
+    """Else a module could need more others than it seems to."""
+    passed_on = {
+        name: room
+        for room, name in imported_names(module)
+        if name and name in {name for _, name in imported_names(file_of(room))}
     }
-    assert len(imported) <= MAX_INTERNAL_IMPORTS
+    assert not passed_on
+
+
+def test_no_contract_has_an_exception() -> None:
+    settings = tomllib.loads(PACKAGE.parent.joinpath("pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    assert contracts
+    assert not [contract["name"] for contract in contracts if "ignore_imports" in contract]
 
 
 @each_module

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_kandinsky.hooks.base import ClientHook
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 from airflow_provider_kandinsky.segmind.wire.values import integer_in
 
 if TYPE_CHECKING:
-    from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+    from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 
 #: How far back prices are read, in seconds.
 _PERIOD: Final = 30 * 86_400.0
@@ -76,14 +78,8 @@ def _shape(payload: Mapping[str, Any]) -> tuple[int | None, ...]:
     return tuple((values | {"samples": values["samples"] or 1}).values())
 
 
-class Quotes:
-    """Adds quotes to a hook."""
-
-    if TYPE_CHECKING:
-
-        def get_conn(self) -> SegmindClient: ...
-
-        async def aget_conn(self) -> AsyncSegmindClient: ...
+class QuoteHook(ClientHook):
+    """The part of the hook that quotes prices."""
 
     def quote(
         self,
@@ -109,8 +105,10 @@ class Quotes:
         :raises ReuseIndexError: it cannot be read what is stored.
         :raises KandinskyError: the history cannot be asked.
         """
+        from airflow_provider_kandinsky.results.unstored import split_stored  # slow to import
+
         client = self.get_conn()
-        split = _split(requests, defaults, client.base_url, model, output_path, reuse)
+        split = split_stored(requests, defaults, client.base_url, model, output_path, reuse)
         return client.call(_quote, model, *split)
 
     async def aquote(
@@ -123,8 +121,10 @@ class Quotes:
         **defaults: Any,
     ) -> Quote:
         """The async twin of :meth:`quote`."""
+        from airflow_provider_kandinsky.results.unstored import split_stored  # slow to import
+
         client = await self.aget_conn()
-        split = await asyncio.to_thread(_split, requests, defaults, client.base_url, model, output_path, reuse)
+        split = await asyncio.to_thread(split_stored, requests, defaults, client.base_url, model, output_path, reuse)
         return await _quote(client, model, *split)
 
     def price(self, requests: Sequence[TextToImageRequest], model: str, items: int, reused: int) -> Quote:
@@ -152,13 +152,3 @@ async def _quote_soon(
             return await _quote(client, model, items, reused, wanted)
     except TimeoutError as error:
         raise ServiceUnavailableError(f"The request history did not respond within {_SOON:g} s") from error
-
-
-def _split(
-    requests: Any, defaults: Mapping[str, Any], base_url: str, model: str, output_path: str | None, reuse: bool
-) -> tuple[int, int, list[TextToImageRequest]]:
-    # The one import upwards: what is stored is known further up.
-    from airflow_provider_kandinsky.batch.quote import check_reuse, split_stored
-
-    folder = check_reuse(reuse=reuse, output_path=output_path)
-    return split_stored(requests, defaults, base_url, model, folder)

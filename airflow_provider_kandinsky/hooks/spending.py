@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_kandinsky.hooks.base import ClientHook
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 if TYPE_CHECKING:
-    from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+    from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
     from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 DAY: Final = 86_400.0
@@ -118,14 +119,8 @@ async def read_spending(
     ]
 
 
-class Spendings:
-    """Adds what was spent to a hook."""
-
-    if TYPE_CHECKING:
-
-        def get_conn(self) -> SegmindClient: ...
-
-        async def aget_conn(self) -> AsyncSegmindClient: ...
+class SpendingHook(ClientHook):
+    """The part of the hook that says what was spent."""
 
     def get_spend(self, since: date | datetime, until: date | datetime | None = None) -> list[Spending]:
         """What the account has spent, by day (UTC) and model, from its request history. The calls are free.

@@ -9,15 +9,10 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.results.claim_policy import DEFAULT_CLAIM_POLICY
+from airflow_provider_kandinsky.results.reuse_policy import DEFAULT_CLAIM_POLICY, check_reuse
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
-from airflow_provider_kandinsky.tasks.arguments import (
-    check_output_path,
-    check_reuse,
-    check_settings,
-    invalid_argument,
-)
+from airflow_provider_kandinsky.tasks.arguments import check_output_path, check_settings, invalid_argument
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
 
 OnBudget = Literal["fail", "wait"]

@@ -10,8 +10,8 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
-from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, literal_arguments
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param on_budget: what the task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
         deferrable task delivers nothing yet, and defers until the next day (UTC).
     :param output_path: store the images there, and a manifest of the batch; see
-        :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
+        :class:`~airflow_provider_kandinsky.results.output_path.OutputPath` for its placeholders.
     :param reuse: deliver images again that are stored in ``output_path`` for the same base URL, model and parameters,
         by whatever run, DAG or deployment, and submit nothing for them. The seed of an item without one is then made
         from those, so that equal items are one image.

@@ -18,13 +18,12 @@ from typing import Any, Final
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.results.claims import Claims
-from airflow_provider_kandinsky.results.errors import ClaimedElsewhere as ClaimedElsewhere
-from airflow_provider_kandinsky.results.errors import ReuseIndexError as ReuseIndexError
+from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.results.file_states import FileState, concurrently, file_state, file_states
-from airflow_provider_kandinsky.results.reuse_entry import NO_ENTRY, read_entry
-from airflow_provider_kandinsky.results.reuse_entry import StoredRequest as StoredRequest
+from airflow_provider_kandinsky.results.output_path import OutputPath
+from airflow_provider_kandinsky.results.reuse_entry import NO_ENTRY, StoredRequest, read_entry
 from airflow_provider_kandinsky.results.reuse_pack import read_pack, write_pack
-from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS, OutputPath, write
+from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS, write
 from airflow_provider_kandinsky.segmind.errors import Billing
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 

@@ -12,8 +12,8 @@ from airflow.sdk.io import attach
 from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.results.file_states import file_states
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
-from airflow_provider_kandinsky.results.storage import OutputPath
 
 ROOT = "pictures/cats"
 KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(1000)]

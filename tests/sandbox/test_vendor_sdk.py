@@ -9,7 +9,7 @@ import httpx
 import pytest
 import segmind
 
-from airflow_provider_kandinsky.sandbox.server import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from .fakes import MODEL
 

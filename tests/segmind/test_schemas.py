@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import (
-    Credits,
-    GenerationResult,
-    Image,
-    JobStatus,
-    TextToImageRequest,
-    fingerprint,
-)
+from airflow_provider_kandinsky.segmind.request import fingerprint
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Image, JobStatus, TextToImageRequest
 
 ALLOWED = {
     "prompt": "a string that is not blank",

@@ -7,31 +7,22 @@ connection's own host, and to its ``history_url``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
 import httpx
 
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL, DEFAULT_HISTORY_URL, MEGABYTE
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError, KandinskyError
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
 from airflow_provider_kandinsky.segmind.http.call import Call, Priority
 from airflow_provider_kandinsky.segmind.http.network import is_loopback
 from airflow_provider_kandinsky.segmind.http.url_paths import id_segment, segment
-from airflow_provider_kandinsky.segmind.redaction import MARK
-from airflow_provider_kandinsky.segmind.schemas import (
-    Credits,
-    GenerationResult,
-    Job,
-    JobStatus,
-    TextToImageRequest,
-)
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
 from airflow_provider_kandinsky.segmind.wire import jobs, models
 from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest, read_history, read_past_request
-from airflow_provider_kandinsky.segmind.wire.response import Response
-
-T = TypeVar("T")
 
 #: The longest period that one call to the history can cover.
 _MAX_HISTORY_PERIOD: Final = timedelta(days=31)
@@ -140,17 +131,6 @@ class SegmindApi:
     def past_request(self, request_id: str) -> Call[PastRequest | None]:
         url = f"{self._history_url()}/{id_segment(request_id)}"
         return Call("GET", url, read_past_request, request_id, is_history=True, max_bytes=_MAX_HISTORY)
-
-    def read(self, call: Call[T], response: Response) -> T:
-        """Read a response, with the API key redacted from its bytes, from what is parsed, and from errors."""
-        content = response.content.replace(self.api_key.encode(), MARK.encode())
-        try:
-            if response.unread and response.is_success:
-                raise call.unreadable(response)
-            return call.read(replace(response, content=content, secret=self.api_key))
-        except KandinskyError as error:
-            error.redact(self.api_key)
-            raise
 
     @property
     def uses_tls(self) -> bool:

@@ -14,10 +14,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL, DEFAULT_MODEL, WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.loop_thread import LoopThread
-from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
-
-__all__ = ["AsyncSegmindClient", "SegmindClient"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
