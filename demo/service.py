@@ -64,9 +64,11 @@ def _ask_for_consent(image_count: int) -> None:
     if os.environ.get("CONFIRM") == "1":
         print("CONFIRM=1: going on.")
     elif not sys.stdin.isatty():
-        raise NoConsentError("Nothing was bought. Set CONFIRM=1 to buy them, or unset SEGMIND_API_KEY for the sandbox.")
+        raise NoConsentError(
+            "Nothing was submitted. Set CONFIRM=1 to submit them, or unset SEGMIND_API_KEY for the sandbox."
+        )
     elif input("Buy them? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise NoConsentError("Nothing was bought. Unset SEGMIND_API_KEY for the sandbox.")
+        raise NoConsentError("Nothing was submitted. Unset SEGMIND_API_KEY for the sandbox.")
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Step(StrEnum):
     REATTACH = "re-attach"
     DELIVER = "deliver"
     WAIT = "wait: fail, and let a retry ask again"
-    FAIL = "fail: the history cannot tell what became of it"
+    FAIL = "fail: the history does not say what became of it"
     INCOMPLETE = "fail: images that were paid for are missing"
 
 

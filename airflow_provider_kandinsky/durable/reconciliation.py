@@ -48,7 +48,7 @@ class HistoryReconciler:
 
     :param hook: the service.
     :param model: the slug that they were made to.
-    :param on_unknown_submit: what is to be done if the history cannot tell: ``"fail"`` or ``"resubmit"``, which may
+    :param on_unknown_submit: what is to be done if the history does not say: ``"fail"`` or ``"resubmit"``, which may
         pay twice.
     :param clock: wall clock, seconds since the epoch.
     :param sleep: how to wait for the history to catch up.

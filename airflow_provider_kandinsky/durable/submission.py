@@ -208,7 +208,7 @@ def _unknown_error(finding: Finding) -> SubmissionUnknownError:
     """Why it is not known whether an earlier try was accepted."""
     reason = finding.error.message if finding.error is not None else f"it says: {finding.history}"
     unknown = SubmissionUnknownError(
-        f"An earlier try may have submitted this, and the request history cannot tell: {reason}. "
+        f"An earlier try may have submitted this, and the request history does not say: {reason}. "
         'Set history_url in the connection, or on_unknown_submit="resubmit" to risk paying twice'
     )
     # Asking again later costs nothing.

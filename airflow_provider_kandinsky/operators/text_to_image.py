@@ -72,8 +72,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
         submitted before have cost that, as far as the request history says.
     :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
         store (3.3 and later), or in the connection's ``ledger_path``.
-    :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
-        tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+    :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history does
+        not say: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param on_budget: what a task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
         deferrable task defers until the next day (UTC).
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.

@@ -60,7 +60,7 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
         store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does with items that an earlier try may have submitted, if the request
-        history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+        history does not say: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param on_budget: what the task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
         deferrable task delivers nothing yet, and defers until the next day (UTC).
     :param output_path: store the images there, and a manifest of the batch; see

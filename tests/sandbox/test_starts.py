@@ -1,4 +1,4 @@
-"""As a process, and as a fixture in somebody else's tests."""
+"""As a process, and as a fixture in a user's tests."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ A_CAT = TextToImageRequest(prompt="a cat", seed=7)
 API = SegmindApi("SG_x", BASE, history_url=HISTORY)
 POLL = {"json": None, "params": None, "is_billable": False, "rank": Priority.POLL}
 RESULT = POLL | {"rank": Priority.RESULT}
-PURCHASE = {
+SUBMISSION = {
     "request_id": None,
     "json": {"prompt": "a cat", "seed": 7},
     "params": None,
@@ -42,8 +42,8 @@ PAGE = {"page": 3, "per_page": 100, "model_name": "m", "from_date": "2023-11-13"
 PAGE |= {"sort_by": "model_created", "sort_order": "desc"}
 
 CALLS: dict[str, tuple[Call[Any], str, dict[str, Any]]] = {
-    "submit": (API.submit(A_CAT, "m"), f"POST {BASE}/v2/m", PURCHASE),
-    "generate": (API.generate(A_CAT, "m"), f"POST {BASE}/v1/m", PURCHASE),
+    "submit": (API.submit(A_CAT, "m"), f"POST {BASE}/v2/m", SUBMISSION),
+    "generate": (API.generate(A_CAT, "m"), f"POST {BASE}/v1/m", SUBMISSION),
     "status": (API.status("r-1"), f"GET {BASE}/v2/requests/r-1/status", POLL | {"request_id": "r-1"}),
     "result": (API.result("r-1", "m"), f"GET {BASE}/v2/requests/r-1", RESULT | {"request_id": "r-1"}),
     "credits": (API.credits(), f"GET {BASE}/v1/get-user-credits", RESULT | {"request_id": None}),

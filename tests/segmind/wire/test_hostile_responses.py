@@ -104,12 +104,12 @@ def test_a_request_of_the_history_has_so_many_images(make_response: MakeResponse
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(10, ", ".join("abcdefghij")), (11, ", ".join("abcdefghij") + " and 1 more")]
+    ("count", "reported"), [(10, ", ".join("abcdefghij")), (11, ", ".join("abcdefghij") + " and 1 more")]
 )
-def test_at_most_ten_keys_are_named(make_response: MakeResponse, count: int, told: str) -> None:
+def test_at_most_ten_keys_are_named(make_response: MakeResponse, count: int, reported: str) -> None:
     with pytest.raises(EmptyResultError) as caught:
         jobs.read_result(make_response(dict.fromkeys("abcdefghijk"[:count], 1)), "r")
-    assert caught.value.message.endswith(f"its keys are: {told}")
+    assert caught.value.message.endswith(f"its keys are: {reported}")
 
 
 def test_names_of_keys_are_cut(make_response: MakeResponse) -> None:
@@ -311,10 +311,10 @@ def test_the_key_is_struck_out_of_what_was_read(disguise: Callable[[Any], bytes]
                     )
                 except KandinskyError as error:
                     written.append((name, error.message, error.args, error.to_dict()))
-    told = repr(written)
-    assert "'result', GenerationResult" in told
-    assert "PastRequest" in told
-    assert KEY not in told
+    reported = repr(written)
+    assert "'result', GenerationResult" in reported
+    assert "PastRequest" in reported
+    assert KEY not in reported
 
 
 @pytest.mark.parametrize(
