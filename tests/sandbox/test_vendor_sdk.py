@@ -97,7 +97,7 @@ def test_an_expired_job(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
 
 @pytest.mark.parametrize("status", [404, 429, 502])
 def test_one_bad_answer_loses_a_job_that_is_paid(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox, status: int):
-    """What docs/how-to/move-from-the-sdk.md says of it: the error does not name the job, and a retry submits another."""
+    """What docs/how-to/move-from-the-sdk.md says of it: the error names no job, and a retry submits another."""
     kandinsky_sandbox.fault("status", status=status)
     with pytest.raises(segmind.SegmindError) as caught:
         sdk.run(MODEL, prompt="a cat")
