@@ -55,7 +55,7 @@ class BatchRun:
     ) -> None:
         self.state = state
         self.reuse = reuse
-        self._submission = BatchSubmission(
+        self.submission = BatchSubmission(
             self.state, service, group_size=group_size, max_cost=max_cost, stopped=stopped, reuse=reuse
         )
         self._outcomes = BatchOutcomes(self.state, service)
@@ -66,35 +66,13 @@ class BatchRun:
         self._output_path = output_path
 
     @property
-    def stopped(self) -> KandinskyError | None:
-        """Why nothing more is submitted, where that is so."""
-        return self._submission.stopped
-
-    def stop(self, error: KandinskyError) -> None:
-        """Submit nothing more.
-
-        :param error: why.
-        """
-        self._submission.stopped = error
-
-    @property
-    def has_more(self) -> bool:
-        """Whether anything is left to be submitted, and is to be."""
-        return self._submission.has_more
-
-    @property
     def waits_for_others(self) -> bool:
         """Whether other tasks are making images that this one wants."""
-        return self.has_more and self.reuse is not None and bool(self.reuse.claimed)
-
-    @property
-    def refusal(self) -> KandinskyError | None:
-        """Why :meth:`submit` has left room, where a rate limit, an outage or the index has ended it."""
-        return self._submission.refusal
+        return self.submission.has_more and self.reuse is not None and bool(self.reuse.claimed)
 
     def begin(self) -> None:
         """Go on from where an earlier try has ended."""
-        self._submission.resolve()
+        self.submission.resolve()
         self.state.write()
         self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
@@ -124,7 +102,7 @@ class BatchRun:
 
         :return: what is to be waited for; nothing if that was all.
         """
-        jobs = [self._waiting.pending(item, record) for item, record in self._submission.submit_up_to(max_in_flight)]
+        jobs = [self._waiting.pending(item, record) for item, record in self.submission.submit_up_to(max_in_flight)]
         if not jobs or self._service.clock() >= self._progress_due_at:
             self.state.write_progress()
             self._progress_due_at = self._service.clock() + _PROGRESS_INTERVAL
@@ -168,7 +146,7 @@ class BatchRun:
         """What the batch leaves."""
         if self.reuse is not None:
             self.reuse.pack()
-        return BatchDelivery(self.state, self.stopped, self._output_path, with_reuse=self.reuse is not None)
+        return BatchDelivery(self.state, self.submission.stopped, self._output_path, with_reuse=self.reuse is not None)
 
     def _store(self) -> None:
         self._outcomes.store(self._output_path, self._service.hook.settings.download_policy)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.hooks.base import ClientHook
+from airflow_provider_kandinsky.hooks.spending import priced_parameters
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
-from airflow_provider_kandinsky.segmind.wire.values import integer_in
 
 if TYPE_CHECKING:
     from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _PERIOD: Final = 30 * 86_400.0
 #: Seconds for which a task waits for a price that is only logged.
 _SOON: Final = 2.0
-#: What a price depends on; the service gives one image if ``samples`` is not set.
-_PRICED: Final = ("img_width", "img_height", "num_inference_steps", "samples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +61,14 @@ def quote_of(items: int, reused: int, requests: Sequence[TextToImageRequest], hi
     costs: dict[tuple[int | None, ...], list[float]] = {}
     for past in history:
         if past.status is JobStatus.COMPLETED and past.cost is not None:
-            costs.setdefault(_shape(past.payload), []).append(past.cost)
-    prices = [statistics.median(costs.get(_shape(request.payload()), [-1.0])) for request in requests]
+            costs.setdefault(priced_parameters(past.payload), []).append(past.cost)
+    prices = [statistics.median(costs.get(priced_parameters(request.payload()), [-1.0])) for request in requests]
     if not prices:
         return Quote(items, reused, 0, None, 0.0)
     if min(prices) < 0:
         return Quote(items, reused, len(prices), None, None)
     total = sum(prices)
     return Quote(items, reused, len(prices), round(total / len(prices), 6), round(total, 6))
-
-
-def _shape(payload: Mapping[str, Any]) -> tuple[int | None, ...]:
-    values = {name: integer_in(payload.get(name)) for name in _PRICED}
-    return tuple((values | {"samples": values["samples"] or 1}).values())
 
 
 class QuoteHook(ClientHook):

@@ -39,6 +39,7 @@ class GenerationOperator(ImageTask):
     reuse: bool
     deferrable: bool
     on_budget: OnBudget
+    max_cost: float | None
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, wait here for what is in flight."""
@@ -99,3 +100,5 @@ class GenerationOperator(ImageTask):
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
         if self.on_budget not in _ON_BUDGET:
             raise invalid_argument("on_budget", self.on_budget, f"one of {', '.join(_ON_BUDGET)}")
+        if self.max_cost is not None and not self.max_cost > 0:
+            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

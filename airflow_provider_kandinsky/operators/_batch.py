@@ -93,7 +93,8 @@ class BatchTask:
                     wait_for_jobs(task, run, jobs, self._carried_over(run))
                 else:
                     wait_for_others(task, run, service, self._carried_over(run) | {"resets": resets})
-            defer_until_day_ends(task, run.stopped, self._carried_over(run) | {"stopped": None})  # tomorrow is new
+            # What has stopped it today is not carried over to tomorrow.
+            defer_until_day_ends(task, run.submission.stopped, self._carried_over(run) | {"stopped": None})
             return self._deliver(run)
 
     def _go_on(
@@ -117,7 +118,7 @@ class BatchTask:
                 defer_until_reset(self._task, error, resets, self._carried_over(run))
             if not run.state.are_kept and run.state.known_ids():
                 # To run again would submit again what is done, so that is delivered.
-                run.stop(error)
+                run.submission.stopped = error
                 return []
             error.retry_hint = "Nothing is in flight; a retry goes on with the items that are not done."
             raise
@@ -133,14 +134,15 @@ class BatchTask:
 
     def _deliver(self, run: BatchRun) -> list[dict[str, Any]] | None:
         run.state.reopen()
-        if run.stopped and run.state.are_kept and is_rescheduled(run.stopped, self._context):
-            raise run.stopped
+        stopped = run.submission.stopped
+        if stopped and run.state.are_kept and is_rescheduled(stopped, self._context):
+            raise stopped
         delivery = run.delivery()
         rows = delivery.push(self._context, self._task.max_xcom_items)
         self._task.lineage = delivery.lineage(self._task.model, with_rows=rows is not None)
         # What stops the submitting concerns the account, or the whole batch: that is no item's failure.
-        failure = delivery.failure() or (run.stopped if run.stopped and not run.stopped.retryable else None)
-        is_kept = self._task.on_item_failure == "keep" and run.stopped is None and not delivery.concerns_account
+        failure = delivery.failure() or (stopped if stopped and not stopped.retryable else None)
+        is_kept = self._task.on_item_failure == "keep" and stopped is None and not delivery.concerns_account
         if failure is not None and not is_kept:
             if rows is not None and self._task.do_xcom_push:
                 # Airflow pushes nothing of a task that fails, and most of this is paid for.
@@ -153,7 +155,7 @@ class BatchTask:
         entries = run.state.export_records()
         carried = {
             "entries": entries,
-            "stopped": run.stopped and run.stopped.to_dict(),
+            "stopped": run.submission.stopped and run.submission.stopped.to_dict(),
             "pinned": None if entries is None else self._pinned,
         }
         return {name: value for name, value in carried.items() if value is not None}

@@ -73,10 +73,10 @@ def wait_for_others(
 
 def _rule(task: KandinskyTextToImageBatchOperator, run: BatchRun, jobs: Sequence[PendingJob]) -> HandOverRule:
     """When this process, or the one that resumes, goes on though jobs are in flight."""
-    if not run.has_more:
+    if not run.submission.has_more:
         return LAST_RULE if task.deferrable else WORKER_RULE
     rule = DEFERRED_RULE if task.deferrable else WORKER_RULE
     if len(jobs) < task.max_in_flight:
         # Refused for now: whether a job is over has nothing to do with when that ends.
-        rule = replace(rule, wake_at=time.time() + resume_delay(run.refusal))
+        rule = replace(rule, wake_at=time.time() + resume_delay(run.submission.refusal))
     return rule

@@ -235,5 +235,3 @@ class KandinskyTextToImageOperator(GenerationOperator):
         if self.reuse and not self.wait_for_completion:
             raise invalid_argument("wait_for_completion", False, "True with reuse=True")
         self._check_shared(request.samples or 1)
-        if self.max_cost is not None and not self.max_cost > 0:
-            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

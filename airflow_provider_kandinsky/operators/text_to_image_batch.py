@@ -186,5 +186,3 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
             raise invalid_argument("max_in_flight", self.max_in_flight, f"an integer from 1 to {_MOST_IN_FLIGHT}")
         if not isinstance(self.max_xcom_items, int) or self.max_xcom_items < 0:
             raise invalid_argument("max_xcom_items", self.max_xcom_items, "an integer, 0 or more")
-        if self.max_cost is not None and not self.max_cost > 0:
-            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

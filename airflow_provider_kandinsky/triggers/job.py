@@ -157,7 +157,7 @@ def outcome_for_event(outcome: GenerationResult | KandinskyError) -> dict[str, A
     return {} if outcome.has_image_data else {"result": outcome.to_dict()}
 
 
-def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | None = None) -> GenerationResult:
+def result_in_event(event: Mapping[str, Any], hook: KandinskyHook) -> GenerationResult:
     """The result in a trigger's event, back in a worker.
 
     :param hook: to fetch images that came as bytes.
@@ -168,5 +168,5 @@ def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | 
     if "result" in event:
         return GenerationResult.from_dict(event["result"])
     # A sensor does not know when the job was submitted.
-    result = hook.get_conn().call(get_finished_result, event["request_id"], model, submitted_at=time.time())
+    result = hook.get_conn().call(get_finished_result, event["request_id"], None, submitted_at=time.time())
     return result.with_seed(event.get("seed"))

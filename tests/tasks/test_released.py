@@ -1,5 +1,5 @@
 """What one version has left in Airflow's database is read by another: a trigger's row, the way back into a deferred
-task, the record of what was submitted. No release forgets what those before it wrote; the folder ``released`` has it."""
+task, the record of what was submitted. No release forgets what earlier ones wrote; the folder ``released`` has it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -23,6 +23,8 @@ from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
 from airflow_provider_kandinsky.segmind.wire import jobs, models
 from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest, read_history, read_past_request
+
+T = TypeVar("T")
 
 #: The longest period that one call to the history can cover.
 _MAX_HISTORY_PERIOD: Final = timedelta(days=31)
@@ -75,27 +77,11 @@ class SegmindApi:
         self, request: TextToImageRequest, model: str, on_send: Callable[[float], None] | None = None
     ) -> Call[Job]:
         url = f"{self.base_url}/v2/{segment(model)}"
-        return Call(
-            "POST",
-            url,
-            partial(jobs.read_submission, model=model),
-            json=request.payload(),
-            is_billable=True,
-            rank=Priority.SUBMIT,
-            on_send=on_send,
-        )
+        return _post(url, request, partial(jobs.read_submission, model=model), on_send=on_send)
 
     def generate(self, request: TextToImageRequest, model: str) -> Call[GenerationResult]:
         url = f"{self.base_url}/v1/{segment(model)}"
-        return Call(
-            "POST",
-            url,
-            partial(jobs.read_generation, model=model),
-            json=request.payload(),
-            is_billable=True,
-            rank=Priority.SUBMIT,
-            max_bytes=_MAX_RESULT,
-        )
+        return _post(url, request, partial(jobs.read_generation, model=model), max_bytes=_MAX_RESULT)
 
     def status(self, request_id: str) -> Call[JobStatus]:
         read = partial(jobs.read_status, request_id=request_id)
@@ -119,10 +105,7 @@ class SegmindApi:
         params = {"page": page, "per_page": PAGE_SIZE, "from_date": first.date().isoformat()}
         if model:
             params["model_name"] = model
-        params |= {
-            "sort_by": "model_created",
-            "sort_order": "desc",
-        }  # reading stops at the first row that is too old
+        params |= {"sort_by": "model_created", "sort_order": "desc"}  # reading stops at the first row that is too old
         if until is not None:
             last = datetime.fromtimestamp(until, UTC) + timedelta(days=1)
             params["to_date"] = min(last, first + _MAX_HISTORY_PERIOD).date().isoformat()
@@ -161,3 +144,7 @@ class SegmindApi:
                 f"{shown!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
             )
         return str(url).rstrip("/")
+
+
+def _post(url: str, request: TextToImageRequest, read: Callable[..., T], **options: Any) -> Call[T]:
+    return Call("POST", url, read, json=request.payload(), is_billable=True, rank=Priority.SUBMIT, **options)
