@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from airflow_provider_kandinsky.durable.errors import CostLimitError
+from airflow_provider_kandinsky.durable.history_rows import RowsUntilFailure, history_of, may_have_more
 from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, IntentIndex, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
-from airflow_provider_kandinsky.durable.rows import RowsUntilFailure, history_of, may_have_more
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
