@@ -161,7 +161,7 @@ class PollScheduler:
             until = min(job.polled_at + may_lag, now + 1.0)
         return job.poller.cut_at_deadline(until - now, now)
 
-    def _on_finding(self, job: WaitingJob, finding: Finding, row: PastRequest) -> None:
+    def _on_finding(self, job: WaitingJob, finding: Finding, row: PastRequest, next_sweep_at: float) -> None:
         """Act on what a sweep has found; a poll that is under way is not disturbed."""
         if job.outcome.done() or job.is_polling or job.listed is not None:
             return
@@ -176,7 +176,7 @@ class PollScheduler:
                 # The result has what no row has: how long the job took, and the seed that the service drew.
                 self._poll_now(job, is_completed=True)
         elif finding is Finding.IN_FLIGHT:
-            job.in_flight_until = self._clock() + self._sweep_policy.vouched_for
+            job.in_flight_until = next_sweep_at + self._sweep_policy.vouched_for
         elif finding is not Finding.ABSENT and not job.is_checked:
             self._poll_now(job, is_completed=finding is Finding.INCOMPLETE)
 
