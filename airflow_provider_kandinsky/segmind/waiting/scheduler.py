@@ -143,6 +143,8 @@ class PollScheduler:
                     continue
                 if (wait := self._wait_for_sweep(job)) > 0:
                     self._put(job, self._clock() + wait)
+                    # Thousands may be due together: a sweep has vouched for all of them.
+                    await asyncio.sleep(0)
                 else:
                     await self._poll(job)
         finally:
