@@ -26,8 +26,8 @@ class HistorySweeper:
     """Sweeps while jobs are waited for, and reports what it finds.
 
     :param read_page: reads a page; raises a KandinskyError if it cannot.
-    :param report: called with each job that a sweep has found, with what it says, the row, and when the next sweep begins,
-        seconds since the epoch.
+    :param report: called with each job that a sweep has found, with what it says, the row, and when the next sweep
+        begins, seconds since the epoch.
     :param clock: wall clock, seconds since the epoch.
     :param sleep: how to wait.
     """
