@@ -17,9 +17,9 @@ PACKAGE = "airflow_provider_kandinsky"
 #: Where docstrings for users are, beside the modules that docs/reference names.
 FOR_USERS = ("operators", "sensors", "segmind.request", "results.output_path")
 
-#: The end of a link, or a whole image, with a path in the repository; code is left as it is.
+#: Where a link, or an image, gets to a path in the repository; code is left as it is.
 PATH = re.compile(
-    r"(?P<code>^```.*?^```$)|(?P<before>!\[[^\]]*\]|\])\((?!https?:|mailto:|#)(?P<path>[^)\s]+)\)", re.M | re.S
+    r"(?P<code>^```.*?^```$)|(?P<before>!\[[^\]]*\]\(|\]\(|src=\")(?!https?:|mailto:|#)(?P<path>[^)\s\"]+)", re.M | re.S
 )
 
 
@@ -33,11 +33,11 @@ class Readme(MetadataHookInterface):
             if match["code"]:
                 return match[0]
             kind = "blob"
-            if match["before"].startswith("!"):
+            if match["before"].startswith(("!", "src")):
                 kind = "raw"
             elif Path(self.root, match["path"]).is_dir():
                 kind = "tree"
-            return f"{match['before']}({repository}/{kind}/{tag}/{match['path']})"
+            return f"{match['before']}{repository}/{kind}/{tag}/{match['path']}"
 
         text = Path(self.root, "README.md").read_text(encoding="utf-8")
         metadata["readme"] = {"content-type": "text/markdown", "text": PATH.sub(absolute, text)}
