@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := pip install -qq --disable-pip-version-check --constraint constraints.txt
 PIP := $(BIN)/$(INSTALL)
 # On its own, because every Airflow command looks through all providers that are installed beside it.
 DISTRIBUTED := .venv-distributed
