@@ -44,7 +44,7 @@ class Readme(MetadataHookInterface):
 
 
 class Wheel(BuildHookInterface):
-    """Leave out of the wheel what only readers of the repository need; it would be a fifth larger with that.
+    """Leave out of the wheel what only readers of the repository need; it would be a fourth larger with that.
 
     It has no comments, and docstrings only where users read them. The sdist has all.
     """
@@ -75,7 +75,7 @@ class Wheel(BuildHookInterface):
 def without_comments(source: str, *, docstrings: bool) -> str:
     """The same code, in lines of the same numbers.
 
-    :param docstrings: whether those of public classes and functions stay. The module's own always does.
+    :param docstrings: whether those of the module, and of its public classes and functions, stay.
     """
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -83,10 +83,13 @@ def without_comments(source: str, *, docstrings: bool) -> str:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip()
     for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not ast.get_docstring(node):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        if docstrings and (not node.name.startswith("_") or node.name == "__init__"):
+        name = getattr(node, "name", "")
+        if not ast.get_docstring(node) or (docstrings and (name == "__init__" or not name.startswith("_"))):
             continue
+        if isinstance(node, ast.Module) and len(node.body) == 1:
+            continue  # A room's name plate; without it these files would all be the same.
         docstring = node.body[0]
         first, last = docstring.lineno - 1, docstring.end_lineno
         only = f"{' ' * docstring.col_offset}pass" if len(node.body) == 1 else ""

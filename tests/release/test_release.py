@@ -60,8 +60,8 @@ def code_of(source: str) -> list[tuple[int, str]]:
     """The line and the kind of each piece of code, and what it is, without comments and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            is_left_out = ast.get_docstring(node) is not None or isinstance(node.body[0], ast.Pass)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            is_left_out = ast.get_docstring(node) is not None or isinstance(next(iter(node.body), None), ast.Pass)
             node.body = [ast.Pass(), *node.body[is_left_out:]]
     return [(getattr(node, "lineno", 0), ast.dump(node)) for node in ast.walk(tree)]
 
