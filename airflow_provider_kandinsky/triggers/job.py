@@ -10,7 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
+from airflow_provider_kandinsky.hooks.shared_client import DEFAULT_POLL_POLICY, poll_with_shared_client
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import summarize_result
 from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDelivery, warm_up_xcom
@@ -46,6 +46,9 @@ class KandinskyJobTrigger(BaseTrigger):
         :class:`~airflow_provider_kandinsky.results.triggerer_delivery.TriggererDelivery`. ``None``: the task resumes
         in a worker.
     """
+
+    #: How the job is polled.
+    poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
         self,
@@ -107,6 +110,7 @@ class KandinskyJobTrigger(BaseTrigger):
                 deadline=self.deadline,
                 poll_interval=self.poll_interval,
                 samples=self.samples,
+                poll_policy=self.poll_policy,
             )
         except KandinskyError as error:
             outcome = error
