@@ -149,8 +149,8 @@ def fire(trigger: Any) -> Any:
     return event
 
 
-#: For images that are read: a quarter of the usual pixels, and of the time to make them.
-SMALL = {"img_width": 512, "img_height": 512}
+#: For images that are read: of a model that makes them as small as one likes, which takes a thirtieth of the time.
+SMALL: dict[str, Any] = {"model": "kandinsky2.2-txt2img", "img_width": 64, "img_height": 64}
 
 
 def paint(**arguments: Any) -> KandinskyTextToImageOperator:
