@@ -17,7 +17,7 @@ from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDeliv
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.http.results import get_finished_result
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
+from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME, ensure_min_lifetime
 from airflow_provider_kandinsky.triggers.stall_guard import stall_guard_of_this_loop
 
 
@@ -49,6 +49,8 @@ class KandinskyJobTrigger(BaseTrigger):
 
     #: How the job is polled.
     poll_policy = DEFAULT_POLL_POLICY
+    #: Seconds that this lives at least if it resumes its task.
+    min_lifetime = MIN_TRIGGER_LIFETIME
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class KandinskyJobTrigger(BaseTrigger):
             if await self._deliver(outcome):
                 yield TaskSuccessEvent()
                 return
-        await ensure_min_lifetime(self, started)
+        await ensure_min_lifetime(self, started, self.min_lifetime)
         event = {"request_id": self.request_id, "seed": self.seed} | outcome_for_event(outcome)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 

@@ -313,9 +313,9 @@ def test_no_write_grows_with_the_batch_and_there_are_few(sandbox: Sandbox, ti: F
         keep(key, value)
 
     ti.store.set = measure  # type: ignore[method-assign]  # to record it
-    ti.run(paint_all(cats(400), deferrable=True))
+    ti.run(paint_all(cats(200), max_in_flight=100, deferrable=True))
     assert max(sizes) < 30_000
-    assert len(sizes) < 70
+    assert len(sizes) < 35
 
 
 def test_the_ledger_holds_no_prompt_and_no_key(sandbox: Sandbox, ti: FakeTaskInstance) -> None:

@@ -28,6 +28,8 @@ from airflow_provider_kandinsky.segmind.errors import (
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 
+from ..support.task_instance import QUICK
+
 Ask = Callable[..., Any]
 GivenConnection = Callable[..., str]
 
@@ -254,7 +256,7 @@ def test_a_changed_key_is_read_again_and_masked(sandbox: Sandbox, monkeypatch: p
         sandbox.configure(api_keys=["SG_new"])
 
     async def use() -> GenerationResult:
-        async with KandinskyHook() as hook:
+        async with KandinskyHook(poll_policy=QUICK) as hook:
             job = await hook.asubmit({"prompt": "a cat"})
             change_key()
             return await hook.await_result(job.request_id)
@@ -262,7 +264,7 @@ def test_a_changed_key_is_read_again_and_masked(sandbox: Sandbox, monkeypatch: p
     if way == "async":
         result = asyncio.run(use())
     else:
-        with KandinskyHook() as hook:
+        with KandinskyHook(poll_policy=QUICK) as hook:
             job = hook.submit({"prompt": "a cat"})
             change_key()
             result = hook.wait(job.request_id)
@@ -275,13 +277,13 @@ def test_a_changed_key_is_read_again_and_masked(sandbox: Sandbox, monkeypatch: p
 def test_the_key_of_another_host_is_not_sent_to_the_first(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with KandinskyHook() as hook:
+    with KandinskyHook(poll_policy=QUICK) as hook:
         job = hook.submit({"prompt": "a cat"})
         elsewhere = {"conn_type": "kandinsky", "password": "SG_new", "host": "https://elsewhere.test"}
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", json.dumps(elsewhere))
         sandbox.configure(api_keys=["SG_new"])
         with pytest.raises(JobTimeoutError):
-            hook.wait(job.request_id, timeout=2)
+            hook.wait(job.request_id, timeout=0.5)
     assert "now points to another host" in caplog.text
     assert {each["status"] for each in sandbox.calls("status")} == {401}
 

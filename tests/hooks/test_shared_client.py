@@ -14,12 +14,14 @@ from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToI
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 
 from ..support.running_jobs import keep_running
-from ..support.task_instance import FakeTaskInstance, paint
+from ..support.task_instance import QUICK, FakeTaskInstance, paint
 
 
 def trigger(request_id: str, timeout: float = 10) -> KandinskyJobTrigger:
     now = time.time()
-    return KandinskyJobTrigger(request_id, submitted_at=now, deadline=now + timeout, poll_interval=0.05)
+    trigger = KandinskyJobTrigger(request_id, submitted_at=now, deadline=now + timeout, poll_interval=0.05)
+    trigger.poll_policy = QUICK
+    return trigger
 
 
 async def fire(trigger: KandinskyJobTrigger) -> dict[str, object]:

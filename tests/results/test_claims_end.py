@@ -113,7 +113,7 @@ def test_of_a_task_that_was_killed_another_takes_over(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     killed = make(tmp_path, deferrable=True, timeout=1)
-    killed.claim_policy = ClaimPolicy(margin=2)
+    killed.claim_policy = ClaimPolicy(margin=1)
     with pytest.raises(TaskDeferred):  # and it never resumes
         killed.execute(ti.context_of(killed))
     (claim,) = claims(tmp_path)
