@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 MIN_TRIGGER_LIFETIME: Final = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 3.0
 
 
-async def ensure_min_lifetime(
-    trigger: BaseTrigger, started: float, min_lifetime: float = MIN_TRIGGER_LIFETIME
-) -> None:
+async def ensure_min_lifetime(trigger: BaseTrigger, started: float, min_lifetime: float = MIN_TRIGGER_LIFETIME) -> None:
     """Wait until an event may be fired. No wait in ``dag.test()``, which has no scheduler and gives triggers no task
     instance.
 

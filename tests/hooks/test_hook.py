@@ -190,16 +190,16 @@ def test_concurrent_callers_share_one_async_client(sandbox: Sandbox, monkeypatch
 
     async def submit_a_group() -> float:
         async with KandinskyHook() as hook:
-            opened = await asyncio.gather(*(hook.aget_conn() for _ in range(40)))
+            opened = await asyncio.gather(*(hook.aget_conn() for _ in range(25)))
             assert len(set(opened)) == 1
             clients.append(opened[0])
             started = time.monotonic()
-            await asyncio.gather(*(hook.asubmit({"prompt": "a cat", "seed": seed}) for seed in range(40)))
+            await asyncio.gather(*(hook.asubmit({"prompt": "a cat", "seed": seed}) for seed in range(25)))
             return time.monotonic() - started
 
     for _ in range(2):  # a hook may be used again in another event loop
         # 1200 a minute are ten at once and then 19.8 a second.
-        assert asyncio.run(submit_a_group()) > 1.4
+        assert asyncio.run(submit_a_group()) > 0.7
     assert clients[0] is not clients[1]
     assert all(each._sender._http.is_closed for each in clients)
 
@@ -210,8 +210,8 @@ def test_threads_share_one_blocking_client_which_keeps_to_the_limit(
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
     with KandinskyHook() as hook, ThreadPoolExecutor(20) as threads:
         started = time.monotonic()
-        clients = set(threads.map(lambda _: (hook.get_credits(), hook.get_conn())[1], range(40)))
-        assert time.monotonic() - started > 1.4
+        clients = set(threads.map(lambda _: (hook.get_credits(), hook.get_conn())[1], range(25)))
+        assert time.monotonic() - started > 0.7
     assert len(clients) == 1
 
 
