@@ -166,6 +166,7 @@ def test_room_that_a_refusal_leaves_is_filled_though_a_straggler_runs(
     assert 30 <= hand_over["wake_at"] - job.submitted_at < 60
 
 
+@pytest.mark.heavy  # its straggler has to outlast the submission of all others
 def test_in_the_worker_a_straggler_holds_nothing(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_equal_items_are_one_image_unless_a_seed_says_otherwise(
     assert len(sandbox.submissions) == 2
 
 
+@pytest.mark.heavy  # two batches of fifty, and all their files
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_two_that_want_the_same_submit_it_once(sandbox: Sandbox, folder: str, deferrable: bool) -> None:
     runs = [another_run(number) for number in range(2)]

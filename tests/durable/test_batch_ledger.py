@@ -124,6 +124,7 @@ def test_what_is_reset_is_wanted_and_its_job_stays_known(ti: FakeTaskInstance) -
 
 # Not in files, whose stand-in compares all that it holds at each read.
 @pytest.mark.parametrize("ti", ["task state store"], indirect=True)
+@pytest.mark.heavy  # thousands of items
 def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstance) -> None:
     """4 000 items have 100 chunks, and there are 50 waves: read whole by each, that were 2 500 reads and more."""
     requests = [TextToImageRequest(prompt=str(number), seed=number) for number in range(4_000)]

@@ -304,6 +304,7 @@ def test_a_ledger_that_cannot_be_read_is_not_an_empty_one(sandbox: Sandbox, ti: 
     assert sandbox.count_calls() == 0
 
 
+@pytest.mark.heavy  # so many jobs that writing all of them together would show
 def test_no_write_grows_with_the_batch_and_there_are_few(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sizes: list[int] = []
     keep = ti.store.set

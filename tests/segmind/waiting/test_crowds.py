@@ -34,6 +34,7 @@ async def generate(client: AsyncSegmindClient, service: Service, number: int, **
     return result.total_time, service.clock() - submitted_at - result.total_time
 
 
+@pytest.mark.heavy  # hundreds of jobs
 @pytest.mark.parametrize("latency", [(2.0, 6.0), 30.0])
 def test_a_known_limit_is_kept_and_no_job_is_forgotten(latency: Any) -> None:
     async def crowd() -> None:
@@ -48,6 +49,7 @@ def test_a_known_limit_is_kept_and_no_job_is_forgotten(latency: Any) -> None:
     run(crowd())
 
 
+@pytest.mark.heavy  # hundreds of jobs
 @pytest.mark.parametrize("reset", ["epoch", "iso"])
 def test_an_unknown_limit_is_learned_once_and_no_job_starves(reset: str) -> None:
     async def crowd() -> None:
@@ -92,6 +94,7 @@ def test_quick_jobs_cost_no_more_polls_than_one_a_second() -> None:
     run(stream())
 
 
+@pytest.mark.heavy  # hundreds of jobs
 def test_a_restart_with_hundreds_of_jobs_spreads_their_polls() -> None:
     async def restart() -> None:
         service = Service(latency=30.0)
@@ -149,6 +152,7 @@ class Submitter:
                 await asyncio.sleep(wait + random.uniform(0, SUBMIT_RESUME_SPREAD))
 
 
+@pytest.mark.heavy  # minutes of requests by ten clients
 @pytest.mark.parametrize("new_process", [True, False], ids=["a process a task", "one process"])
 @pytest.mark.parametrize("is_configured", [True, False], ids=["limit known", "not known"])
 @pytest.mark.parametrize(
