@@ -20,7 +20,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
 
 from ..support.airflow_names import TaskDeferred
-from ..support.task_instance import FakeTaskInstance, cats, fire, paint_all
+from ..support.task_instance import SMALL, FakeTaskInstance, cats, fire, paint_all
 
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
 
@@ -104,28 +104,28 @@ def test_a_worker_that_dies_between_the_posts_and_the_record_submits_nothing_twi
 
 @both_ways
 def test_a_retry_submits_only_what_failed(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
-    prompts = [f"[fail] {each}" if each % 10 == 0 else f"cat {each}" for each in range(60)]
-    with pytest.raises(BatchItemsFailedError, match="6 of 60 items have failed, 54 are done"):
+    prompts = [f"[fail] {each}" if each % 10 == 0 else f"cat {each}" for each in range(30)]
+    with pytest.raises(BatchItemsFailedError, match="3 of 30 items have failed, 27 are done"):
         ti.run(paint_all(prompts, deferrable=deferrable))
-    assert len(sandbox.submissions) == 60
+    assert len(sandbox.submissions) == 30
     polls = sandbox.count_calls("status")
     ti.retry()
 
     with pytest.raises(BatchItemsFailedError):
         ti.run(paint_all(prompts, deferrable=deferrable))
 
-    again = [job["payload"]["prompt"] for job in sandbox.submissions[60:]]
+    again = [job["payload"]["prompt"] for job in sandbox.submissions[30:]]
     assert sorted(again) == sorted(prompt for prompt in prompts if "[fail]" in prompt)
-    assert sandbox.count_calls("status") - polls < 20
-    assert ti.pushed["counts"] == {"items": 60, "succeeded": 54, "failed": 6, "reused": 0, "cost": 0.54}
+    assert sandbox.count_calls("status") - polls < 10
+    assert ti.pushed["counts"] == {"items": 30, "succeeded": 27, "failed": 3, "reused": 0, "cost": 0.27}
 
 
 @both_ways
 def test_what_is_done_is_given_again_without_a_poll(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
-    first = ti.run(paint_all(cats(50), deferrable=deferrable))
+    first = ti.run(paint_all(cats(20), deferrable=deferrable))
     calls = sandbox.count_calls()
     ti.clear()
-    assert ti.run(paint_all(cats(50), deferrable=deferrable)) == first
+    assert ti.run(paint_all(cats(20), deferrable=deferrable)) == first
     assert sandbox.count_calls() == calls
 
 
@@ -278,10 +278,10 @@ def test_an_image_that_could_not_be_stored_is_fetched_again_and_not_submitted(
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(retry_timeout=0))
     sandbox.fault("image", status=404, times=2)
     with pytest.raises(BatchItemsFailedError, match=r"2 of 10.*ImageUnavailableError"):
-        ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))
+        ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable, **SMALL))
     polls = sandbox.count_calls("status")
     ti.retry()
-    rows = ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable))
+    rows = ti.run(paint_all(cats(10), output_path=f"file://{tmp_path}", deferrable=deferrable, **SMALL))
     assert all(row["error"] is None for row in rows)
     assert len(list(tmp_path.glob("*.png"))) == 10
     assert len(sandbox.submissions) == 10

@@ -156,6 +156,7 @@ def test_fewer_images_than_were_asked_for_are_not_all(
     assert history.find_job(job, clock.now, samples=5).history is History.INCOMPLETE
 
 
+@pytest.mark.heavy  # hundreds of submissions
 def test_a_row_that_is_known_is_used_in_a_busy_account(
     kandinsky_sandbox: Sandbox, hook: KandinskyHook, history: HistoryReconciler, clock: Clock
 ) -> None:
