@@ -162,7 +162,8 @@ def mutation(session: nox.Session) -> None:
 def run_unit_tests(session: nox.Session, folders: tuple[str, ...]) -> None:
     chosen = session.posargs or [f"tests/{folder}" for folder in folders]
     # More than there are cores: much of their time is spent waiting for a socket.
-    session.run("pytest", "-n", "4", "--dist", "loadgroup", *chosen)
+    # Few examples: what they are about is not Airflow, and "make test" tries all of them.
+    session.run("pytest", "-n", "4", "--dist", "loadgroup", "--hypothesis-profile", "quick", *chosen)
 
 
 def install(session: nox.Session, airflow: str) -> None:

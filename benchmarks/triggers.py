@@ -102,6 +102,25 @@ async def loop_lags() -> AsyncIterator[list[float]]:
         watching.cancel()
 
 
+@asynccontextmanager
+async def collections() -> AsyncIterator[list[float]]:
+    """How long each walk of the garbage collector has held up everything."""
+    began, took = 0.0, [0.0]
+
+    def note(phase: str, _info: dict[str, int]) -> None:
+        nonlocal began
+        if phase == "start":
+            began = time.perf_counter()
+        else:
+            took.append(time.perf_counter() - began)
+
+    gc.callbacks.append(note)
+    try:
+        yield took
+    finally:
+        gc.callbacks.remove(note)
+
+
 async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
     """Wait for all jobs of the sandbox, and report what it took."""
     jobs, process = sandbox.submissions, psutil.Process()
@@ -109,7 +128,7 @@ async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
     gc.collect()
     gc.freeze()
     memory, cpu = process.memory_info().rss, time.process_time()
-    async with loop_lags() as lags:
+    async with loop_lags() as lags, collections() as walks:
         if way in ("kandinsky", "plain trigger"):
             waiting = asyncio.create_task(noticed_by_triggers(way, jobs))
         else:
@@ -122,6 +141,7 @@ async def measure(way: str, sandbox: Sandbox) -> dict[str, Any]:
     return {
         "CPU, s": round(time.process_time() - cpu, 1),
         "worst lag, s": round(max(lags), 3),
+        "longest garbage collection, s": round(max(walks), 3),
         "memory, MB": round((peak - memory) / 2**20),
         "TCP connections": connections,
         "polls": sandbox.count_calls("status"),

@@ -33,7 +33,7 @@ if find_spec("hypothesis"):
         "steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("steady")
-    # For "make unit": pytest --hypothesis-profile=quick
+    # For "make unit" and "make matrix": pytest --hypothesis-profile=quick
     settings.register_profile("quick", settings.get_profile("steady"), max_examples=10)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
@@ -43,6 +44,8 @@ def test_the_second_run_submits_nothing(airflow: LocalAirflow, sandbox: Sandbox,
     (event,) = events["asset_events"]
     assert event["extra"]["counts"] == counts
 
+    if not supports_plugin_tabs():
+        return  # there is no gallery
     with httpx.Client(base_url=airflow.base_url, timeout=30, trust_env=False) as visitor:
         visitor.cookies["_token"] = visitor.get("/auth/token").raise_for_status().json()["access_token"]
         for run_id, reused in ((first, 0), (second, 2)):

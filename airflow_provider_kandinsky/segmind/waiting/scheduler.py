@@ -143,6 +143,8 @@ class PollScheduler:
                     continue
                 if (wait := self._wait_for_sweep(job)) > 0:
                     self._put(job, self._clock() + wait)
+                    # Thousands may be due together: a sweep has vouched for all of them.
+                    await asyncio.sleep(0)
                 else:
                     await self._poll(job)
         finally:
@@ -161,7 +163,7 @@ class PollScheduler:
             until = min(job.polled_at + may_lag, now + 1.0)
         return job.poller.cut_at_deadline(until - now, now)
 
-    def _on_finding(self, job: WaitingJob, finding: Finding, row: PastRequest) -> None:
+    def _on_finding(self, job: WaitingJob, finding: Finding, row: PastRequest, next_sweep_at: float) -> None:
         """Act on what a sweep has found; a poll that is under way is not disturbed."""
         if job.outcome.done() or job.is_polling or job.listed is not None:
             return
@@ -176,7 +178,7 @@ class PollScheduler:
                 # The result has what no row has: how long the job took, and the seed that the service drew.
                 self._poll_now(job, is_completed=True)
         elif finding is Finding.IN_FLIGHT:
-            job.in_flight_until = self._clock() + self._sweep_policy.vouched_for
+            job.in_flight_until = next_sweep_at + self._sweep_policy.vouched_for
         elif finding is not Finding.ABSENT and not job.is_checked:
             self._poll_now(job, is_completed=finding is Finding.INCOMPLETE)
 

@@ -12,11 +12,11 @@ class SweepPolicy:
 
     :param min_jobs: so many jobs must be waited for; a single one is polled.
     :param min_interval: from the beginning of one sweep to that of the next. A sweep that takes longer is followed by
-        a pause of the same length.
+        the next one.
     :param max_interval: the longest such interval.
     :param interval_per_age: the interval as a share of the youngest job's age.
     :param pages_at_once: how many pages of one sweep are read at a time, after the first.
-    :param vouched_for: a job that is listed as in flight is not polled for so long after a sweep.
+    :param vouched_for: a job that is listed as in flight is not polled until so long after the next sweep is due.
     :param poll_anyway: but it is polled after so long without a poll, because the list may be wrong.
     :param min_lag: a job that is not listed yet is polled at most once in so long. Where the list is seen to lag behind
         by more, once in that time.

@@ -26,7 +26,8 @@ class HistorySweeper:
     """Sweeps while jobs are waited for, and reports what it finds.
 
     :param read_page: reads a page; raises a KandinskyError if it cannot.
-    :param report: called with each job that a sweep has found, with what it says, and the row.
+    :param report: called with each job that a sweep has found, with what it says, the row, and when the next sweep
+        begins, seconds since the epoch.
     :param clock: wall clock, seconds since the epoch.
     :param sleep: how to wait.
     """
@@ -34,7 +35,7 @@ class HistorySweeper:
     def __init__(
         self,
         read_page: ReadPage,
-        report: Callable[[WaitingJob, Finding, PastRequest], None],
+        report: Callable[[WaitingJob, Finding, PastRequest, float], None],
         *,
         policy: SweepPolicy,
         clock: Callable[[], float],
@@ -117,9 +118,9 @@ class HistorySweeper:
                 # Those that are done need not wait for the rest of the sweep.
                 self._report_rows(sweep.add_page(rows), is_last=False)
             page = last + 1
-        self._report_rows(list(sweep.rows.values()), is_last=True)
         self._failures = 0
-        self._next_at = max(began + interval, 2 * self._clock() - began)
+        self._next_at = max(began + interval, self._clock())
+        self._report_rows(list(sweep.rows.values()), is_last=True)
 
     async def _read(self, model: str, since: float, pages: range) -> list[list[PastRequest]]:
         """Read some pages together.
@@ -139,4 +140,4 @@ class HistorySweeper:
             for job in list(self._jobs.get(row.request_id, ())):
                 finding = job.finding_of(row)
                 if is_last or finding is Finding.COMPLETED:
-                    self._report(job, finding, row)
+                    self._report(job, finding, row, self._next_at)

@@ -90,6 +90,17 @@ def test_one_job_alone_is_polled() -> None:
     run(one())
 
 
+def test_slow_jobs_are_not_polled_between_two_sweeps() -> None:
+    async def slow() -> None:
+        service = Service(latency=600.0)
+        await generate_all(service, [f"cat {number}" for number in range(50)])
+        # Every 5 minutes, because the list may be wrong.
+        assert service.polls <= 2 * 50
+        assert service.clock() - T0 <= 600 + 15 + 1
+
+    run(slow())
+
+
 def test_all_images_of_a_job_are_waited_for() -> None:
     async def some() -> None:
         service = Service(latency=(2.0, 6.0))
