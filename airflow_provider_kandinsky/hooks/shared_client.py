@@ -113,13 +113,7 @@ async def poll_with_shared_client(
     :raises KandinskyError: see :meth:`~.http.client.SegmindClient.poll_until_done`.
     """
     async with _pooled_hook(kandinsky_conn_id, poll_policy) as pooled:
-        poller = JobPoller(
-            request_id,
-            submitted_at=submitted_at,
-            deadline=deadline,
-            poll_interval=poll_interval,
-            policy=poll_policy,
-        )
+        poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
         client, is_logged = None, False
         while client is None:
             try:
