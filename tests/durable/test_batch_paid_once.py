@@ -63,23 +63,23 @@ class DyingStore:
 def test_a_worker_that_dies_at_any_write_submits_nothing_twice(
     sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool, writes: int, after: bool
 ) -> None:
-    def in_groups_of_four() -> KandinskyTextToImageBatchOperator:
-        operator = paint_all(cats(10), max_in_flight=9, deferrable=deferrable)
-        operator.group_size = 4
+    def in_groups_of_two() -> KandinskyTextToImageBatchOperator:
+        operator = paint_all(cats(6), max_in_flight=5, deferrable=deferrable)
+        operator.group_size = 2
         return operator
 
     store = ti.store
     ti.store = DyingStore(store, writes, after=after)  # type: ignore[assignment]  # as much of one as is used
     with pytest.raises(Killed):
-        ti.run(in_groups_of_four())
+        ti.run(in_groups_of_two())
     ti.store = store
     ti.retry()
     ti.age(100)
 
-    rows = ti.run(in_groups_of_four())
+    rows = ti.run(in_groups_of_two())
 
-    assert [row["error"] for row in rows] == [None] * 10
-    assert len(sandbox.submissions) == len(set(payloads(sandbox))) == 10
+    assert [row["error"] for row in rows] == [None] * 6
+    assert len(sandbox.submissions) == len(set(payloads(sandbox))) == 6
 
 
 @both_ways
