@@ -175,7 +175,9 @@ def test_a_worker_that_dies_while_it_records_what_it_found_submits_nothing_twice
     sandbox: Sandbox, ti: FakeTaskInstance, writes: int, after: bool
 ) -> None:
     # In two chunks: the pinned requests, the one, the other, the progress.
-    ti.run(paint_all(cats(41), deferrable=False))
+    first = paint_all(cats(41), deferrable=True)
+    with pytest.raises(TaskDeferred):
+        first.execute(ti.context_of(first))
     clear(ti)
     store = ti.store
     ti.store = DyingStore(store, writes, after=after)  # type: ignore[assignment]  # as much of one as is used
