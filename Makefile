@@ -23,7 +23,7 @@ demo: $(VENV)/.demo ## Make pictures in a real Airflow, without a key and for no
 	@KEEP="$(KEEP)" CONFIRM="$(CONFIRM)" $(BIN)/python -m demo
 
 unit: $(VENV)/.dev ## Run the tests that start no Airflow, no browser and nothing else that takes seconds
-	@$(BIN)/pytest -n auto --dist loadgroup --hypothesis-profile quick -m "not heavy" $(UNIT_TESTS)
+	@$(BIN)/pytest -n auto --dist worksteal --hypothesis-profile quick -m "not heavy" $(UNIT_TESTS)
 
 # The tests in a real Airflow are two groups of about the same length, "airflow" and "second airflow". Each has a process of
 # its own, which waits for most of the time; the third runs the others.

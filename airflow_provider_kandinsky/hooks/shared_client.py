@@ -17,7 +17,7 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ _LOOKUP_INTERVAL: Final = 5.0
 class _PooledHook:
     """A hook, and how many use its client."""
 
-    def __init__(self, kandinsky_conn_id: str) -> None:
+    def __init__(self, kandinsky_conn_id: str, poll_policy: PollPolicy) -> None:
         self.users = 0
-        self.hook = KandinskyHook(kandinsky_conn_id)
+        self.hook = KandinskyHook(kandinsky_conn_id, poll_policy=poll_policy)
         self._lock = asyncio.Lock()
         self._error: KandinskyError | None = None
         self._failed_at = 0.0
@@ -56,11 +56,13 @@ _pools: MutableMapping[asyncio.AbstractEventLoop, dict[str, _PooledHook]] = Weak
 
 
 @asynccontextmanager
-async def _pooled_hook(kandinsky_conn_id: str) -> AsyncIterator[_PooledHook]:
+async def _pooled_hook(
+    kandinsky_conn_id: str, poll_policy: PollPolicy = DEFAULT_POLL_POLICY
+) -> AsyncIterator[_PooledHook]:
     pool = _pools.setdefault(asyncio.get_running_loop(), {})
     pooled = pool.get(kandinsky_conn_id)
     if pooled is None:
-        pooled = pool[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id)
+        pooled = pool[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id, poll_policy)
     pooled.users += 1
     try:
         yield pooled
@@ -93,6 +95,7 @@ async def poll_with_shared_client(
     deadline: float,
     poll_interval: float | None = None,
     samples: int | None = None,
+    poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
     lookup_interval: float = _LOOKUP_INTERVAL,
 ) -> GenerationResult:
     """Wait for a job with the client that all users of a connection share.
@@ -104,10 +107,11 @@ async def poll_with_shared_client(
     :param deadline: when to stop waiting, seconds since the epoch.
     :param poll_interval: seconds between polls; adaptive if ``None``.
     :param samples: how many images the job makes; see :meth:`~.http.client.SegmindClient.poll_until_done`.
+    :param poll_policy: how often jobs are polled; that of a client's first user holds for all.
     :param lookup_interval: seconds between lookups of a connection that cannot be used.
     :raises KandinskyError: see :meth:`~.http.client.SegmindClient.poll_until_done`.
     """
-    async with _pooled_hook(kandinsky_conn_id) as pooled:
+    async with _pooled_hook(kandinsky_conn_id, poll_policy) as pooled:
         poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
         client, is_logged = None, False
         while client is None:

@@ -59,7 +59,7 @@ def deliver(
     if output_path is None and result.has_image_data:
         raise image_bytes_without_output_path(result.request_id)
     add_outlet_event_extra(context, {"request_ids": [result.request_id], "uris": uris, "cost": result.cost})
-    log.info(summarize_result(result, uris))
+    log.info(result.summary(uris))
     if not already_delivered:
         JobMetrics.of_task(ti, result.model).completed(result)
     return uris
@@ -113,12 +113,3 @@ def image_bytes_without_output_path(request_id: str | None) -> ImageRefusedError
         "hour: the images are then stored, and nothing is submitted again",
         request_id=request_id,
     )
-
-
-def summarize_result(result: GenerationResult, uris: Sequence[str]) -> str:
-    """One log line: the request, the number of images, the cost, and where the images are.
-
-    :param uris: of the images.
-    """
-    cost = "unknown" if result.cost is None else f"${result.cost:g}"
-    return f"Request {result.request_id} completed: {len(result.images)} image(s), cost {cost}, at {', '.join(uris)}"

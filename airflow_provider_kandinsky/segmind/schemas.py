@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -124,6 +124,14 @@ class GenerationResult:
             "inference_time": self.inference_time,
             "queue_time": self.queue_time,
         }
+
+    def summary(self, uris: Sequence[str]) -> str:
+        """One log line: the request, the number of images, the cost, and where the images are.
+
+        :param uris: of the images.
+        """
+        cost = "unknown" if self.cost is None else f"${self.cost:g}"
+        return f"Request {self.request_id} completed: {len(self.images)} image(s), cost {cost}, at {', '.join(uris)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's event; images that came as bytes are left out."""

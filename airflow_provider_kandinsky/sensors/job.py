@@ -23,7 +23,7 @@ from airflow_provider_kandinsky.tasks.error_translation import (
     translate_sensor_errors,
 )
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
-from airflow_provider_kandinsky.triggers.job import result_in_event
+from airflow_provider_kandinsky.triggers.event import result_in_event
 
 if TYPE_CHECKING:
     from airflow.sdk import XComArg
@@ -53,7 +53,7 @@ class KandinskyJobSensor(ImageTask, BaseSensorOperator):
 
     template_fields = ("request_id", "kandinsky_conn_id", "output_path")
     ui_color = "#f3e9fb"
-    #: How the job is polled in the modes poke and reschedule.
+    #: How the job is polled in a worker.
     poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
@@ -129,7 +129,7 @@ class KandinskyJobSensor(ImageTask, BaseSensorOperator):
         with (
             apply_soft_fail(self),
             translate_sensor_errors(context),
-            KandinskyHook(self.kandinsky_conn_id) as hook,
+            KandinskyHook(self.kandinsky_conn_id, poll_policy=self.poll_policy) as hook,
         ):
             return self._deliver_result(result_in_event(event, hook), context, hook)
 

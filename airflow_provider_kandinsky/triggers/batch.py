@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, JobPolls, PendingJob
 from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
 
@@ -30,6 +31,9 @@ class KandinskyBatchTrigger(BaseTrigger):
     :param hand_over: how many are enough; see :class:`~.hand_over.HandOverRule`. ``None``, as in rows of
         earlier versions: all.
     """
+
+    #: How the jobs are polled.
+    poll_policy = DEFAULT_POLL_POLICY
 
     def __init__(
         self,
@@ -76,7 +80,11 @@ class KandinskyBatchTrigger(BaseTrigger):
 
     async def _poll_until_done(self, job: PendingJob) -> GenerationResult:
         return await poll_with_shared_client(
-            self.kandinsky_conn_id, model=self.model, poll_interval=self.poll_interval, **asdict(job)
+            self.kandinsky_conn_id,
+            model=self.model,
+            poll_interval=self.poll_interval,
+            poll_policy=self.poll_policy,
+            **asdict(job),
         )
 
     async def on_kill(self) -> None:

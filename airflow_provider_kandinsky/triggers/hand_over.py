@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers.job import outcome_for_event
+from airflow_provider_kandinsky.triggers.event import outcome_for_event
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.results.delivery import summarize_result
 from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDelivery, warm_up_xcom
-from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
-from airflow_provider_kandinsky.segmind.http.results import get_finished_result
+from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
+from airflow_provider_kandinsky.triggers.event import outcome_for_event
+from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME, ensure_min_lifetime
 from airflow_provider_kandinsky.triggers.stall_guard import stall_guard_of_this_loop
 
 
@@ -46,6 +46,11 @@ class KandinskyJobTrigger(BaseTrigger):
         :class:`~airflow_provider_kandinsky.results.triggerer_delivery.TriggererDelivery`. ``None``: the task resumes
         in a worker.
     """
+
+    #: How the job is polled.
+    poll_policy = DEFAULT_POLL_POLICY
+    #: Seconds that this lives at least if it resumes its task.
+    min_lifetime = MIN_TRIGGER_LIFETIME
 
     def __init__(
         self,
@@ -107,6 +112,7 @@ class KandinskyJobTrigger(BaseTrigger):
                 deadline=self.deadline,
                 poll_interval=self.poll_interval,
                 samples=self.samples,
+                poll_policy=self.poll_policy,
             )
         except KandinskyError as error:
             outcome = error
@@ -117,7 +123,7 @@ class KandinskyJobTrigger(BaseTrigger):
             if await self._deliver(outcome):
                 yield TaskSuccessEvent()
                 return
-        await ensure_min_lifetime(self, started)
+        await ensure_min_lifetime(self, started, self.min_lifetime)
         event = {"request_id": self.request_id, "seed": self.seed} | outcome_for_event(outcome)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's class is not typed
 
@@ -140,7 +146,7 @@ class KandinskyJobTrigger(BaseTrigger):
             # An XCom backend may raise anything; a worker can still deliver the result.
             self.log.exception("Could not write the XComs of request %s; a worker will", self.request_id)
             return False
-        self.log.info(summarize_result(result, result.urls))
+        self.log.info(result.summary(result.urls))
         await asyncio.to_thread(JobMetrics.of_trigger(ti, self.model).completed, result)
         return True
 
@@ -148,25 +154,3 @@ class KandinskyJobTrigger(BaseTrigger):
         """Log that the job may still be billed. It is not cancelled: the service cannot do that, and another triggerer
         may be polling it."""
         self.log.warning("No longer waiting for request %s here; it may still be billed", self.request_id)
-
-
-def outcome_for_event(outcome: GenerationResult | KandinskyError) -> dict[str, Any]:
-    """A job's outcome as an event holds it: its ``error``, its ``result``, or neither if the images came as bytes."""
-    if isinstance(outcome, KandinskyError):
-        return {"error": outcome.to_dict()}
-    return {} if outcome.has_image_data else {"result": outcome.to_dict()}
-
-
-def result_in_event(event: Mapping[str, Any], hook: KandinskyHook) -> GenerationResult:
-    """The result in a trigger's event, back in a worker.
-
-    :param hook: to fetch images that came as bytes.
-    :raises KandinskyError: the error in the event.
-    """
-    if "error" in event:
-        raise error_from_dict(event["error"])
-    if "result" in event:
-        return GenerationResult.from_dict(event["result"])
-    # A sensor does not know when the job was submitted.
-    result = hook.get_conn().call(get_finished_result, event["request_id"], None, submitted_at=time.time())
-    return result.with_seed(event.get("seed"))

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 MIN_TRIGGER_LIFETIME: Final = conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 3.0
 
 
-async def ensure_min_lifetime(trigger: BaseTrigger, started: float) -> None:
+async def ensure_min_lifetime(trigger: BaseTrigger, started: float, min_lifetime: float = MIN_TRIGGER_LIFETIME) -> None:
     """Wait until an event may be fired. No wait in ``dag.test()``, which has no scheduler and gives triggers no task
     instance.
 
     :param started: when the trigger started, by the event loop's clock.
+    :param min_lifetime: seconds.
     """
     if trigger.task_instance is not None:
-        await asyncio.sleep(started + MIN_TRIGGER_LIFETIME - asyncio.get_running_loop().time())
+        await asyncio.sleep(started + min_lifetime - asyncio.get_running_loop().time())

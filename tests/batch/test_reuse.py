@@ -29,15 +29,15 @@ def reuse_all(requests: Any, folder: str, **arguments: Any) -> Any:
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_second_run_costs_nothing(sandbox: Sandbox, ti: FakeTaskInstance, folder: str, deferrable: bool) -> None:
-    first = ti.run(reuse_all(cats(25), folder, max_in_flight=10, deferrable=deferrable))
-    assert len(sandbox.submissions) == 25
-    assert ti.pushed["counts"] == {"items": 25, "succeeded": 25, "failed": 0, "reused": 0, "cost": 0.25}
+    first = ti.run(reuse_all(cats(15), folder, max_in_flight=6, deferrable=deferrable))
+    assert len(sandbox.submissions) == 15
+    assert ti.pushed["counts"] == {"items": 15, "succeeded": 15, "failed": 0, "reused": 0, "cost": 0.15}
     calls = len(sandbox.calls())
 
     second = another_run()
-    rows = second.run(reuse_all(cats(25), folder, max_in_flight=10, deferrable=deferrable))
+    rows = second.run(reuse_all(cats(15), folder, max_in_flight=6, deferrable=deferrable))
     assert len(sandbox.calls()) == calls
-    assert second.pushed["counts"] == {"items": 25, "succeeded": 25, "failed": 0, "reused": 25, "cost": 0}
+    assert second.pushed["counts"] == {"items": 15, "succeeded": 15, "failed": 0, "reused": 15, "cost": 0}
     same = ("urls", "locations", "request_id", "seed", "error")
     assert [[row[name] for name in same] for row in rows] == [[row[name] for name in same] for row in first]
     assert {(row["reused"], row["cost"]) for row in rows} == {(True, 0.0)}
@@ -69,18 +69,19 @@ def test_equal_items_are_one_image_unless_a_seed_says_otherwise(
     assert len(sandbox.submissions) == 2
 
 
+@pytest.mark.heavy  # two batches of fifty, and all their files
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_two_that_want_the_same_submit_it_once(sandbox: Sandbox, folder: str, deferrable: bool) -> None:
     runs = [another_run(number) for number in range(2)]
-    tasks = [reuse_all(cats(100), folder, deferrable=deferrable) for _ in runs]
+    tasks = [reuse_all(cats(50), folder, deferrable=deferrable) for _ in runs]
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda ti, task: ti.run(task), runs, tasks)
-    assert len(sandbox.submissions) == 100
+    assert len(sandbox.submissions) == 50
     assert [row["urls"] for row in first] == [row["urls"] for row in second]
     reused = [run.pushed["counts"]["reused"] for run in runs]
-    assert sum(reused) == 100
+    assert sum(reused) == 50
     path = ObjectStoragePath(folder) / ".kandinsky"
-    assert len(path.fs.find(path.path)) == 100  # no claim is left
+    assert len(path.fs.find(path.path)) == 50  # no claim is left
 
 
 def test_a_dead_owner_is_replaced(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path) -> None:

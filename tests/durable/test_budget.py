@@ -272,6 +272,7 @@ def test_a_batch_stops_at_the_budget(sandbox: Sandbox, ti: FakeTaskInstance, mon
     assert sum(bool(row["urls"]) for row in ti.pushed["return_value"]) == 30
 
 
+@pytest.mark.heavy  # fifty tasks, most of them twice
 def test_fifty_tasks_at_once_exceed_it_by_what_the_others_have_under_way(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

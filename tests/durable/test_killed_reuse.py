@@ -97,7 +97,13 @@ def many(folder: str, moment: int) -> Any:
     return paint_all(prompts, output_path=f"{folder}/{{request_id}}-{{index}}.{{extension}}", reuse=True, **SMALL)
 
 
-@pytest.mark.parametrize(("make", "images"), [(one, 1), (many, 2)], ids=["one", "batch"])
+@pytest.mark.parametrize(
+    ("make", "images"),
+    [
+        pytest.param(one, 1, id="one"),
+        pytest.param(many, 2, id="batch", marks=pytest.mark.heavy),  # it writes more, so there are more moments
+    ],
+)
 def test_killed_at_any_moment(sandbox: Sandbox, tmp_path: Path, make: Any, images: int) -> None:
     files = MortalFileSystem()
     attach("file", conn_id="mortal", fs=files)

@@ -250,8 +250,8 @@ def test_a_wait_that_begins_again_in_the_worker_ends_with_the_timeout_of_its_try
     sandbox.fault("status", status=404, times=1_000)
     before = sandbox.count_calls("history")
     began = time.monotonic()
-    operator = OPERATORS[paints](timeout=1.5)
-    operator.poll_policy = PollPolicy(not_found_grace_period=0.2)
+    operator = OPERATORS[paints](timeout=0.8)
+    operator.poll_policy = PollPolicy(not_found_grace_period=0.1)
 
     assert "JobTimeoutError" in failure(ti, operator)
 

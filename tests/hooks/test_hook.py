@@ -28,6 +28,8 @@ from airflow_provider_kandinsky.segmind.errors import (
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 
+from ..support.task_instance import QUICK
+
 Ask = Callable[..., Any]
 GivenConnection = Callable[..., str]
 
@@ -188,16 +190,16 @@ def test_concurrent_callers_share_one_async_client(sandbox: Sandbox, monkeypatch
 
     async def submit_a_group() -> float:
         async with KandinskyHook() as hook:
-            opened = await asyncio.gather(*(hook.aget_conn() for _ in range(40)))
+            opened = await asyncio.gather(*(hook.aget_conn() for _ in range(25)))
             assert len(set(opened)) == 1
             clients.append(opened[0])
             started = time.monotonic()
-            await asyncio.gather(*(hook.asubmit({"prompt": "a cat", "seed": seed}) for seed in range(40)))
+            await asyncio.gather(*(hook.asubmit({"prompt": "a cat", "seed": seed}) for seed in range(25)))
             return time.monotonic() - started
 
     for _ in range(2):  # a hook may be used again in another event loop
         # 1200 a minute are ten at once and then 19.8 a second.
-        assert asyncio.run(submit_a_group()) > 1.4
+        assert asyncio.run(submit_a_group()) > 0.7
     assert clients[0] is not clients[1]
     assert all(each._sender._http.is_closed for each in clients)
 
@@ -208,8 +210,8 @@ def test_threads_share_one_blocking_client_which_keeps_to_the_limit(
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(requests_per_minute=1200))
     with KandinskyHook() as hook, ThreadPoolExecutor(20) as threads:
         started = time.monotonic()
-        clients = set(threads.map(lambda _: (hook.get_credits(), hook.get_conn())[1], range(40)))
-        assert time.monotonic() - started > 1.4
+        clients = set(threads.map(lambda _: (hook.get_credits(), hook.get_conn())[1], range(25)))
+        assert time.monotonic() - started > 0.7
     assert len(clients) == 1
 
 
@@ -254,7 +256,7 @@ def test_a_changed_key_is_read_again_and_masked(sandbox: Sandbox, monkeypatch: p
         sandbox.configure(api_keys=["SG_new"])
 
     async def use() -> GenerationResult:
-        async with KandinskyHook() as hook:
+        async with KandinskyHook(poll_policy=QUICK) as hook:
             job = await hook.asubmit({"prompt": "a cat"})
             change_key()
             return await hook.await_result(job.request_id)
@@ -262,7 +264,7 @@ def test_a_changed_key_is_read_again_and_masked(sandbox: Sandbox, monkeypatch: p
     if way == "async":
         result = asyncio.run(use())
     else:
-        with KandinskyHook() as hook:
+        with KandinskyHook(poll_policy=QUICK) as hook:
             job = hook.submit({"prompt": "a cat"})
             change_key()
             result = hook.wait(job.request_id)
@@ -275,13 +277,13 @@ def test_a_changed_key_is_read_again_and_masked(sandbox: Sandbox, monkeypatch: p
 def test_the_key_of_another_host_is_not_sent_to_the_first(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with KandinskyHook() as hook:
+    with KandinskyHook(poll_policy=QUICK) as hook:
         job = hook.submit({"prompt": "a cat"})
         elsewhere = {"conn_type": "kandinsky", "password": "SG_new", "host": "https://elsewhere.test"}
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", json.dumps(elsewhere))
         sandbox.configure(api_keys=["SG_new"])
         with pytest.raises(JobTimeoutError):
-            hook.wait(job.request_id, timeout=2)
+            hook.wait(job.request_id, timeout=0.5)
     assert "now points to another host" in caplog.text
     assert {each["status"] for each in sandbox.calls("status")} == {401}
 

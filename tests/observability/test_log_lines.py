@@ -89,7 +89,7 @@ def test_an_error_that_lasts_is_logged_once(
 def test_a_batch_has_lines_for_its_waves(
     sandbox: Sandbox, ti: FakeTaskInstance, lines: Callable[[], list[str]], deferrable: bool, tmp_path: Path
 ) -> None:
-    sandbox.configure(latency=1)
+    sandbox.configure(latency=0.3)
     arguments: dict[str, Any] = {"output_path": f"file://{tmp_path}", "deferrable": deferrable}
     ti.run(paint_all(["a cat", "a dog", "a newt"], max_in_flight=2, **arguments))
 

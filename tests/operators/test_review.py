@@ -15,8 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, hitl_operator
-from airflow_provider_kandinsky.gallery.task_records import Scope
-from airflow_provider_kandinsky.gallery.urls import GalleryUrls
 from airflow_provider_kandinsky.links.kandinsky import stored_image_path
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
@@ -154,6 +152,9 @@ def test_stored_images_of_a_row_keep_their_source(ti: FakeTaskInstance, supervis
 
 
 def test_the_helper_gives_the_gallerys_own_path(ti: FakeTaskInstance) -> None:
+    from airflow_provider_kandinsky.gallery.task_records import Scope  # with FastAPI
+    from airflow_provider_kandinsky.gallery.urls import GalleryUrls
+
     urls = GalleryUrls("/kandinsky-gallery", Scope("gallery", ti.run_id))
     page = urls.image_at("review", -1, 3, 0)
     assert stored_image_path(ti, 3).startswith(page.partition("?")[0] + "/file")

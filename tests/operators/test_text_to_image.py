@@ -156,7 +156,7 @@ def test_at_the_deadline_the_error_says_what_becomes_of_the_money(
     with pytest.raises(
         JobTimeoutError, match=r"may still be running.*billed: maybe.*A retry re-attaches to it"
     ) as failure:
-        ti.run(paint(timeout=0.3, poll_interval=None, deferrable=deferrable))
+        ti.run(paint(timeout=0.3, poll_interval=10, deferrable=deferrable))
 
     assert failure.value.request_id == ti.pushed["request_id"]
     assert sandbox.count_calls("status") == 1

@@ -15,7 +15,7 @@ from airflow_provider_kandinsky.results.reuse_policy import ClaimPolicy
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.airflow_names import TaskDeferred
-from ..support.task_instance import SMALL, FakeTaskInstance, another_run, paint, paint_all
+from ..support.task_instance import QUICK, SMALL, FakeTaskInstance, another_run, paint, paint_all
 
 PATH = "{request_id}-{index}.{extension}"
 
@@ -40,7 +40,7 @@ def claims(folder: Path) -> list[Path]:
 def test_a_used_up_budget_leaves_no_claim(
     sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Any
 ) -> None:
-    with KandinskyHook() as hook:
+    with KandinskyHook(poll_policy=QUICK) as hook:
         hook.wait(hook.submit({"prompt": "earlier"}).request_id)
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(daily_budget=0.01))
     with pytest.raises(Exception, match="The daily budget is used up"):
@@ -113,7 +113,7 @@ def test_of_a_task_that_was_killed_another_takes_over(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     killed = make(tmp_path, deferrable=True, timeout=1)
-    killed.claim_policy = ClaimPolicy(margin=2)
+    killed.claim_policy = ClaimPolicy(margin=1)
     with pytest.raises(TaskDeferred):  # and it never resumes
         killed.execute(ti.context_of(killed))
     (claim,) = claims(tmp_path)

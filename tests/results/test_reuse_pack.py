@@ -5,36 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.io import attach
-from s3fs import S3FileSystem
 
 from airflow_provider_kandinsky.results.file_states import file_states
 from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
 
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
+
 ROOT = "pictures/cats"
 KEYS = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(1000)]
 
 
-class CountingS3(S3FileSystem):
-    """Counts what it asks the service for."""
-
-    cachable = False
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.calls: Counter[str] = Counter()
-
-    async def _call_s3(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        self.calls[method] += 1
-        return await super()._call_s3(method, *args, **kwargs)
-
-
 @pytest.fixture
-def counting(s3: S3FileSystem) -> CountingS3:
+def counting(s3: S3FileSystem) -> Any:
+    """The S3, by a file system that counts what it asks the service for."""
+    from s3fs import S3FileSystem  # takes half a second
+
+    class CountingS3(S3FileSystem):
+        cachable = False
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.calls: Counter[str] = Counter()
+
+        async def _call_s3(self, method: str, *args: Any, **kwargs: Any) -> Any:
+            self.calls[method] += 1
+            return await super()._call_s3(method, *args, **kwargs)
+
     fs = CountingS3(key="nobody", secret="none", endpoint_url=s3.endpoint_url, use_listings_cache=False)
     attach("s3", conn_id="counting", fs=fs)
     return fs
@@ -55,7 +57,7 @@ def index() -> ReuseIndex:
     return ReuseIndex(OutputPath("s3://counting@pictures/cats/{request_id}-{index}.{extension}"))
 
 
-def test_a_large_batch_is_found_with_few_calls(counting: CountingS3, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_large_batch_is_found_with_few_calls(counting: Any, caplog: pytest.LogCaptureFixture) -> None:
     counting.pipe({entry_path(key): entry(key) for key in KEYS})
     counting.pipe({f"{ROOT}/{key[::-1][:32]}-0.png": b"123" for key in KEYS})
     first = index()
@@ -102,7 +104,7 @@ def test_a_large_batch_is_found_with_few_calls(counting: CountingS3, caplog: pyt
     assert "are no entries of the index; reading them one by one" in caplog.text
 
 
-def test_files_among_very_many_others_are_asked_for_one_by_one(counting: CountingS3) -> None:
+def test_files_among_very_many_others_are_asked_for_one_by_one(counting: Any) -> None:
     wanted = [f"{ROOT}/{number:02}" for number in range(100)]
     others = [f"{name}-{number}" for name in wanted for number in range(12)]
     counting.pipe(dict.fromkeys(wanted + others, b"1"))
@@ -116,7 +118,7 @@ def test_files_among_very_many_others_are_asked_for_one_by_one(counting: Countin
     "name", ["{0:05}.png", "{0}/0.png", "same/beginning/{0}-{0}.png", "{0} [*]?#%.png", "x{0:0>90}"]
 )
 @pytest.mark.parametrize("folder", ["pictures", "pictures/a b"])
-def test_lists_know_what_each_file_knows(counting: CountingS3, folder: str, name: str) -> None:
+def test_lists_know_what_each_file_knows(counting: Any, folder: str, name: str) -> None:
     names = [f"{folder}/{name.format(number)}" for number in range(150)]
     counting.pipe({each: b"1" * number for number, each in enumerate(names)})
     absent = [f"{folder}/{name.format(number)}" for number in range(150, 170)]

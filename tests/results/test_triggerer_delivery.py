@@ -122,6 +122,7 @@ def test_a_trigger_of_before_an_upgrade_resumes_its_task_and_logs_no_error(
 ) -> None:
     use(WithLength, monkeypatch)
     trigger = deferred(ti, expanded=True)
+    trigger.min_lifetime = 0.1
     use(WithoutLength, monkeypatch)
     with caplog.at_level(logging.INFO):
         event = fire(trigger)

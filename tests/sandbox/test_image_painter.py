@@ -31,7 +31,7 @@ def test_prompt_seed_and_number_each_make_another_picture():
     assert len({picture.tobytes() for picture in pictures}) == 4
 
 
-@pytest.mark.parametrize("size", [(512, 512), (1024, 512), (512, 1024)])
+@pytest.mark.parametrize("size", [(256, 256), (512, 256), (256, 512)])
 @pytest.mark.parametrize(
     "prompt", ["x", "Лиса в лесу, 油画 🦊", "an astronaut " * 200, "donau" * 60, "two\nlines\tand  spaces"]
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ from airflow_provider_kandinsky.compat.airflow import AirflowFailException, Airf
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
-from airflow_provider_kandinsky.segmind.waiting.poller import PollPolicy
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 from ..support.airflow_names import AirflowRescheduleException, AirflowSkipException, TaskDeferred
-from ..support.task_instance import FakeTaskInstance, fire, paint
+from ..support.task_instance import QUICK, FakeTaskInstance, fire, paint
 
 every_way = pytest.mark.parametrize(
     "way", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=["poke", "reschedule", "deferrable"]
@@ -26,7 +26,9 @@ every_way = pytest.mark.parametrize(
 
 def wait_for(request_id: str, **arguments: Any) -> KandinskyJobSensor:
     defaults = {"task_id": "wait", "dag": DAG("gallery"), "poke_interval": 0.1, "timeout": 5}
-    return KandinskyJobSensor(request_id=request_id, **defaults | arguments)
+    sensor = KandinskyJobSensor(request_id=request_id, **defaults | arguments)
+    sensor.poll_policy = QUICK
+    return sensor
 
 
 def wait_out(ti: FakeTaskInstance, sensor: KandinskyJobSensor) -> Any:
@@ -74,11 +76,11 @@ def test_a_literal_that_is_no_id_breaks_the_dag(request_id: str) -> None:
 @pytest.mark.parametrize("mode", ["poke", "reschedule"])
 def test_an_unknown_id_fails_the_task_after_the_grace_period(sandbox: Sandbox, ti: FakeTaskInstance, mode: str) -> None:
     sensor = wait_for("gone", mode=mode)
-    sensor.poll_policy = PollPolicy(not_found_grace_period=1.5)
+    sensor.poll_policy = replace(QUICK, not_found_grace_period=0.5)
     started = time.time()
     with pytest.raises(AirflowFailException, match=r"kept for one hour after submission.*request gone"):
         wait_out(ti, sensor)
-    assert time.time() - started >= 1.5
+    assert time.time() - started >= 0.5
     assert sandbox.count_calls("status") >= 2
 
 
@@ -128,14 +130,14 @@ def test_between_processes_one_404_is_waited_out(sandbox: Sandbox, ti: FakeTaskI
     request_id = ti.run(paint(wait_for_completion=False))
     sandbox.fault("status", status=404, times=2)
     sensor = wait_for(request_id, mode="reschedule")
-    sensor.poll_policy = PollPolicy(not_found_grace_period=1.5)
+    sensor.poll_policy = replace(QUICK, not_found_grace_period=0.5)
     assert sensor.poke(ti.context).is_done == (latency == 0)
 
 
 @pytest.mark.usefixtures("polled_for_long")
 def test_between_processes_a_minute_of_404_is_the_end(sandbox: Sandbox, ti: FakeTaskInstance) -> None:
     sensor = wait_for("gone", mode="reschedule")
-    sensor.poll_policy = PollPolicy(not_found_grace_period=1.5)
+    sensor.poll_policy = replace(QUICK, not_found_grace_period=0.5)
     with pytest.raises(AirflowFailException, match="HTTP 404"):
         sensor.poke(ti.context)
     assert sandbox.count_calls("status") > 2

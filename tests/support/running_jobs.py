@@ -8,4 +8,5 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 def keep_running(sandbox: Sandbox) -> None:
     """Until ``sandbox.clear_faults()``, each poll finds a running job, and there is no history to find another in."""
     sandbox.fault("status", body={"status": "PROCESSING"}, times=10_000)
-    sandbox.fault("history", status=503, times=10_000)
+    # Not a 503, which is asked again for seconds.
+    sandbox.fault("history", status=403, times=10_000)

@@ -34,6 +34,8 @@ class Rescheduled(FakeTaskInstance):
     count = 0
 
     def context_of(self, operator: Any) -> Any:
+        # Airflow has it from the task; were it another number, a task that was cleared.
+        self.max_tries = operator.retries
         return super().context_of(operator) | {"task": operator, "task_reschedule_count": self.count}
 
 

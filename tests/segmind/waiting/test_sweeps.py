@@ -154,7 +154,7 @@ class Unwell(Service):
 def test_without_a_usable_history_all_goes_on_by_polls(response: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def crowd() -> None:
         service = Unwell(response, latency=(20.0, 40.0))
-        results = await generate_all(service, [f"cat {number}" for number in range(20)])
+        results = await generate_all(service, [f"cat {number}" for number in range(8)])
         assert all(isinstance(result, GenerationResult) for result in results)
         assert service.clock() - T0 < 50
         assert len(service.asked_at) <= 2, "it is left alone for a while"
@@ -168,7 +168,7 @@ def test_without_a_usable_history_all_goes_on_by_polls(response: Any, caplog: py
 def test_a_history_that_recovers_is_used_again() -> None:
     async def crowd() -> None:
         service = Unwell({"status_code": 503}, until=20.0, latency=120.0)
-        await generate_all(service, [f"cat {number}" for number in range(20)])
+        await generate_all(service, [f"cat {number}" for number in range(8)])
         assert len(service.asked_at) == 1
         assert any("history" in each.path for each in service.exchanges)
         assert not [each for each in service.exchanges if each.at > T0 + 40 and each.path.endswith("/status")]
