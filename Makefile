@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := pip install -qq --disable-pip-version-check --constraint constraints.txt
 PIP := $(BIN)/$(INSTALL)
 # On its own, because every Airflow command looks through all providers that are installed beside it.
 DISTRIBUTED := .venv-distributed
@@ -85,7 +85,7 @@ release-url: $(VENV)/.dev ## Set the project's addresses: URL=https://github.com
 changelog: $(VENV)/.dev ## Put the entries in changes/ into CHANGELOG.md, before a release
 	@$(BIN)/python -m tests.release.fragments
 
-forge: $(VENV)/.dev ## Check the workflows, forms and hooks; uses actionlint if it is on the PATH
+forge: $(VENV)/.dev ## Check the workflows, forms and hooks
 	@$(BIN)/nox --session forge
 
 clean: ## Remove everything that was installed or made

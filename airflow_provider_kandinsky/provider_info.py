@@ -43,7 +43,7 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
         },
         "history_url": {
             "label": "History URL",
-            "description": "The whole URL of the request history, which tells whether a lost submission was accepted. "
+            "description": "The whole URL of the request history, which says whether a lost submission was accepted. "
             "Empty: Segmind's own where the base URL is, else none. off: none.",
             "schema": {"type": ["string", "null"]},
         },

@@ -73,34 +73,19 @@ _BUDGET: Final = _reschedule_rule(
     "The daily budget is used up; nothing was accepted",
 )
 
+#: For each type of error: seconds before the next try, and why.
+_DELAYS: Final = (
+    (JobTimeoutError, 5, "The job may still be running; the retry re-attaches to it"),
+    (SubmissionUnknownError, 30, "The retry searches the request history for the submission"),
+    (JobFailedError, 30, "The job failed and was not billed; the retry submits it again"),
+    (ServiceUnavailableError, 120, "The service is down or out of reach"),
+)
+
 #: The delay before the next try, by error type. ``retries`` sets the number of tries.
 KANDINSKY_RETRY_POLICY: Final = ExceptionRetryPolicy(
     rules=[
         _RATE_LIMIT,
         *([_CREDITS, _BUDGET] if policies_can_reschedule() else []),
-        RetryRule(
-            JobTimeoutError,
-            RetryAction.RETRY,
-            timedelta(seconds=5),
-            "The job may still be running; the retry re-attaches to it",
-        ),
-        RetryRule(
-            SubmissionUnknownError,
-            RetryAction.RETRY,
-            timedelta(seconds=30),
-            "The retry searches the request history for the submission",
-        ),
-        RetryRule(
-            JobFailedError,
-            RetryAction.RETRY,
-            timedelta(seconds=30),
-            "The job failed and was not billed; the retry submits it again",
-        ),
-        RetryRule(
-            ServiceUnavailableError,
-            RetryAction.RETRY,
-            timedelta(minutes=2),
-            "The service is down or out of reach",
-        ),
+        *(RetryRule(error, RetryAction.RETRY, timedelta(seconds=delay), reason) for error, delay, reason in _DELAYS),
     ]
 )

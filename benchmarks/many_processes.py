@@ -19,10 +19,11 @@ from functools import partial
 from typing import Any, Final
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.client import SegmindClient
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.tasks.deferral import reset_trigger
 from benchmarks.table import publish
 from benchmarks.triggers import sandbox_in_another_process

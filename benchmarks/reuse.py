@@ -26,8 +26,8 @@ from airflow.sdk.io import attach
 from airflow_provider_kandinsky.batch.items import read_items
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.results.file_states import concurrently
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
-from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from benchmarks.table import publish
 from benchmarks.triggers import sandbox_in_another_process

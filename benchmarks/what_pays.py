@@ -20,7 +20,7 @@ import httpx
 
 from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import RateLimiter
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller

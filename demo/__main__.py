@@ -84,7 +84,7 @@ def _print_cost(service: Service, costs: list[float | None]) -> None:
     if service.sandbox is None:
         print(f"\nThe service reports a cost of {cost}.")
     else:
-        print(f"\nThe sandbox accepted {len(service.sandbox.submissions)} jobs; the real service would charge {cost}.")
+        print(f"\nThe sandbox accepted {len(service.sandbox.submissions)} jobs, and made up their cost: {cost}.")
 
 
 def _keep(airflow: LocalAirflow) -> None:

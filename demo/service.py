@@ -14,8 +14,7 @@ from pathlib import Path
 import httpx
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL, DEFAULT_MODEL
 from demo.local_airflow import free_port
 from demo.process_session import ProcessSession
 
@@ -65,9 +64,11 @@ def _ask_for_consent(image_count: int) -> None:
     if os.environ.get("CONFIRM") == "1":
         print("CONFIRM=1: going on.")
     elif not sys.stdin.isatty():
-        raise NoConsentError("Nothing was bought. Set CONFIRM=1 to buy them, or unset SEGMIND_API_KEY for the sandbox.")
+        raise NoConsentError(
+            "Nothing was submitted. Set CONFIRM=1 to submit them, or unset SEGMIND_API_KEY for the sandbox."
+        )
     elif input("Buy them? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise NoConsentError("Nothing was bought. Unset SEGMIND_API_KEY for the sandbox.")
+        raise NoConsentError("Nothing was submitted. Unset SEGMIND_API_KEY for the sandbox.")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """An editorial calendar: four images for each day, a person chooses one, and the site gets what it needs of it.
 
-What a person rejects is painted again, with their comment in the prompt, at most twice. Each round has tasks of its
+What a person rejects is generated again, with their comment in the prompt, at most twice. Each round has tasks of its
 own, because before 3.4 Airflow keeps the first form of a task instance. The chosen image is stored as WebP with a
 thumbnail, an alternative text and a JSON file that says how it came to be; then an asset event starts the DAG of the
 site.
@@ -35,7 +35,7 @@ OUTPUT_FOLDER = os.environ.get("KANDINSKY_OUTPUT_FOLDER", tempfile.gettempdir())
 FOLDER = Param(f"file://{OUTPUT_FOLDER}/editorial", type="string")
 PUBLISHED = Asset("kandinsky_editorial_calendar")
 SAMPLES = 4
-#: How often a day is painted: once, and twice more if nothing pleases.
+#: How often a day is generated: once, and twice more if nothing pleases.
 ROUNDS = 3
 CALENDAR = [
     {"day": "2026-12-01", "prompt": "a lighthouse in the first snow, oil on canvas", "alt": "A lighthouse in the snow"},
@@ -123,7 +123,7 @@ def editorial_calendar():
             task_id=f"review_{number}",
             subject="The image of {{ task.images['day'] }}",
             body="If none will do, say in the comment what is missing.",
-            # None of them: the day is painted again.
+            # None of them: the day is generated again.
             minimum=0,
             output_path="{{ params.output_folder }}/candidates/{request_id}-{index}.{extension}",
             map_index_template="{{ task.images['day'] }}",

@@ -12,8 +12,9 @@ import pytest
 from airflow_provider_kandinsky import types
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.models import CATALOGUE
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 from .support.task_instance import FakeTaskInstance, another_run, paint, paint_all
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError
 from airflow_provider_kandinsky.batch.items import by_position
+from airflow_provider_kandinsky.batch.manifest import write_manifest
 from airflow_provider_kandinsky.batch.state import BatchState
-from airflow_provider_kandinsky.compat.loops import loop_index
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.results.delivery import add_outlet_event_extra, error_for_xcom
-from airflow_provider_kandinsky.results.file_names import file_name, location
-from airflow_provider_kandinsky.results.storage import OutputPath, write
+from airflow_provider_kandinsky.results.file_names import location
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.segmind.errors import Billing, KandinskyError
 
 if TYPE_CHECKING:
@@ -27,8 +24,6 @@ log = logging.getLogger(__name__)
 
 #: So many failed items are named in the error; all of them are in the result.
 _MOST_NAMED: Final = 5
-#: Up to this size in bytes, the manifest is buffered in memory.
-_MAX_IN_MEMORY: Final = 2**20
 
 
 class BatchDelivery:
@@ -184,20 +179,9 @@ class BatchDelivery:
         return record is not None and record.reused
 
     def _write_manifest(self, context: Context, output_path: OutputPath) -> str:
-        ti = context["ti"]
-        names: Sequence[Any] = [ti.dag_id, ti.run_id, ti.task_id]
-        if ti.map_index not in (None, -1):
-            names = [*names, ti.map_index]
-        if (index := loop_index(context)) is not None:
-            names = [*names, f"iteration_{index}"]
-        path = output_path.sibling(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
         requests = by_position(self._state.items, lambda item: item.request)
-        with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as manifest:
-            for row, request in zip(self.rows, requests, strict=True):
-                manifest.write(json.dumps(row | {"arguments": request.payload()}).encode() + b"\n")
-            manifest.seek(0)
-            write(manifest, path)
-        return str(path)
+        rows = zip(self.rows, requests, strict=True)
+        return write_manifest(context, output_path, (row | {"arguments": each.payload()} for row, each in rows))
 
 
 def _describe_error(error: KandinskyError) -> str:

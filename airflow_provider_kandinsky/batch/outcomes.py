@@ -10,10 +10,12 @@ from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.results.delivery import image_bytes_without_output_path
-from airflow_provider_kandinsky.results.storage import OutputPath, find_missing, store
+from airflow_provider_kandinsky.results.output_path import OutputPath
+from airflow_provider_kandinsky.results.storage import find_missing, store
+from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
-from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, GenerationResult
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 log = logging.getLogger(__name__)
 

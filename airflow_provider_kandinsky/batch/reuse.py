@@ -10,8 +10,8 @@ from airflow_provider_kandinsky.batch.outcomes import Stored
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
-from airflow_provider_kandinsky.results.storage import OutputPath
 from airflow_provider_kandinsky.segmind.errors import Billing
 
 log = logging.getLogger(__name__)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from typing import Any, Final
 
 from airflow_provider_kandinsky.batch.delivery import BatchDelivery
 from airflow_provider_kandinsky.batch.outcomes import BatchOutcomes
+from airflow_provider_kandinsky.batch.reuse import BatchReuse
 from airflow_provider_kandinsky.batch.state import BatchState
-from airflow_provider_kandinsky.batch.submission import BatchReuse as BatchReuse
 from airflow_provider_kandinsky.batch.submission import BatchSubmission
-from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
+from airflow_provider_kandinsky.batch.waiting import BatchWaiting
 from airflow_provider_kandinsky.durable.service import Service
-from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, JobPolls, PendingJob
+from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, PendingJob
 
 log = logging.getLogger(__name__)
 
@@ -57,49 +55,24 @@ class BatchRun:
     ) -> None:
         self.state = state
         self.reuse = reuse
-        self._submission = BatchSubmission(
+        self.submission = BatchSubmission(
             self.state, service, group_size=group_size, max_cost=max_cost, stopped=stopped, reuse=reuse
         )
         self._outcomes = BatchOutcomes(self.state, service)
         self._outcomes.on_stored = None if reuse is None else reuse.note_stored
         self._service = service
-        self._began_at = began_at
-        self._timeout = timeout
-        self._poll_interval = poll_interval
+        self._waiting = BatchWaiting(service, began_at, timeout, poll_interval)
         self._progress_due_at = 0.0
-        self._polls = self._polls_of_this_process(poll_interval)
         self._output_path = output_path
-
-    @property
-    def stopped(self) -> KandinskyError | None:
-        """Why nothing more is submitted, where that is so."""
-        return self._submission.stopped
-
-    def stop(self, error: KandinskyError) -> None:
-        """Submit nothing more.
-
-        :param error: why.
-        """
-        self._submission.stopped = error
-
-    @property
-    def has_more(self) -> bool:
-        """Whether anything is left to be submitted, and is to be."""
-        return self._submission.has_more
 
     @property
     def waits_for_others(self) -> bool:
         """Whether other tasks are making images that this one wants."""
-        return self.has_more and self.reuse is not None and bool(self.reuse.claimed)
-
-    @property
-    def refusal(self) -> KandinskyError | None:
-        """Why :meth:`submit` has left room, where a rate limit, an outage or the index has ended it."""
-        return self._submission.refusal
+        return self.submission.has_more and self.reuse is not None and bool(self.reuse.claimed)
 
     def begin(self) -> None:
         """Go on from where an earlier try has ended."""
-        self._submission.resolve()
+        self.submission.resolve()
         self.state.write()
         self._outcomes.drop_what_is_gone(self._output_path)
         self._store()
@@ -129,7 +102,7 @@ class BatchRun:
 
         :return: what is to be waited for; nothing if that was all.
         """
-        jobs = [self._pending(item, record) for item, record in self._submission.submit_up_to(max_in_flight)]
+        jobs = [self._waiting.pending(item, record) for item, record in self.submission.submit_up_to(max_in_flight)]
         if not jobs or self._service.clock() >= self._progress_due_at:
             self.state.write_progress()
             self._progress_due_at = self._service.clock() + _PROGRESS_INTERVAL
@@ -159,36 +132,21 @@ class BatchRun:
         :param jobs: all that are in flight.
         :param rule: how many are enough.
         """
-        self.apply_outcomes(self._service.runner.run(self._polls.collect(jobs, rule)))
+        self.apply_outcomes(self._waiting.until_enough(jobs, rule))
 
     def wait_for_in_flight(self, *, is_last_poll: bool = False) -> None:
         """Wait in this process for all that is in flight, each to its own deadline.
 
         :param is_last_poll: whether to poll once, and give up what is not finished.
         """
-        jobs = [self._pending(item, record) for item, record in self.state.in_flight()]
-        if is_last_poll:
-            jobs = [replace(job, deadline=min(job.deadline, self._service.clock())) for job in jobs]
-        polls = self._polls_of_this_process(None if is_last_poll else self._poll_interval)
-        self.apply_outcomes(self._service.runner.run(polls.collect(jobs)))
-
-    def _polls_of_this_process(self, poll_interval: float | None) -> JobPolls:
-        async def poll(job: PendingJob) -> GenerationResult:
-            client = await self._service.hook.aget_conn()
-            return await client.poll_until_done(**asdict(job), model=self._service.model, poll_interval=poll_interval)
-
-        return JobPolls(poll, self._service.clock)
-
-    def _pending(self, item: Item, record: JobRecord) -> PendingJob:
-        deadline = deadline_of(record.submitted_at, self._began_at, self._timeout)
-        samples = item.request.url_count(self._service.model)
-        return PendingJob(record.request_id or "", record.submitted_at, deadline, samples)
+        jobs = [self._waiting.pending(item, record) for item, record in self.state.in_flight()]
+        self.apply_outcomes(self._waiting.until_done(jobs, is_last_poll=is_last_poll))
 
     def delivery(self) -> BatchDelivery:
         """What the batch leaves."""
         if self.reuse is not None:
             self.reuse.pack()
-        return BatchDelivery(self.state, self.stopped, self._output_path, with_reuse=self.reuse is not None)
+        return BatchDelivery(self.state, self.submission.stopped, self._output_path, with_reuse=self.reuse is not None)
 
     def _store(self) -> None:
         self._outcomes.store(self._output_path, self._service.hook.settings.download_policy)

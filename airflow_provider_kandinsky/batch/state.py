@@ -12,9 +12,10 @@ from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.results.reuse import StoredRequest
+from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

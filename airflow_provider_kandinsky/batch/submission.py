@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from airflow_provider_kandinsky.batch.reuse import BatchReuse as BatchReuse
+from airflow_provider_kandinsky.batch.reuse import BatchReuse
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.errors import CostLimitError
 from airflow_provider_kandinsky.durable.records import Item, JobRecord

@@ -15,7 +15,7 @@ def loop_index(context: Context) -> int | None:
 
 
 def loop_region(ti: Any) -> str | None:
-    """What tells the task instances of a loop's iterations apart in Airflow's API; ``None`` outside of loops.
+    """What distinguishes the task instances of a loop's iterations in Airflow's API; ``None`` outside of loops.
 
     :param ti: the task instance in its worker.
     :return: the region's id, a dot, and the index in it.

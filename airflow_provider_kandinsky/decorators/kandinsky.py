@@ -10,7 +10,7 @@ from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factor
 
 from airflow_provider_kandinsky.compat.airflow import determine_kwargs
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
-from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS
 
 if TYPE_CHECKING:

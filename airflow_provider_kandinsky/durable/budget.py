@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.messages import BUDGET_NEEDS_HISTORY
-from airflow_provider_kandinsky.hooks.spending import DAY, key_of, merged, read_pages
+from airflow_provider_kandinsky.hooks.spending import DAY, key_of, merged, priced_parameters, read_pages
 from airflow_provider_kandinsky.segmind.errors import ConfigurationError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
@@ -33,9 +33,6 @@ _MAX_SUBMISSIONS: Final = 20
 _MAX_AGE_WITHOUT_PRICE: Final = 5.0
 #: How far back a price is searched for, if nothing was made today.
 _PRICE_PERIOD: Final = 7 * DAY
-
-#: The parameters that a price depends on, and what the service takes for those left out.
-_PRICED: Final = {"samples": 1, "num_inference_steps": None, "img_width": None, "img_height": None}
 
 
 @dataclass(slots=True)
@@ -146,7 +143,7 @@ class DailyBudget:
 
     def _price(self, payload: Any, model: str | None = None) -> float | None:
         """What a request will cost; ``None`` if that is not known."""
-        key = (model or self._model, *_shape(payload))
+        key = (model or self._model, *priced_parameters(payload))
         if key not in self._prices:
             self._prices[key] = self._find_price(payload, model)
         return self._prices[key]
@@ -158,7 +155,7 @@ class DailyBudget:
             for row in (*self._requests.values(), *self._earlier)
             if row.model == (model or self._model) and row.status is JobStatus.COMPLETED and row.cost
         ]
-        equal = [row.cost for row in rows if _shape(row.payload) == _shape(payload) and row.cost]
+        equal = [row.cost for row in rows if priced_parameters(row.payload) == priced_parameters(payload) and row.cost]
         if equal:
             return median(equal)
         each = [row.cost / _samples(row.payload) for row in rows if row.cost]
@@ -182,8 +179,3 @@ class DailyBudget:
 
 def _samples(payload: Any) -> int:
     return max(1, integer_in(payload.get("samples")) or 1)
-
-
-def _shape(payload: Any) -> tuple[int | None, ...]:
-    found = (integer_in(payload.get(name)) for name in _PRICED)
-    return tuple(default if value is None else value for value, default in zip(found, _PRICED.values(), strict=True))

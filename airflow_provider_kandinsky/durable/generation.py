@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
-from airflow_provider_kandinsky.durable.seeds import derive_seed
-from airflow_provider_kandinsky.durable.state import JobState
-from airflow_provider_kandinsky.durable.submission import Service, Submission
-from airflow_provider_kandinsky.observability.metrics import JobMetrics
-from airflow_provider_kandinsky.results.reuse import ClaimedElsewhere, ReuseIndex, StoredRequest
+from airflow_provider_kandinsky.durable.service import Service
+from airflow_provider_kandinsky.durable.single_state import SingleState, ledger_of_job
+from airflow_provider_kandinsky.durable.submission import Submission
+from airflow_provider_kandinsky.results.reuse import ReuseIndex
+from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
 from airflow_provider_kandinsky.segmind.errors import Billing, JobError, KandinskyError
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus, TextToImageRequest, fingerprint
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +46,22 @@ class SubmittedJob:
         return deadline_of(self.submitted_at, began_at, timeout)
 
 
+class ClaimedElsewhere(Exception):  # no error: the operator waits
+    """Another task has claimed the same image.
+
+    :param seconds: how long its claim lasts.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class Generation:
     """One generation that a task wants, from its submission to its result.
 
-    :param item: what is wanted.
-    :param ledger: the task instance's, read.
+    :param state: what is wanted, and how far it has come.
     :param service: where it is submitted.
-    :param metrics: where submissions are counted.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
     :param max_cost: dollars; once earlier jobs of the task instance have cost that, nothing more is submitted.
     :param index: of the images that are stored, where one of them may be delivered again.
@@ -58,25 +69,21 @@ class Generation:
 
     def __init__(
         self,
-        item: Item,
-        ledger: JobLedger,
+        state: SingleState,
         service: Service,
         *,
-        metrics: JobMetrics,
         id_only: bool = False,
         max_cost: float | None = None,
         index: ReuseIndex | None = None,
     ) -> None:
-        self._item = item
-        self._index = index if item.request.seed != -1 else None
-        self._ledger = ledger
+        self._state = state
+        self._item = state.item
+        self._index = index if state.item.request.seed != -1 else None
         self._service = service
-        self._metrics = metrics
         self._id_only = id_only
         self._max_cost = max_cost
-        self._state = JobState([item], ledger, metrics)
-        self._submission = Submission(self._state, service, log_level=logging.INFO)
-        self._outcomes = OutcomeCollector(self._state, service, id_only=id_only)
+        self._submission = Submission(state, service, log_level=logging.INFO)
+        self._outcomes = OutcomeCollector(state, service, id_only=id_only)
         self._result: GenerationResult | None = None
         self._already_delivered = False
 
@@ -88,33 +95,15 @@ class Generation:
         request: TextToImageRequest,
         *,
         durable: bool,
-        id_only: bool = False,
-        max_cost: float | None = None,
-        job: str | None = None,
-        index: ReuseIndex | None = None,
+        request_id: str | None = None,
+        **options: Any,
     ) -> Self:
-        """What the running task wants.
+        """What the running task wants; see :meth:`~.single_state.SingleState.of_task`.
 
-        :param durable: whether to keep a record.
-        :param job: the request id, where an earlier process of this try has submitted it.
+        :param options: for :class:`Generation`.
         """
-        payload = request.payload()
-        key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
-        if job is None:
-            arguments = argument_hashes(service.model, payload)
-            ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path, arguments=arguments).read()
-        else:
-            ledger = ledger_of_job(context, service, job, durable=durable, key=key)
-            key = ledger.record.key if ledger.record else key
-        return cls(
-            Item(key, request, has_own_seed=request.seed == derive_seed(context)),
-            ledger,
-            service,
-            metrics=JobMetrics.of_task(context["ti"], service.model),
-            id_only=id_only,
-            max_cost=max_cost,
-            index=index,
-        )
+        state = SingleState.of_task(context, service, request, durable=durable, request_id=request_id)
+        return cls(state, service, **options)
 
     def submit_or_reattach(self) -> SubmittedJob:
         """Submit, unless an earlier try has, or the images are stored.
@@ -125,7 +114,7 @@ class Generation:
         :raises ClaimedElsewhere: another task is about to make the same image.
         :raises ReuseIndexError: it is not known what is stored. Nothing was submitted.
         """
-        self._log_what_changed()
+        self._state.log_what_changed()
         index, key = self._index, self._item.key
         if index and self._state.unrecorded() and (stored := index.find([key]).get(key)):
             return self._reuse(stored)  # so the history need not be searched for it
@@ -156,7 +145,7 @@ class Generation:
         return stored.get(self._item.key)
 
     def _reuse(self, stored: StoredRequest) -> SubmittedJob:
-        self._metrics.reused()
+        self._state.count_reused()
         return SubmittedJob(stored.request_id, 0.0, stored.result(), reused=stored)
 
     def _check_cost(self) -> None:
@@ -205,17 +194,6 @@ class Generation:
             self._already_delivered,
         )
 
-    def _log_what_changed(self) -> None:
-        record = self._ledger.record
-        if record is None or self._state.record(self._item) is not None:
-            return
-        before = f"request {record.request_id}" if record.request_id else "a request whose id was never learnt"
-        if record.key != self._item.key:
-            changed = ", ".join(record.changed(self._ledger.arguments)) or "base URL"
-            log.warning("%s has changed since %s was submitted; submitting again", changed, before)
-        elif not record.is_open:
-            log.info("The task was cleared and its seed is -1: a new image is wanted beside that of %s", before)
-
     def _reattach(self, item: Item, record: JobRecord) -> None:
         """Poll the job of an earlier try once: what it has already given needs no waiting."""
         request_id = record.request_id or ""
@@ -236,15 +214,20 @@ class Generation:
             has_result = self._result is not None or now.result is not None
             self._already_delivered = has_result and self._state.is_cleared(record)
             log.info("Request %s was submitted by an earlier try; re-attaching, its status is %s", request_id, status)
-            self._metrics.reattached("history" if now.result is not None else "ledger")
+            self._state.count_reattached("history" if now.result is not None else "ledger")
         self._state.write()
 
 
-def ledger_of_job(context: Context, service: Service, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
-    """The ledger with a job that an earlier process of this try has submitted.
+def job_deferred_for(
+    context: Context, service: Service, request_id: str, sent: Mapping[str, Any], *, durable: bool
+) -> tuple[SubmittedJob, set[str]]:
+    """The job that an earlier process of this try has deferred for.
 
-    :param durable: whether one is kept.
-    :param key: what the job is called where none is.
+    :param sent: arguments, as they are rendered now.
+    :param durable: whether a record is kept.
+    :return: the job; and which of the arguments are not those that were sent for it, as far as that is known.
     """
-    ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path).read(is_resumed=True)
-    return ledger.of_job(key, request_id, context["ti"].start_date.timestamp())
+    ledger = ledger_of_job(context, service, request_id, durable=durable)
+    if ledger.record is None:
+        raise LookupError(request_id)
+    return SubmittedJob(request_id, ledger.record.submitted_at), ledger.changed_since(service.model, sent)

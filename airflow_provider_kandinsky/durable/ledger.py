@@ -151,6 +151,12 @@ class JobLedger(Ledger):
         )
         return ledger
 
+    def changed_since(self, model: str, arguments: Mapping[str, Any]) -> set[str]:
+        """Which of some arguments are not those that were submitted, as far as that is kept."""
+        if self.record is None or not self.is_kept:
+            return set()
+        return arguments.keys() & self.record.changed(argument_hashes(model, arguments))
+
     def __iter__(self) -> Iterator[JobRecord]:
         return iter([self.record] if self.record else [])
 

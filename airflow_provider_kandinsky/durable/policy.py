@@ -9,8 +9,8 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
+from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME, RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
-from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, RECORD_LIFETIME
 
 if TYPE_CHECKING:
     from airflow_provider_kandinsky.durable.records import JobRecord
@@ -40,7 +40,7 @@ class Step(StrEnum):
     REATTACH = "re-attach"
     DELIVER = "deliver"
     WAIT = "wait: fail, and let a retry ask again"
-    FAIL = "fail: the history cannot tell what became of it"
+    FAIL = "fail: the history does not say what became of it"
     INCOMPLETE = "fail: images that were paid for are missing"
 
 

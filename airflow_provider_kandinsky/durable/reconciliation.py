@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from airflow_provider_kandinsky.durable.errors import CostLimitError
+from airflow_provider_kandinsky.durable.history_rows import RowsUntilFailure, history_of, may_have_more
 from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, IntentIndex, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
-from airflow_provider_kandinsky.durable.rows import RowsUntilFailure, history_of, may_have_more
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, KandinskyError, ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
@@ -48,7 +48,7 @@ class HistoryReconciler:
 
     :param hook: the service.
     :param model: the slug that they were made to.
-    :param on_unknown_submit: what is to be done if the history cannot tell: ``"fail"`` or ``"resubmit"``, which may
+    :param on_unknown_submit: what is to be done if the history does not say: ``"fail"`` or ``"resubmit"``, which may
         pay twice.
     :param clock: wall clock, seconds since the epoch.
     :param sleep: how to wait for the history to catch up.

@@ -7,13 +7,10 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any, Final, TypeVar
 
+from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
-from airflow_provider_kandinsky.segmind.schemas import (
-    RECORD_LIFETIME,
-    GenerationResult,
-    TextToImageRequest,
-    parse_request_id,
-)
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, parse_request_id
 from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 #: So many ids of earlier submissions are kept; the history is asked about the days around a submission only.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_provider_kandinsky.compat.loops import loop_index
 
@@ -33,15 +31,3 @@ def seed_from_names(dag_id: str, run_id: str, task_id: str, map_index: int, *ite
     """A seed that is made from names; see :func:`derive_seed`."""
     name = "\n".join((dag_id, run_id, task_id, str(map_index), *map(str, item)))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") >> 1
-
-
-def seed_from_content(model: str, payload: Mapping[str, Any]) -> int:
-    """A seed that is made from what is asked for, for ``reuse``: the same in every run, DAG and deployment.
-
-    :param model: the slug.
-    :param payload: the parameters; a seed among them is ignored.
-    :return: 0 to 2147483647.
-    """
-    content = {name: value for name, value in payload.items() if name != "seed"}
-    canonical = json.dumps([model, content], sort_keys=True, separators=(",", ":"))
-    return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:4], "big") >> 1

@@ -16,7 +16,7 @@ from airflow_provider_kandinsky.durable.matching import Intent
 from airflow_provider_kandinsky.durable.policy import History, Step, after_lost_response
 from airflow_provider_kandinsky.durable.reconciliation import Finding
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
-from airflow_provider_kandinsky.durable.service import Service as Service
+from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.segmind.constants import SUBMIT_RETRY_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import (
@@ -26,7 +26,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ def _unknown_error(finding: Finding) -> SubmissionUnknownError:
     """Why it is not known whether an earlier try was accepted."""
     reason = finding.error.message if finding.error is not None else f"it says: {finding.history}"
     unknown = SubmissionUnknownError(
-        f"An earlier try may have submitted this, and the request history cannot tell: {reason}. "
+        f"An earlier try may have submitted this, and the request history does not say: {reason}. "
         'Set history_url in the connection, or on_unknown_submit="resubmit" to risk paying twice'
     )
     # Asking again later costs nothing.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from airflow_provider_kandinsky.durable.records import JobRecord
-from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME
+from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

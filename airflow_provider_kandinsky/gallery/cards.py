@@ -24,9 +24,9 @@ from airflow_provider_kandinsky.gallery.coerce import (
 )
 from airflow_provider_kandinsky.gallery.items import Item, State, is_finished
 from airflow_provider_kandinsky.gallery.task_records import TaskRecord
+from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
 from airflow_provider_kandinsky.segmind.http.downloads import browser_url
-from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME
 
 log = logging.getLogger(__name__)
 

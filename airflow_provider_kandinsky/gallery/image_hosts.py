@@ -34,12 +34,12 @@ def find_image_hosts(conn_id: str | None) -> Collection[str]:
     except AirflowNotFoundException:
         return {IMAGE_HOST}
     except KandinskyError as error:
-        log.warning("Only pictures at %s are shown: %s", IMAGE_HOST, error)
+        log.warning("Only images at %s are shown: %s", IMAGE_HOST, error)
         return {IMAGE_HOST}
     except Exception as error:  # noqa: BLE001  a backend may fail in any way
         # Without its text, which may contain a secret.
         log.warning(
-            "Only pictures at %s are shown: connection %r cannot be read (%s)",
+            "Only images at %s are shown: connection %r cannot be read (%s)",
             IMAGE_HOST,
             conn_id,
             type(error).__name__,

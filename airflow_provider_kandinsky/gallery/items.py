@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, integer, mapping, mappings, number, text, texts
 from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, TaskKind, TaskRecord
-from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 
 #: See :func:`.stored_files.read_manifest`.
 ReadManifest: TypeAlias = Callable[[TaskRecord, str], Sequence[Mapping[str, Any] | None] | None]

@@ -1,6 +1,6 @@
 """Where a task instance is in a task loop (Airflow 3.4), whose iterations share task and map index.
 
-Airflow's API needs it with each call for such a task instance, and its region's id and index tell it.
+Airflow's API needs it with each call for such a task instance, and its region's id and index give it.
 """
 
 from __future__ import annotations

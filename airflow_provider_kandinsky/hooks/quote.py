@@ -5,25 +5,25 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_kandinsky.hooks.base import ClientHook
+from airflow_provider_kandinsky.hooks.spending import priced_parameters
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.schemas import JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
-from airflow_provider_kandinsky.segmind.wire.values import integer_in
 
 if TYPE_CHECKING:
-    from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+    from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 
 #: How far back prices are read, in seconds.
 _PERIOD: Final = 30 * 86_400.0
 #: Seconds for which a task waits for a price that is only logged.
 _SOON: Final = 2.0
-#: What a price depends on; the service gives one image if ``samples`` is not set.
-_PRICED: Final = ("img_width", "img_height", "num_inference_steps", "samples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ def quote_of(items: int, reused: int, requests: Sequence[TextToImageRequest], hi
     costs: dict[tuple[int | None, ...], list[float]] = {}
     for past in history:
         if past.status is JobStatus.COMPLETED and past.cost is not None:
-            costs.setdefault(_shape(past.payload), []).append(past.cost)
-    prices = [statistics.median(costs.get(_shape(request.payload()), [-1.0])) for request in requests]
+            costs.setdefault(priced_parameters(past.payload), []).append(past.cost)
+    prices = [statistics.median(costs.get(priced_parameters(request.payload()), [-1.0])) for request in requests]
     if not prices:
         return Quote(items, reused, 0, None, 0.0)
     if min(prices) < 0:
@@ -71,19 +71,8 @@ def quote_of(items: int, reused: int, requests: Sequence[TextToImageRequest], hi
     return Quote(items, reused, len(prices), round(total / len(prices), 6), round(total, 6))
 
 
-def _shape(payload: Mapping[str, Any]) -> tuple[int | None, ...]:
-    values = {name: integer_in(payload.get(name)) for name in _PRICED}
-    return tuple((values | {"samples": values["samples"] or 1}).values())
-
-
-class Quotes:
-    """Adds quotes to a hook."""
-
-    if TYPE_CHECKING:
-
-        def get_conn(self) -> SegmindClient: ...
-
-        async def aget_conn(self) -> AsyncSegmindClient: ...
+class QuoteHook(ClientHook):
+    """The part of the hook that quotes prices."""
 
     def quote(
         self,
@@ -109,8 +98,10 @@ class Quotes:
         :raises ReuseIndexError: it cannot be read what is stored.
         :raises KandinskyError: the history cannot be asked.
         """
+        from airflow_provider_kandinsky.results.unstored import split_stored  # slow to import
+
         client = self.get_conn()
-        split = _split(requests, defaults, client.base_url, model, output_path, reuse)
+        split = split_stored(requests, defaults, client.base_url, model, output_path, reuse)
         return client.call(_quote, model, *split)
 
     async def aquote(
@@ -123,8 +114,10 @@ class Quotes:
         **defaults: Any,
     ) -> Quote:
         """The async twin of :meth:`quote`."""
+        from airflow_provider_kandinsky.results.unstored import split_stored  # slow to import
+
         client = await self.aget_conn()
-        split = await asyncio.to_thread(_split, requests, defaults, client.base_url, model, output_path, reuse)
+        split = await asyncio.to_thread(split_stored, requests, defaults, client.base_url, model, output_path, reuse)
         return await _quote(client, model, *split)
 
     def price(self, requests: Sequence[TextToImageRequest], model: str, items: int, reused: int) -> Quote:
@@ -152,13 +145,3 @@ async def _quote_soon(
             return await _quote(client, model, items, reused, wanted)
     except TimeoutError as error:
         raise ServiceUnavailableError(f"The request history did not respond within {_SOON:g} s") from error
-
-
-def _split(
-    requests: Any, defaults: Mapping[str, Any], base_url: str, model: str, output_path: str | None, reuse: bool
-) -> tuple[int, int, list[TextToImageRequest]]:
-    # The one import upwards: what is stored is known further up.
-    from airflow_provider_kandinsky.batch.quote import check_reuse, split_stored
-
-    folder = check_reuse(reuse=reuse, output_path=output_path)
-    return split_stored(requests, defaults, base_url, model, folder)

@@ -17,8 +17,7 @@ from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY as DEFAULT_POLL_POLICY
-from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller, PollPolicy
+from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +56,11 @@ _pools: MutableMapping[asyncio.AbstractEventLoop, dict[str, _PooledHook]] = Weak
 
 
 @asynccontextmanager
-async def _pooled_hook(
-    kandinsky_conn_id: str, poll_policy: PollPolicy = DEFAULT_POLL_POLICY
-) -> AsyncIterator[_PooledHook]:
+async def _pooled_hook(kandinsky_conn_id: str, poll_policy: PollPolicy | None = None) -> AsyncIterator[_PooledHook]:
     pool = _pools.setdefault(asyncio.get_running_loop(), {})
     pooled = pool.get(kandinsky_conn_id)
     if pooled is None:
-        pooled = pool[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id, poll_policy)
+        pooled = pool[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id, poll_policy or DEFAULT_POLL_POLICY)
     pooled.users += 1
     try:
         yield pooled
@@ -96,7 +93,7 @@ async def poll_with_shared_client(
     deadline: float,
     poll_interval: float | None = None,
     samples: int | None = None,
-    poll_policy: PollPolicy = DEFAULT_POLL_POLICY,
+    poll_policy: PollPolicy | None = None,
     lookup_interval: float = _LOOKUP_INTERVAL,
 ) -> GenerationResult:
     """Wait for a job with the client that all users of a connection share.
@@ -108,7 +105,7 @@ async def poll_with_shared_client(
     :param deadline: when to stop waiting, seconds since the epoch.
     :param poll_interval: seconds between polls; adaptive if ``None``.
     :param samples: how many images the job makes; see :meth:`~.http.client.SegmindClient.poll_until_done`.
-    :param poll_policy: how often jobs are polled; that of a client's first user holds for all.
+    :param poll_policy: how often jobs are polled; ``None`` is the usual. That of a client's first user holds for all.
     :param lookup_interval: seconds between lookups of a connection that cannot be used.
     :raises KandinskyError: see :meth:`~.http.client.SegmindClient.poll_until_done`.
     """

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_kandinsky.hooks.base import ClientHook
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
+from airflow_provider_kandinsky.segmind.wire.values import integer_in
 
 if TYPE_CHECKING:
-    from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+    from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
     from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 DAY: Final = 86_400.0
@@ -42,6 +44,12 @@ class Spending:
     without_cost: int
 
 
+def priced_parameters(payload: Mapping[str, Any]) -> tuple[int | None, ...]:
+    """The parameters that a price depends on; the service gives one image if ``samples`` is not set."""
+    size = (integer_in(payload.get(name)) for name in ("img_width", "img_height", "num_inference_steps"))
+    return (integer_in(payload.get("samples")) or 1, *size)
+
+
 def key_of(row: PastRequest) -> str:
     """What names a request: its id, or where the history has none, all that it says of it."""
     return row.request_id or f"{row.created_at} {row.model} {json.dumps(row.payload, sort_keys=True, default=str)}"
@@ -62,18 +70,17 @@ def moment(when: date | datetime) -> float:
 
 
 async def read_pages(
-    client: AsyncSegmindClient, since: float, until: float | None = None, model: str = ""
+    client: AsyncSegmindClient, since: float, until: float | None = None
 ) -> AsyncIterator[list[PastRequest]]:
     """Read the history page by page, newest first.
 
     :param since: seconds since the epoch.
     :param until: the same, at most 28 days later; ``None`` is now.
-    :param model: the slug; empty for all models.
     :raises ConfigurationError: there is no history.
     :raises ServiceUnavailableError: there is more of it than is read.
     """
     for page in range(1, _MAX_PAGES + 1):
-        rows = await client.get_history(model, since, page, until=until)
+        rows = await client.get_history("", since, page, until=until)
         yield rows
         if all(row.is_before(since) for row in rows):
             return
@@ -118,14 +125,8 @@ async def read_spending(
     ]
 
 
-class Spendings:
-    """Adds what was spent to a hook."""
-
-    if TYPE_CHECKING:
-
-        def get_conn(self) -> SegmindClient: ...
-
-        async def aget_conn(self) -> AsyncSegmindClient: ...
+class SpendingHook(ClientHook):
+    """The part of the hook that says what was spent."""
 
     def get_spend(self, since: date | datetime, until: date | datetime | None = None) -> list[Spending]:
         """What the account has spent, by day (UTC) and model, from its request history. The calls are free.

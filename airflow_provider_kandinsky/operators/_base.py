@@ -9,15 +9,10 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
-from airflow_provider_kandinsky.results.claim_policy import DEFAULT_CLAIM_POLICY
+from airflow_provider_kandinsky.results.reuse_policy import DEFAULT_CLAIM_POLICY, check_reuse
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
-from airflow_provider_kandinsky.tasks.arguments import (
-    check_output_path,
-    check_reuse,
-    check_settings,
-    invalid_argument,
-)
+from airflow_provider_kandinsky.tasks.arguments import check_output_path, check_settings, invalid_argument
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
 
 OnBudget = Literal["fail", "wait"]
@@ -44,6 +39,7 @@ class GenerationOperator(ImageTask):
     reuse: bool
     deferrable: bool
     on_budget: OnBudget
+    max_cost: float | None
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, wait here for what is in flight."""
@@ -104,3 +100,5 @@ class GenerationOperator(ImageTask):
         check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
         if self.on_budget not in _ON_BUDGET:
             raise invalid_argument("on_budget", self.on_budget, f"one of {', '.join(_ON_BUDGET)}")
+        if self.max_cost is not None and not self.max_cost > 0:
+            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

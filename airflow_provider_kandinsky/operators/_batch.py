@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kandinsky.batch.ledger import BatchLedger
-from airflow_provider_kandinsky.batch.run import BatchReuse, BatchRun
-from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowTaskTimeout
-from airflow_provider_kandinsky.operators._batch_items import Wanted
-from airflow_provider_kandinsky.operators._reuse import ReuseIndexError, claim_trigger, index_of
+from airflow_provider_kandinsky.batch.run import BatchRun
+from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
+from airflow_provider_kandinsky.operators._batch_start import open_run
+from airflow_provider_kandinsky.operators._batch_waits import wait_for_jobs, wait_for_others
 from airflow_provider_kandinsky.operators._runtime import (
-    Service,
     defer_until_day_ends,
     defer_until_reset,
-    is_rescheduled,
     keeps_record,
     open_service_of,
 )
-from airflow_provider_kandinsky.segmind.errors import (
-    KandinskyError,
-    RateLimitedError,
-    ServiceUnavailableError,
-    error_from_dict,
-)
-from airflow_provider_kandinsky.tasks.deferral import defer_until_enough, resume_delay
-from airflow_provider_kandinsky.triggers.hand_over import (
-    DEFERRED_RULE,
-    LAST_RULE,
-    WORKER_RULE,
-    HandOverRule,
-    PendingJob,
-)
+from airflow_provider_kandinsky.results.errors import ReuseIndexError
+from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
+from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
+    from airflow_provider_kandinsky.triggers.hand_over import PendingJob
 
 
 class BatchTask:
@@ -89,59 +73,29 @@ class BatchTask:
         """
         task, context = self._task, self._context
         with task._failures(context), open_service_of(task) as service:
-            ledger = self._ledger(service.ledger_path, entries, outcomes, is_resumed=is_resumed)
-            base_url = service.hook.get_conn().base_url
-            wanted = Wanted.of_try(task, context, base_url, ledger, is_resumed=is_resumed, pinned=pinned)
-            self._pinned = wanted.pinned
-            run = self._batch_run(wanted, service, error_from_dict(stopped) if stopped else None)
+            run, self._pinned = open_run(
+                task,
+                context,
+                service,
+                is_resumed=is_resumed,
+                outcomes=outcomes,
+                entries=entries,
+                stopped=stopped,
+                pinned=pinned,
+            )
             if not is_resumed:
                 run.find_stored()
             self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
             if not is_resumed and context["ti"].try_number == 1:
                 run.log_quote()
             while (jobs := self._submit(run, resets)) or run.waits_for_others:
-                self._wait(run, jobs) if jobs else self._wait_for_others(run, service, resets)
-            defer_until_day_ends(task, run.stopped, self._carried_over(run) | {"stopped": None})  # tomorrow is new
+                if jobs:
+                    wait_for_jobs(task, run, jobs, self._carried_over(run))
+                else:
+                    wait_for_others(task, run, service, self._carried_over(run) | {"resets": resets})
+            # What has stopped it today is not carried over to tomorrow.
+            defer_until_day_ends(task, run.submission.stopped, self._carried_over(run) | {"stopped": None})
             return self._deliver(run)
-
-    def _batch_run(self, wanted: Wanted, service: Service, stopped: KandinskyError | None) -> BatchRun:
-        task = self._task
-        index = index_of(task, self._context, wanted.output_path)
-        return BatchRun(
-            wanted.state,
-            service,
-            began_at=self._context["ti"].start_date.timestamp(),
-            timeout=task.timeout,
-            group_size=task.group_size,
-            poll_interval=task.poll_interval,
-            output_path=wanted.output_path,
-            max_cost=task.max_cost,
-            stopped=wanted.changed or stopped,
-            reuse=BatchReuse.of(wanted.state, index, wanted.output_path, task.model),
-        )
-
-    def _ledger(
-        self,
-        ledger_path: str | None,
-        entries: Sequence[Mapping[str, Any]] | None,
-        outcomes: Mapping[str, Any] | None,
-        *,
-        is_resumed: bool,
-    ) -> BatchLedger:
-        """What earlier processes and tries have submitted; see :meth:`run`."""
-        ledger = BatchLedger.read(
-            self._context,
-            durable=self._task.durable,
-            ledger_path=ledger_path,
-            carried_over=entries or (),
-            is_resumed=is_resumed,
-        )
-        if outcomes is not None and entries is None and not ledger.is_kept:
-            raise AirflowFailException(
-                "What the task had submitted was lost on the way through its deferral (as in dag.test()), and no "
-                f"record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it again"
-            )
-        return ledger
 
     def _go_on(
         self, run: BatchRun, outcomes: Mapping[str, Any] | None, *, is_last_poll: bool, waits_here: bool
@@ -156,7 +110,7 @@ class BatchTask:
         elif outcomes is None:
             run.state.count_reattached()
 
-    def _submit(self, run: BatchRun, resets: int) -> list[PendingJob]:
+    def _submit(self, run: BatchRun, resets: int) -> Sequence[PendingJob]:
         try:
             return run.submit(self._task.max_in_flight)
         except (RateLimitedError, ServiceUnavailableError, ReuseIndexError) as error:
@@ -164,7 +118,7 @@ class BatchTask:
                 defer_until_reset(self._task, error, resets, self._carried_over(run))
             if not run.state.are_kept and run.state.known_ids():
                 # To run again would submit again what is done, so that is delivered.
-                run.stop(error)
+                run.submission.stopped = error
                 return []
             error.retry_hint = "Nothing is in flight; a retry goes on with the items that are not done."
             raise
@@ -178,60 +132,17 @@ class BatchTask:
                 )
             ) from error
 
-    def _wait(self, run: BatchRun, jobs: list[PendingJob]) -> None:
-        self._task.in_flight_count = len(jobs)
-        rule = self._rule(run, jobs)
-        if self._task.deferrable:
-            defer_until_enough(
-                self._task,
-                jobs,
-                rule,
-                kwargs=self._carried_over(run),
-                kandinsky_conn_id=self._task.kandinsky_conn_id,
-                model=self._task.model,
-                poll_interval=self._task.poll_interval,
-            )
-        try:
-            run.wait(jobs, rule)
-        except AirflowTaskTimeout as error:
-            raise AirflowTaskTimeout(
-                f"{error}. {len(jobs)} requests of the batch may still be running, and will then be billed. "
-                + ("A retry re-attaches them" if run.state.are_kept else "A retry submits them again")
-            ) from error
-        self._task.in_flight_count = 0
-
-    def _wait_for_others(self, run: BatchRun, service: Service, resets: int) -> None:
-        """Nothing of this task is in flight, and other tasks are making images that it wants."""
-        claimed = run.reuse.claimed if run.reuse is not None else {}
-        seconds = max(claimed.values(), default=0.0)
-        self._task.log.info(
-            "Other tasks are making %d of the images; waiting for them, for %.0f s at most", len(claimed), seconds
-        )
-        if self._task.deferrable:
-            kwargs = self._carried_over(run) | {"resets": resets}
-            self._task.defer(trigger=claim_trigger(self._task), method_name="execute_after_reset", kwargs=kwargs)
-        service.runner.run(asyncio.sleep(self._task.claim_policy.interval))
-
-    def _rule(self, run: BatchRun, jobs: Sequence[PendingJob]) -> HandOverRule:
-        """When this process, or the one that resumes, goes on though jobs are in flight."""
-        if not run.has_more:
-            return LAST_RULE if self._task.deferrable else WORKER_RULE
-        rule = DEFERRED_RULE if self._task.deferrable else WORKER_RULE
-        if len(jobs) < self._task.max_in_flight:
-            # Refused for now: whether a job is over has nothing to do with when that ends.
-            rule = replace(rule, wake_at=time.time() + resume_delay(run.refusal))
-        return rule
-
     def _deliver(self, run: BatchRun) -> list[dict[str, Any]] | None:
         run.state.reopen()
-        if run.stopped and run.state.are_kept and is_rescheduled(run.stopped, self._context):
-            raise run.stopped
+        stopped = run.submission.stopped
+        if stopped and run.state.are_kept and is_rescheduled(stopped, self._context):
+            raise stopped
         delivery = run.delivery()
         rows = delivery.push(self._context, self._task.max_xcom_items)
         self._task.lineage = delivery.lineage(self._task.model, with_rows=rows is not None)
         # What stops the submitting concerns the account, or the whole batch: that is no item's failure.
-        failure = delivery.failure() or (run.stopped if run.stopped and not run.stopped.retryable else None)
-        is_kept = self._task.on_item_failure == "keep" and run.stopped is None and not delivery.concerns_account
+        failure = delivery.failure() or (stopped if stopped and not stopped.retryable else None)
+        is_kept = self._task.on_item_failure == "keep" and stopped is None and not delivery.concerns_account
         if failure is not None and not is_kept:
             if rows is not None and self._task.do_xcom_push:
                 # Airflow pushes nothing of a task that fails, and most of this is paid for.
@@ -244,7 +155,7 @@ class BatchTask:
         entries = run.state.export_records()
         carried = {
             "entries": entries,
-            "stopped": run.stopped and run.stopped.to_dict(),
+            "stopped": run.submission.stopped and run.submission.stopped.to_dict(),
             "pinned": None if entries is None else self._pinned,
         }
         return {name: value for name, value in carried.items() if value is not None}

@@ -11,7 +11,7 @@ from airflow_provider_kandinsky.batch.items import by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.batch.state import BatchState
-from airflow_provider_kandinsky.results.storage import OutputPath
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, KandinskyError
 from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH
 

@@ -180,12 +180,9 @@ def _flatten(entry: Any, about: Mapping[str, Any], *, is_nested: bool = False) -
         yield Candidate(entry, _uri(entry), **_shown(about))
     elif isinstance(entry, Mapping):
         yield from _images_of_row(entry, about)
-    elif isinstance(entry, (list, tuple)) and not is_nested:
+    elif isinstance(entry, (list, tuple)) and not is_nested:  # a mapped batch gives a list of rows for each instance
         for each in entry:
             yield from _flatten(each, about, is_nested=True)
-    elif isinstance(entry, (list, tuple)):
-        # A mapped batch: a list of rows for each instance. Deeper there is nothing.
-        raise _invalid("images", entry, _WHAT_IMAGES_ARE)
     else:
         raise _invalid("images", entry, _WHAT_IMAGES_ARE)
 

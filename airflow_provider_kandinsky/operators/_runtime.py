@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.compat.airflow import task_state_store
 from airflow_provider_kandinsky.durable.errors import BudgetExceededError
-from airflow_provider_kandinsky.durable.service import Service as Service
-from airflow_provider_kandinsky.durable.service import open_service
+from airflow_provider_kandinsky.durable.service import Service, open_service
 from airflow_provider_kandinsky.durable.stores import ledger_path_of
 from airflow_provider_kandinsky.hooks.connection import read_settings
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.tasks.deferral import day_end_trigger, reset_trigger
-from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled as is_rescheduled
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
 
 if TYPE_CHECKING:

@@ -7,19 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
-from airflow_provider_kandinsky.durable.generation import Generation, SubmittedJob, ledger_of_job
-from airflow_provider_kandinsky.durable.ledger import argument_hashes
-from airflow_provider_kandinsky.observability.lineage import Lineage
-from airflow_provider_kandinsky.operators._reuse import ClaimedElsewhere, SingleReuse, claim_trigger
-from airflow_provider_kandinsky.operators._runtime import (
-    Service,
-    defer_until_day_ends,
-    defer_until_reset,
-    open_service_of,
-)
+from airflow_provider_kandinsky.durable.generation import ClaimedElsewhere, Generation, SubmittedJob, job_deferred_for
+from airflow_provider_kandinsky.durable.service import Service
+from airflow_provider_kandinsky.operators._runtime import defer_until_day_ends, defer_until_reset, open_service_of
+from airflow_provider_kandinsky.operators._single_reuse import SingleReuse
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
-from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
-from airflow_provider_kandinsky.tasks.deferral import defer_until_done
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
+from airflow_provider_kandinsky.tasks.deferral import claim_trigger, defer_until_done
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -80,14 +75,11 @@ class SingleTask:
         task, request_id = self._task, self.xcom("request_id")
         self._note_request(request_id)
         with task._failures(self._context), open_service_of(task) as service:
-            ledger = ledger_of_job(self._context, service, request_id, durable=task.durable)
-            if ledger.record is None:
-                raise LookupError(request_id)
-            if not task.has_sent_arguments:
-                now = argument_hashes(task.model, {"prompt": str(task.prompt), "seed": _sent_seed(task.seed)})
-                for name in {"prompt", "seed"}.intersection(ledger.record.changed(now) if ledger.is_kept else ()):
-                    setattr(task, name, None)
-            job = SubmittedJob(request_id, ledger.record.submitted_at)
+            rendered = {"prompt": str(task.prompt), "seed": _sent_seed(task.seed)}
+            sent = {} if task.has_sent_arguments else rendered
+            job, changed = job_deferred_for(self._context, service, request_id, sent, durable=task.durable)
+            for name in changed:
+                setattr(task, name, None)
             deadline = time.time() if is_over else self._deadline(job)
             result = self._poll(job, deadline, service)
             return self._deliver(result.with_seed(_sent_seed(task.seed)), service)
@@ -96,23 +88,23 @@ class SingleTask:
         """What this try has pushed before it was deferred."""
         return self._ti.xcom_pull(task_ids=self._task.task_id, map_indexes=self._ti.map_index, key=key)
 
-    def _generation(self, service: Service, request: TextToImageRequest, job: str | None = None) -> Generation:
+    def _generation(self, service: Service, request: TextToImageRequest, request_id: str | None = None) -> Generation:
         task = self._task
         return Generation.of_task(
             self._context,
             service,
             request,
             durable=task.durable,
+            request_id=request_id,
             id_only=not task.wait_for_completion,
             max_cost=task.max_cost,
-            job=job,
             index=self._reuse.index(request),
         )
 
     def _submit_or_reattach(
         self, generation: Generation, request: TextToImageRequest, resets: int, service: Service
     ) -> SubmittedJob:
-        task = self._task
+        task, interval = self._task, self._task.claim_policy.interval
         while True:
             try:
                 return self._submit_once(generation, request, resets)
@@ -121,9 +113,10 @@ class SingleTask:
                     "Another task is making the same image; waiting for it, for %.0f s at most", claimed.seconds
                 )
                 if task.deferrable:
+                    trigger = claim_trigger(interval)
                     kwargs = {"arguments": request.payload(), "resets": resets}
-                    task.defer(trigger=claim_trigger(task), method_name="execute_after_reset", kwargs=kwargs)
-                service.runner.run(asyncio.sleep(task.claim_policy.interval))
+                    task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
+                service.runner.run(asyncio.sleep(interval))
 
     def _submit_once(self, generation: Generation, request: TextToImageRequest, resets: int) -> SubmittedJob:
         try:
@@ -203,7 +196,7 @@ class SingleTask:
     def _note_request(self, request_id: str) -> None:
         """Keep the id for ``on_kill`` and for lineage."""
         self._task._request_id = request_id
-        self._task.lineage = Lineage.of_request(request_id, self._task.model, self._task.prompt)
+        self._task._note_lineage(request_id, self._task.model, self._task.prompt)
 
     def _deliver(self, result: GenerationResult, service: Service, *, already_delivered: bool = False) -> list[str]:
         return self._task._deliver_result(

@@ -11,13 +11,12 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
-from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import (
-    BASE64_NEEDS_OUTPUT_PATH,
     GENERATION_ARGUMENTS,
-    check_reuse,
+    check_destination,
     invalid_argument,
     is_literal,
     literal_arguments,
@@ -66,15 +65,15 @@ class KandinskyTextToImageOperator(GenerationOperator):
     :param timeout: seconds from submission until the task gives up waiting; at most 3600, for the service forgets
         a job after an hour.
     :param output_path: store the images there, and return their URIs; the service's URLs are then in XCom
-        ``source_urls``. See :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
+        ``source_urls``. See :class:`~airflow_provider_kandinsky.results.output_path.OutputPath` for its placeholders.
     :param reuse: deliver images again that are stored in ``output_path`` for the same base URL, model and parameters,
         by whatever run, DAG or deployment, and submit nothing. If unset, the seed is then made from those.
     :param max_cost: dollars; a retry or a clear submits nothing more once the jobs that this task instance has
         submitted before have cost that, as far as the request history says.
     :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
         store (3.3 and later), or in the connection's ``ledger_path``.
-    :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history cannot
-        tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+    :param on_unknown_submit: what a retry does if an earlier try may have submitted and the request history does
+        not say: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param on_budget: what a task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
         deferrable task defers until the next day (UTC).
     :raises AirflowFailException: what no retry can cure: bad parameters, a bad key, no credits, blocked content.
@@ -166,8 +165,8 @@ class KandinskyTextToImageOperator(GenerationOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, wait for the job here, to the deadline it had."""
         next_kwargs = dict(next_kwargs or {})
-        # Where they are not in the deferral, an earlier version may have pushed them.
-        if arguments := next_kwargs.pop("arguments", None) or self._engine(context).xcom("arguments"):
+        # "dags test" drops what a deferral carries.
+        if arguments := next_kwargs.pop("arguments", None):
             self._take_arguments(arguments)
         self.has_sent_arguments = arguments is not None
         return super().resume_execution(next_method, next_kwargs, context)
@@ -198,11 +197,11 @@ class KandinskyTextToImageOperator(GenerationOperator):
     def _choose_seed(self, context: Context) -> None:
         if self.seed is not None:
             return
-        from airflow_provider_kandinsky.durable.seeds import derive_seed, seed_from_content
-
         if self.reuse:
-            self.seed = seed_from_content(self.model, self._request().payload())
+            self.seed = self._request().seeded_by_content(self.model).seed
         else:
+            from airflow_provider_kandinsky.durable.seeds import derive_seed
+
             self.seed = derive_seed(context)
 
     def _request(self) -> TextToImageRequest:
@@ -213,15 +212,9 @@ class KandinskyTextToImageOperator(GenerationOperator):
 
         :raises BadRequestError: an argument is refused. Nothing was submitted.
         """
-        from airflow_provider_kandinsky.results.storage import OutputPath
-
         self._choose_seed(context)
         request = self._request()
-        check_reuse(self.reuse, self.output_path)
-        if self.output_path:
-            OutputPath(self.output_path, request.samples or 1)
-        elif request.base64:
-            raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
+        check_destination(self.output_path, request.samples or 1, base64=bool(request.base64), reuse=self.reuse)
         return request
 
     def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
@@ -242,5 +235,3 @@ class KandinskyTextToImageOperator(GenerationOperator):
         if self.reuse and not self.wait_for_completion:
             raise invalid_argument("wait_for_completion", False, "True with reuse=True")
         self._check_shared(request.samples or 1)
-        if self.max_cost is not None and not self.max_cost > 0:
-            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

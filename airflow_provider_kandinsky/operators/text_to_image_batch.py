@@ -10,8 +10,8 @@ from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
-from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, WAIT_TIMEOUT
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, literal_arguments
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :param durable: keep what was submitted, so that no retry, crash or clear submits it again: in Airflow's task state
         store (3.3 and later), or in the connection's ``ledger_path``.
     :param on_unknown_submit: what a retry does with items that an earlier try may have submitted, if the request
-        history cannot tell: ``"fail"``, or ``"resubmit"``, which may pay twice.
+        history does not say: ``"fail"``, or ``"resubmit"``, which may pay twice.
     :param on_budget: what the task does when the connection's ``daily_budget`` is used up: ``"fail"``, or ``"wait"``: a
         deferrable task delivers nothing yet, and defers until the next day (UTC).
     :param output_path: store the images there, and a manifest of the batch; see
-        :class:`~airflow_provider_kandinsky.results.storage.OutputPath` for its placeholders.
+        :class:`~airflow_provider_kandinsky.results.output_path.OutputPath` for its placeholders.
     :param reuse: deliver images again that are stored in ``output_path`` for the same base URL, model and parameters,
         by whatever run, DAG or deployment, and submit nothing for them. The seed of an item without one is then made
         from those, so that equal items are one image.
@@ -186,5 +186,3 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
             raise invalid_argument("max_in_flight", self.max_in_flight, f"an integer from 1 to {_MOST_IN_FLIGHT}")
         if not isinstance(self.max_xcom_items, int) or self.max_xcom_items < 0:
             raise invalid_argument("max_xcom_items", self.max_xcom_items, "an integer, 0 or more")
-        if self.max_cost is not None and not self.max_cost > 0:
-            raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

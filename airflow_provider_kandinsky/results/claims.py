@@ -18,9 +18,9 @@ from typing import Final
 
 from airflow.sdk import ObjectStoragePath
 
-from airflow_provider_kandinsky.results.claim_policy import DEFAULT_CLAIM_POLICY, ClaimPolicy
+from airflow_provider_kandinsky.results.reuse_policy import DEFAULT_CLAIM_POLICY, ClaimPolicy
 from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS
-from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME
+from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,16 @@ from airflow.sdk import AssetAlias
 
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.file_names import location
-from airflow_provider_kandinsky.results.reuse import StoredRequest
-from airflow_provider_kandinsky.results.storage import OutputPath, store
+from airflow_provider_kandinsky.results.output_path import OutputPath
+from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
+from airflow_provider_kandinsky.results.storage import store
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
+    from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +29,16 @@ OnStored = Callable[[GenerationResult, Sequence[str]], None]
 def deliver(
     result: GenerationResult,
     context: Context,
-    hook: KandinskyHook,
     output_path: str | None,
+    downloads: Callable[[], DownloadPolicy],
     *,
     already_delivered: bool = False,
     on_stored: OnStored | None = None,
 ) -> list[str]:
     """Push the XComs of a generation, and store its images if there is an ``output_path``.
 
-    :param output_path: where to store the images; see :class:`~.storage.OutputPath`.
+    :param output_path: where to store the images; see :class:`~.output_path.OutputPath`.
+    :param downloads: says which images may be downloaded, and for how long; asked only where images are stored.
     :param already_delivered: whether it was delivered before; its metrics are then not counted again.
     :param on_stored: called with the result and the URIs when the images are stored.
     :return: what the task returns: the images' URLs, in the service's order; with an ``output_path`` the URIs of the
@@ -48,7 +50,7 @@ def deliver(
     try:
         if output_path is not None:
             ti.xcom_push(key="source_urls", value=result.urls)
-            uris = _store(result, hook, output_path)
+            uris = _store(result, output_path, downloads())
             generation["locations"] = list(map(location, uris))
             if on_stored is not None:
                 on_stored(result, uris)
@@ -78,13 +80,13 @@ def deliver_again(stored: StoredRequest, context: Context) -> list[str]:
     return stored.uris
 
 
-def _store(result: GenerationResult, hook: KandinskyHook, output_path: str) -> list[str]:
+def _store(result: GenerationResult, output_path: str, downloads: DownloadPolicy) -> list[str]:
     try:
         path = OutputPath(output_path, len(result.images))
     except BadRequestError as error:
         # A sensor learns only now how many images there are.
         raise ImageRefusedError(error.message, request_id=result.request_id) from error
-    (uris,) = store([result], path, hook.settings.download_policy)
+    (uris,) = store([result], path, downloads)
     if isinstance(uris, KandinskyError):
         raise uris
     return uris

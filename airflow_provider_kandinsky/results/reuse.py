@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -18,13 +18,12 @@ from typing import Any, Final
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.results.claims import Claims
-from airflow_provider_kandinsky.results.errors import ClaimedElsewhere as ClaimedElsewhere
-from airflow_provider_kandinsky.results.errors import ReuseIndexError as ReuseIndexError
+from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.results.file_states import FileState, concurrently, file_state, file_states
-from airflow_provider_kandinsky.results.reuse_entry import NO_ENTRY, read_entry
-from airflow_provider_kandinsky.results.reuse_entry import StoredRequest as StoredRequest
+from airflow_provider_kandinsky.results.output_path import OutputPath
+from airflow_provider_kandinsky.results.reuse_entry import NO_ENTRY, StoredRequest, read_entry
 from airflow_provider_kandinsky.results.reuse_pack import read_pack, write_pack
-from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS, OutputPath, write
+from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS, write
 from airflow_provider_kandinsky.segmind.errors import Billing
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
@@ -43,7 +42,6 @@ class ReuseIndex:
     :param output_path: where the images are.
     :param claims: the task instance's; ``None`` for who only reads.
     :param origin: what an entry says of who made it: names of DAG, run and task.
-    :param clock: wall clock, seconds since the epoch.
     """
 
     def __init__(
@@ -51,7 +49,6 @@ class ReuseIndex:
         output_path: OutputPath,
         claims: Claims | None = None,
         origin: Mapping[str, Any] | None = None,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = output_path.folder
         self._uri = str(self._folder).rstrip("/")
@@ -60,7 +57,6 @@ class ReuseIndex:
         self._is_object_store = self._folder.protocol in WITHOUT_FOLDERS
         self._claims = claims
         self._origin = dict(origin or {})
-        self._clock = clock
         #: Whether the pack has all that was found.
         self._is_packed = False
 
@@ -207,7 +203,7 @@ class ReuseIndex:
         if len(sizes) < len(uris):
             raise FileNotFoundError(f"an image of request {result.request_id} that was just stored is gone")
         stored = StoredRequest(str(result.request_id), list(uris), sizes, result.model, result.seed, result.cost)
-        entry = stored.to_entry() | {"stored_at": self._clock()} | self._origin | dict(details)
+        entry = stored.to_entry() | {"stored_at": time.time()} | self._origin | dict(details)
         path = self._path(key)
         content = json.dumps(entry, indent=1).encode()
         if self._is_object_store:

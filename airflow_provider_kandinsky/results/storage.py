@@ -14,7 +14,7 @@ from uuid import uuid4
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
-from airflow_provider_kandinsky.results.output_path import OutputPath as OutputPath
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.segmind.errors import (
     ImageNotStoredError,
     KandinskyError,

@@ -23,7 +23,6 @@ from airflow_provider_kandinsky.compat.airflow import (
     triggers_can_set_mapped_length,
     triggers_can_set_xcom,
 )
-from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 
 if TYPE_CHECKING:
@@ -124,9 +123,7 @@ def _needs_worker(task: BaseOperator, output_path: str | None, has_mapped_depend
         "it has a post_execute": type(task).post_execute is not BaseOperator.post_execute
         or task._post_execute_hook is not None,
         "its execute_complete is overridden": not _is_ours(task, "execute_complete"),
-        "it has extra links of its own": not all(
-            isinstance(link, KandinskyImageLink) for link in task.operator_extra_links
-        ),
+        "it has extra links of its own": not all(_is_ours(link, "get_link") for link in task.operator_extra_links),
         "it has a map_index_template": getattr(task, "map_index_template", None) is not None,
         "its result is the DAG's": bool(getattr(task, "returns_dag_result", False)),
         "a downstream task expands over a result that is not pushed": has_mapped_dependants and not task.do_xcom_push,
@@ -135,6 +132,6 @@ def _needs_worker(task: BaseOperator, output_path: str | None, has_mapped_depend
     return next((reason for reason, applies in reasons.items() if applies), None)
 
 
-def _is_ours(task: BaseOperator, method: str) -> bool:
-    module: str = getattr(type(task), method).__module__
+def _is_ours(owner: object, method: str) -> bool:
+    module: str = getattr(type(owner), method).__module__
     return module.partition(".")[0] == __name__.partition(".")[0]

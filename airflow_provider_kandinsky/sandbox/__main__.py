@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValidationError as error:
         parser.error(format_validation_error(error))
     try:
-        from airflow_provider_kandinsky.sandbox.server import Sandbox, SandboxServer, listen
+        from airflow_provider_kandinsky.sandbox.client import Sandbox
+        from airflow_provider_kandinsky.sandbox.server import SandboxServer, listen
     except ModuleNotFoundError as error:
         sys.exit(f"The sandbox needs {error.name}: pip install 'airflow-provider-kandinsky[sandbox]'")
     try:

@@ -8,8 +8,10 @@ from random import Random
 from typing import Any
 
 from airflow_provider_kandinsky.sandbox.settings import Settings, Span
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 #: Pixels if no size is requested. An assumption: the vendor does not document it.
 DEFAULT_SIDE = 512

@@ -18,8 +18,6 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.endpoint import ABORT
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
-__all__ = ["Sandbox", "SandboxServer", "listen", "running_sandbox"]
-
 
 class _DroppableConnection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # uvicorn picks the class when imported
     """Lets the application close its connection, which ASGI does not support: raising would send a 500."""

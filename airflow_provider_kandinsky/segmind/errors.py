@@ -1,7 +1,7 @@
 """The errors of the service, by type; :mod:`~airflow_provider_kandinsky.exceptions` draws the tree.
 
 Messages are written for the person on call: what happened, to which request, whether money may have been spent. None
-of them holds the API key: :mod:`~.http.api` redacts it from every response before it is read, and no error is raised
+of them holds the API key: :mod:`~.http.call` redacts it from every response before it is read, and no error is raised
 from an exception that holds a request.
 """
 

@@ -6,6 +6,8 @@ is made: an accepted request costs money even if its parameters make no sense.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -126,3 +128,21 @@ class TextToImageRequest(BaseModel):
         """The JSON body: the parameters that are set, under the service's own names."""
         named = self.model_dump(exclude_none=True, exclude={"model_parameters"})
         return named | (self.model_parameters or {})
+
+    def seeded_by_content(self, model: str) -> TextToImageRequest:
+        """A copy with the seed that ``reuse`` gives to what has none: made from what is asked for, so it is the same in
+        every run, DAG and deployment.
+
+        :param model: the slug.
+        """
+        if self.seed is not None:
+            return self
+        canonical = json.dumps([model, self.payload()], sort_keys=True, separators=(",", ":"))
+        seed = int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:4], "big") >> 1
+        return self.model_copy(update={"seed": seed})
+
+
+def fingerprint(base_url: str, model: str, payload: Mapping[str, Any]) -> str:
+    """Identify a submission: equal for equal base URL, model and payload, whatever the order of the keys."""
+    canonical = json.dumps([base_url, model, payload], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

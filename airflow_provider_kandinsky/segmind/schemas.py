@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-# Users import these from here.
-from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL as DEFAULT_MODEL
-from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME as IMAGE_LIFETIME
-from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME as RECORD_LIFETIME
-from airflow_provider_kandinsky.segmind.constants import WAIT_TIMEOUT as WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.redaction import MARK
+
+# Users import it from here.
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest as TextToImageRequest
 
 #: An id from which the API key was redacted is not the id any more.
@@ -157,9 +152,3 @@ class Credits:
     def total(self) -> float:
         """All credits that can still be spent."""
         return (self.paid or 0.0) + (self.free or 0.0)
-
-
-def fingerprint(base_url: str, model: str, payload: Mapping[str, Any]) -> str:
-    """Identify a submission: equal for equal base URL, model and payload, whatever the order of the keys."""
-    canonical = json.dumps([base_url, model, payload], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()

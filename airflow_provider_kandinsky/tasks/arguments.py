@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from airflow_provider_kandinsky.durable.policy import ON_UNKNOWN_SUBMIT
+from airflow_provider_kandinsky.results.reuse_policy import check_reuse
+from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 
 #: The arguments that describe the image, by the API's own names.
 GENERATION_ARGUMENTS: Final = tuple(TextToImageRequest.model_fields)
@@ -61,23 +63,29 @@ def check_output_path(output_path: str | None, samples: int = 1) -> None:
     """Check an ``output_path`` when the DAG is parsed, unless it is templated.
 
     :param samples: how many images a job will give.
-    :raises BadRequestError: see :meth:`~airflow_provider_kandinsky.results.storage.OutputPath.check_template`.
+    :raises BadRequestError: see :meth:`~airflow_provider_kandinsky.results.output_path.OutputPath.check_template`.
     """
     if output_path is not None and is_literal(output_path):
-        from airflow_provider_kandinsky.results.storage import OutputPath  # slow to import, and most tasks have none
+        from airflow_provider_kandinsky.results.output_path import (
+            OutputPath,  # slow to import, and most tasks have none
+        )
 
         OutputPath.check_template(output_path, samples)
 
 
-def check_reuse(reuse: bool, output_path: str | None) -> None:
-    """Check that there is a place for what is to be reused.
+def check_destination(output_path: str | None, samples: int, *, base64: bool, reuse: bool) -> None:
+    """Check whether images can be stored where a rendered ``output_path`` says, and whether they need to be.
 
-    :raises BadRequestError: there is none.
+    :param samples: how many images a job will give.
+    :raises BadRequestError: they cannot; or there is no path, and they need one.
     """
-    if reuse and not output_path:
-        raise BadRequestError(
-            "reuse=True needs an output_path: the images are delivered again from there. Nothing was submitted."
-        )
+    check_reuse(reuse, output_path)
+    if output_path:
+        from airflow_provider_kandinsky.results.output_path import OutputPath
+
+        OutputPath(output_path, samples)
+    elif base64:
+        raise BadRequestError(BASE64_NEEDS_OUTPUT_PATH)
 
 
 def invalid_argument(name: str, value: Any, allowed: str) -> BadRequestError:

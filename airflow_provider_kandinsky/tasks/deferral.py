@@ -94,9 +94,7 @@ def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger |
     """
     if resets >= MAX_RESETS:
         return None
-    from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
-
-    return DateTimeTrigger(pendulum.now("UTC").add(seconds=resume_delay(error)))
+    return _trigger_at(time.time() + resume_delay(error))
 
 
 def resume_delay(error: KandinskyError | None) -> float:
@@ -110,11 +108,25 @@ def resume_delay(error: KandinskyError | None) -> float:
     return wait + SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)
 
 
+def claim_trigger(interval: float) -> DateTimeTrigger:
+    """The trigger that fires when a task is to ask again whether another task is done.
+
+    :param interval: seconds until then.
+    """
+    return _trigger_at(time.time() + interval)
+
+
 def day_end_trigger(error: BudgetExceededError) -> DateTimeTrigger:
     """The trigger that fires when the day of a used-up budget has ended, a little later for each task."""
-    from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
-
     now = time.time()
     until = now if error.until is None else error.until
-    moment = max(until, now + MIN_TRIGGER_LIFETIME) + random.uniform(0, _DAY_SPREAD)
+    return _trigger_at(max(until, now + MIN_TRIGGER_LIFETIME) + random.uniform(0, _DAY_SPREAD))
+
+
+def _trigger_at(moment: float) -> DateTimeTrigger:
+    """
+    :param moment: seconds since the epoch.
+    """
+    from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
+
     return DateTimeTrigger(pendulum.from_timestamp(moment))

@@ -24,6 +24,10 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
     operator_extra_links = (KandinskyImageLink(),)
     output_path: str | None
 
+    def _note_lineage(self, request_id: str, model: str | None = None, prompt: str | None = None) -> None:
+        """Have the lineage name a job, whatever becomes of it."""
+        self.lineage = Lineage.of_request(request_id, model, prompt)
+
     def _deliver_result(
         self,
         result: GenerationResult,
@@ -40,10 +44,16 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
         """
         from airflow_provider_kandinsky.results.delivery import deliver  # slow to import, and no DAG file needs it
 
-        # For a delivery that fails, in a sensor, which has noted no lineage before.
-        self.lineage = self.lineage or Lineage.of_request(str(result.request_id), prompt=prompt)
+        if self.lineage is None:
+            # For a delivery that fails, in a sensor, which has noted no lineage before.
+            self._note_lineage(str(result.request_id), prompt=prompt)
         uris = deliver(
-            result, context, hook, self.output_path, already_delivered=already_delivered, on_stored=on_stored
+            result,
+            context,
+            self.output_path,
+            lambda: hook.settings.download_policy,
+            already_delivered=already_delivered,
+            on_stored=on_stored,
         )
         self.lineage = Lineage.of(result, uris, prompt)
         return uris

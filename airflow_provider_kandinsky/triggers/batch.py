@@ -10,7 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.hooks.shared_client import DEFAULT_POLL_POLICY, poll_with_shared_client
+from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, JobPolls, PendingJob
 from airflow_provider_kandinsky.triggers.min_lifetime import ensure_min_lifetime
@@ -31,8 +31,8 @@ class KandinskyBatchTrigger(BaseTrigger):
         earlier versions: all.
     """
 
-    #: How the jobs are polled.
-    poll_policy = DEFAULT_POLL_POLICY
+    #: A :class:`~.waiting.poller.PollPolicy`: how the jobs are polled; ``None`` is the usual.
+    poll_policy: Any = None
 
     def __init__(
         self,

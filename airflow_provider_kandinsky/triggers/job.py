@@ -10,7 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.hooks.shared_client import DEFAULT_POLL_POLICY, poll_with_shared_client
+from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.results.delivery import summarize_result
 from airflow_provider_kandinsky.results.triggerer_delivery import TriggererDelivery, warm_up_xcom
@@ -47,8 +47,8 @@ class KandinskyJobTrigger(BaseTrigger):
         in a worker.
     """
 
-    #: How the job is polled.
-    poll_policy = DEFAULT_POLL_POLICY
+    #: A :class:`~.waiting.poller.PollPolicy`: how the job is polled; ``None`` is the usual.
+    poll_policy: Any = None
     #: Seconds that this lives at least if it resumes its task.
     min_lifetime = MIN_TRIGGER_LIFETIME
 
@@ -163,7 +163,7 @@ def outcome_for_event(outcome: GenerationResult | KandinskyError) -> dict[str, A
     return {} if outcome.has_image_data else {"result": outcome.to_dict()}
 
 
-def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | None = None) -> GenerationResult:
+def result_in_event(event: Mapping[str, Any], hook: KandinskyHook) -> GenerationResult:
     """The result in a trigger's event, back in a worker.
 
     :param hook: to fetch images that came as bytes.
@@ -174,5 +174,5 @@ def result_in_event(event: Mapping[str, Any], hook: KandinskyHook, model: str | 
     if "result" in event:
         return GenerationResult.from_dict(event["result"])
     # A sensor does not know when the job was submitted.
-    result = hook.get_conn().call(get_finished_result, event["request_id"], model, submitted_at=time.time())
+    result = hook.get_conn().call(get_finished_result, event["request_id"], None, submitted_at=time.time())
     return result.with_seed(event.get("seed"))

@@ -28,13 +28,13 @@ def _sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def output_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the example DAGs write to, unless told otherwise."""
+    """Where the example DAGs write to, by default."""
     return tmp_path_factory.mktemp("output")
 
 
 @pytest.fixture(scope="session")
 def statsd() -> Iterator[StatsdSocket]:
-    """Where :func:`airflow` tells its metrics of jobs."""
+    """Where :func:`airflow` sends its metrics of jobs."""
     server = StatsdSocket()
     yield server
     server.close()

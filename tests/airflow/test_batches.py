@@ -33,7 +33,7 @@ def test_a_thousand_items(airflow: LocalAirflow, sandbox: Sandbox) -> None:
 
 
 def run_batch(airflow: LocalAirflow, items: int) -> tuple[str, dict[str, int]]:
-    """Run a batch, and tell how large the largest process of each component has become; tasks run below the
+    """Run a batch, and say how large the largest process of each component has become; tasks run below the
     scheduler."""
     run_id = airflow.trigger_dag("one_batch", {"items": items})
     peaks: dict[str, int] = {"scheduler": 0, "triggerer": 0}

@@ -24,8 +24,8 @@ def test_a_downstream_task_expands_over_the_urls(airflow: LocalAirflow, sandbox:
         "1.png",
         "2.png",
     ]
-    (bought,) = sandbox.submissions
-    assert bought["payload"]["prompt"] == f"expand_over_urls {run_id}"
+    (submitted,) = sandbox.submissions
+    assert submitted["payload"]["prompt"] == f"expand_over_urls {run_id}"
 
 
 def test_a_retry_buys_again_only_where_no_record_can_be_kept(airflow: LocalAirflow, sandbox: Sandbox) -> None:
@@ -46,7 +46,7 @@ def test_what_no_retry_can_cure_is_not_retried(airflow: LocalAirflow, sandbox: S
         for each in airflow.task_instances("final_failures", run_id)
     }
     assert tries == dict.fromkeys(("bad_parameter", "mapped", "blocked", "no_such_model"), ("failed", 1))
-    assert [bought["payload"]["prompt"] for bought in sandbox.submissions] == ["[blocked]"]
+    assert [submitted["payload"]["prompt"] for submitted in sandbox.submissions] == ["[blocked]"]
 
 
 def test_the_key_is_written_nowhere(airflow: LocalAirflow, sandbox: Sandbox) -> None:

@@ -31,10 +31,10 @@ def xcoms(airflow: LocalAirflow, dag_id: str, run_id: str, instance: dict[str, A
     names = {str(request_id): "(request id)", f"/dags/{dag_id}/runs/{quote(run_id, safe='')}/": "/(run)/"}
     same = {key: repr(value) for key, value in values.items()}
     for name, stand_in in names.items():
-        same = {key: told.replace(name, stand_in) for key, told in same.items()}
+        same = {key: reported.replace(name, stand_in) for key, reported in same.items()}
     if "generation" in values:
-        told = {"request_id", "inference_time", "queue_time"}
-        same["generation"] = {key: value for key, value in values["generation"].items() if key not in told}
+        reported = {"request_id", "inference_time", "queue_time"}
+        same["generation"] = {key: value for key, value in values["generation"].items() if key not in reported}
     return same
 
 
@@ -45,7 +45,7 @@ UNCOUNTED = ("kandinsky.polls", "kandinsky.inference_time", "kandinsky.queue_tim
 
 
 def counted(statsd: StatsdSocket) -> dict[str, dict[str, float]]:
-    """What was told to StatsD, summed up by DAG: of the timings, how many. Some Airflows tell what is theirs, too."""
+    """What StatsD was sent, summed up by DAG: of the timings, how many. Some Airflows send their own, too."""
     sums: dict[str, Counter[str]] = {dag_id: Counter() for dag_id in WAYS}
     for each in (each for each in statsd.received() if each.name.startswith("kandinsky.")):
         sums[each.tags["dag_id"]][each.name] += each.value if each.kind == "c" else 1  # type: ignore[assignment]

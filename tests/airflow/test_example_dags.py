@@ -122,10 +122,10 @@ def test_horoscopes(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     run_id = run_dag(airflow, dag_id)
 
     assert airflow.xcom(dag_id, run_id, "credits_left") == 2.5
-    bought = {job["request_id"]: job["payload"] for job in sandbox.submissions}
-    assert len(bought) == 3
+    submitted = {job["request_id"]: job["payload"] for job in sandbox.submissions}
+    assert len(submitted) == 3
     for index, (sign, steps) in enumerate([("Leo", 30), ("Virgo", 20), ("Pisces", 20)]):
-        payload = bought[airflow.xcom(dag_id, run_id, "paint", "request_id", map_index=index)]
+        payload = submitted[airflow.xcom(dag_id, run_id, "paint", "request_id", map_index=index)]
         assert payload["prompt"].startswith(f"{sign} as a constellation")
         assert payload["num_inference_steps"] == steps
         assert payload["negative_prompt"] == "text, letters"

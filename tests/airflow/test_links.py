@@ -1,4 +1,4 @@
-"""What Airflow's API tells of a task beside its result: the link to the image, and the arguments that took effect."""
+"""What Airflow's API says of a task beside its result: the link to the image, and the arguments that took effect."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
 
     deadline = time.monotonic() + 180
     # Airflow stores the links of a task a moment after its deferral.
-    while (told := (instance(airflow, run_id, "deferred")["state"], link(airflow, run_id, "deferred"))) != (
+    while (reported := (instance(airflow, run_id, "deferred")["state"], link(airflow, run_id, "deferred"))) != (
         "deferred",
         gallery("deferred"),
     ):
-        assert time.monotonic() < deadline, told
+        assert time.monotonic() < deadline, reported
         time.sleep(0.2)
     sandbox.clear_faults()
 
@@ -72,7 +72,7 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
     # Nobody asks for an XCom that is not there, each of which would be an error in a log.
     lines = "".join(file.read_text() for file in (airflow.home / "logs").glob("*.log")).splitlines()
     assert [line for line in lines if "XCom not found" in line and run_id in line] == []
-    seeds = {bought["request_id"]: bought["payload"]["seed"] for bought in sandbox.submissions}
+    seeds = {submitted["request_id"]: submitted["payload"]["seed"] for submitted in sandbox.submissions}
     for task_id in ("in_worker", "deferred", "submit"):
         shown = instance(airflow, run_id, task_id)["rendered_fields"]
         assert shown["seed"] == seeds[airflow.xcom("links", run_id, task_id, "request_id")], task_id

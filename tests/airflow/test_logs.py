@@ -42,7 +42,9 @@ def test_good_runs_leave_no_traceback_in_any_log(sandbox: Sandbox, output_folder
 
     assert {airflow.log_file(component) for component in COMPONENTS} <= logs.keys()
     assert all(any(f"dag_id={dag_id}/" in str(path) for path in logs) for dag_id in [*GOOD, *LOOPS])
-    told = [f"{path}: {line}" for path, text in logs.items() for line in text.splitlines() if "Traceback" in line]
+    reported = [f"{path}: {line}" for path, text in logs.items() for line in text.splitlines() if "Traceback" in line]
     # A structured log has a traceback as a field of its own.
-    told += [f"{path}: {line}" for path, text in logs.items() for line in text.splitlines() if '"error_detail"' in line]
-    assert told == []
+    reported += [
+        f"{path}: {line}" for path, text in logs.items() for line in text.splitlines() if '"error_detail"' in line
+    ]
+    assert reported == []

@@ -50,7 +50,7 @@ def ends_of_tasks(events: Path) -> dict[str, Any]:
     for event in (json.loads(line) for line in lines if line.endswith("\n")):
         task_id = event["job"]["name"].partition(".")[2]
         if task_id and event["eventType"] in ("COMPLETE", "FAIL"):
-            assert task_id not in ends, "told twice"
+            assert task_id not in ends, "reported twice"
             ends[task_id] = event
     return ends
 
@@ -64,29 +64,29 @@ def test_openlineage_hears_of_requests_costs_and_pictures(
 
     # The events of the last tasks are written by processes that may outlive the run.
     deadline = time.monotonic() + 180
-    while (told := ends_of_tasks(events)).keys() != TASKS and time.monotonic() < deadline:
+    while (reported := ends_of_tasks(events)).keys() != TASKS and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert told.keys() == TASKS
+    assert reported.keys() == TASKS
     written = events.read_text(encoding="utf-8")
     assert KEY not in written
     assert "secret campaign" not in written
-    assert [task_id for task_id, event in told.items() if event["eventType"] == "FAIL"] == ["blocked"]
+    assert [task_id for task_id, event in reported.items() if event["eventType"] == "FAIL"] == ["blocked"]
 
     for task_id in ("blocking", "deferred", "wait"):
         generation = listening_airflow.xcom("heard_of", run_id, task_id, "generation")
-        facet = told[task_id]["run"]["facets"]["kandinsky"]
+        facet = reported[task_id]["run"]["facets"]["kandinsky"]
         assert facet["generations"] == [{name: generation[name] for name in ("request_id", "seed", "cost")}]
         assert facet["cost"] == 0.01
-        assert outputs(told[task_id]) == listening_airflow.xcom("heard_of", run_id, task_id)
+        assert outputs(reported[task_id]) == listening_airflow.xcom("heard_of", run_id, task_id)
     rows = listening_airflow.xcom("heard_of", run_id, "batch")
-    facet = told["batch"]["run"]["facets"]["kandinsky"]
+    facet = reported["batch"]["run"]["facets"]["kandinsky"]
     assert [each["request_id"] for each in facet["generations"]] == [row["request_id"] for row in rows]
     assert (facet["model"], facet["cost"]) == ("kandinsky2.1-txt2im", 0.02)
-    assert outputs(told["batch"]) == [row["urls"][0] for row in rows]
+    assert outputs(reported["batch"]) == [row["urls"][0] for row in rows]
     for task_id in ("submit", "blocked"):
         request_id = listening_airflow.xcom("heard_of", run_id, task_id, "request_id")
-        assert told[task_id]["run"]["facets"]["kandinsky"]["generations"] == [{"request_id": request_id}]
-        assert outputs(told[task_id]) == []
+        assert reported[task_id]["run"]["facets"]["kandinsky"]["generations"] == [{"request_id": request_id}]
+        assert outputs(reported[task_id]) == []
 
 
 def outputs(event: dict[str, Any]) -> list[str]:

@@ -52,7 +52,7 @@ def test_a_batch_goes_on_once_the_account_is_filled(airflow: LocalAirflow, sandb
     assert len(sandbox.submissions) == 1
     sandbox.configure(credits=1)
     assert end(airflow, "rescheduled_batch", run_id) == ("success", 1)
-    assert [bought["payload"]["prompt"] for bought in sandbox.submissions] == ["c", "d"]
+    assert [submitted["payload"]["prompt"] for submitted in sandbox.submissions] == ["c", "d"]
 
 
 def test_credits_that_stay_used_up_end_the_task_at_the_bound(airflow: LocalAirflow, sandbox: Sandbox) -> None:

@@ -171,7 +171,7 @@ def test_in_the_worker_a_straggler_holds_nothing(
     sandbox: Sandbox, ti: FakeTaskInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All are submitted before the first straggler ends."""
-    # Without a history, so that the call for a result tells when its job has ended.
+    # Without a history, so that the call for a result says when its job has ended.
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=""))
     sandbox.configure(latency=0, straggler_share=0.1, straggler_latency=5, seed=1)
     rows = ti.run(paint_all(cats(30), max_in_flight=10))

@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
-from airflow_provider_kandinsky.results.claim_policy import ClaimPolicy
+from airflow_provider_kandinsky.results.reuse_policy import ClaimPolicy
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.task_instance import SMALL, FakeTaskInstance, another_run, cats, paint_all

@@ -87,7 +87,7 @@ def airflow(_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Without its sandbox, as root cannot have one; it only ever looks at this machine.
+        # Without its sandbox, as root cannot have one; it only ever opens pages of this machine.
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()

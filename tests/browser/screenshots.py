@@ -1,7 +1,7 @@
 """Pictures of the UI under ``docs/images``, which cannot show what is not there any more.
 
 Each keeps the words it shows within itself. Every run of the tests holds them against the page, and only
-``make screenshots`` writes them anew: so a run leaves the files alone, whatever its fonts and its version of Chromium.
+``make screenshots`` writes them again. So a run leaves the files alone, whatever its fonts and its version of Chromium.
 The film, and the small ones of the example DAGs, have no words: only ``make screenshots`` runs what they show.
 """
 

@@ -34,7 +34,7 @@ def _no_connections_are_left(airflow: LocalAirflow) -> Iterator[None]:
 
 @pytest.fixture
 def answers(page: Page) -> list[str]:
-    """What the API server tells the browser, as it comes."""
+    """What the API server sends to the browser, as it comes."""
     bodies: list[str] = []
 
     def overhear(route: Route) -> None:
@@ -103,7 +103,7 @@ def press_test(page: Page, connection_id: str) -> None:
     row(page, connection_id).get_by_role("button", name="Test Connection").click()
 
 
-def told(page: Page, title: str) -> Locator:
+def notice_of(page: Page, title: str) -> Locator:
     """What a notification of this title says below it."""
     return page.get_by_role("status", name=title)
 
@@ -197,7 +197,7 @@ def test_an_edit_leaves_the_key_alone(page: Page, airflow: LocalAirflow, sandbox
     extra_field(form, "request_timeout").fill("20")
     save(form)
     press_test(page, "kept")
-    expect(told(page, "Test Connection Successful")).to_be_visible()
+    expect(notice_of(page, "Test Connection Successful")).to_be_visible()
     expect(row(page, "kept")).to_contain_text("Edited")
 
 
@@ -209,7 +209,7 @@ def test_the_button_tells_of_a_good_key(
     save_by_rest(airflow, "segmind", host=host, port=int(port), password=sandbox.api_key)
     page.set_viewport_size({"width": 1200, "height": 420})
     press_test(page, "segmind")
-    notice = told(page, "Test Connection Successful")
+    notice = notice_of(page, "Test Connection Successful")
     expect(notice).to_contain_text("The API key is good; 42 credits left")
     expect(row(page, "segmind").get_by_role("button", name="Test").locator("svg")).to_have_css(
         "color", "rgb(0, 128, 0)"
@@ -220,7 +220,7 @@ def test_the_button_tells_of_a_good_key(
 def test_the_button_tells_of_a_bad_key(page: Page, airflow: LocalAirflow, sandbox: Sandbox) -> None:
     save_by_rest(airflow, "bad", host=sandbox.url, password="SG_of_somebody_else")
     press_test(page, "bad")
-    expect(told(page, "Test Connection Failed")).to_contain_text(
+    expect(notice_of(page, "Test Connection Failed")).to_contain_text(
         "The API key was rejected: The service rejected the API key: Unauthorized: invalid or missing API key"
     )
     expect(row(page, "bad").get_by_role("button", name="Test").locator("svg")).to_have_css("color", "rgb(255, 0, 0)")
@@ -231,7 +231,7 @@ def test_the_button_tells_of_an_unreachable_host(page: Page, airflow: LocalAirfl
         port = listener.getsockname()[1]
     save_by_rest(airflow, "nobody", host=f"http://127.0.0.1:{port}", password=sandbox.api_key)
     press_test(page, "nobody")
-    expect(told(page, "Test Connection Failed")).to_contain_text(
+    expect(notice_of(page, "Test Connection Failed")).to_contain_text(
         f"Could not reach the service at http://127.0.0.1:{port}: "
         f"The service could not be reached at 127.0.0.1:{port} (ConnectError: Connection refused); nothing was sent"
     )
@@ -241,5 +241,5 @@ def test_only_two_releases_of_airflow_want_a_port(page: Page, airflow: LocalAirf
     save_by_rest(airflow, "without", host=sandbox.url, password=sandbox.api_key, port=None)
     press_test(page, "without")
     refused = airflow_version in ("3.3.1", "3.3.2")
-    notice = told(page, "Test Connection Failed" if refused else "Test Connection Successful")
+    notice = notice_of(page, "Test Connection Failed" if refused else "Test Connection Successful")
     expect(notice).to_contain_text("Bad Request" if refused else "The API key is good")

@@ -65,7 +65,7 @@ def test_from_trigger_to_the_pictures(page: Page, run_id: str) -> None:
     page.goto(f"/dags/postcards/runs/{triggered}")
     page.get_by_role("link", name="Pictures").click()
     frame = gallery(page)
-    # The page looks again by itself, until nothing is under way.
+    # The page loads again by itself, until nothing is under way.
     expect(frame.locator("img")).to_have_count(4, timeout=60_000)
     for image in frame.locator("img").all():
         expect_loaded(image)
@@ -161,7 +161,7 @@ def test_it_follows_the_theme_of_the_ui(page_as, scheme: str, run_id: str) -> No
     ink = {"light": "rgb(24, 24, 27)", "dark": "rgb(244, 244, 245)"}
     other = "dark" if scheme == "light" else "light"
     expect(frame.locator("body")).to_have_css("color", ink[scheme])
-    # As the UI does when somebody chooses a theme; what the system likes then does not count.
+    # As the UI does when a user chooses a theme; what the system likes then does not count.
     page.evaluate("theme => localStorage.setItem('theme', theme)", other)
     expect(frame.locator("body")).to_have_css("color", ink[other])
     page.reload()
@@ -197,7 +197,7 @@ def test_failed_leads_to_the_failed_alone(page: Page, run_id: str) -> None:
     frame = of_run(page, "postcards", run_id)
     frame.get_by_role("link", name="failed", exact=True).click()
     expect(frame.locator(".card")).to_have_count(1)
-    expect(frame.get_by_text("[blocked] the portrait of somebody famous")).to_be_visible()
+    expect(frame.get_by_text("[blocked] the portrait of a famous person")).to_be_visible()
     frame.get_by_role("link", name="Show all").click()
     expect(frame.locator(".card")).to_have_count(4)
 
@@ -216,7 +216,7 @@ def test_it_can_be_used_with_the_keyboard(page: Page, run_id: str) -> None:
     assert seen == [
         "failed",
         "postcards",
-        "[blocked] the portrait of somebody famous",
+        "[blocked] the portrait of a famous person",
         "a ferry at dawn, gouache",
         "a market full of oranges, linocut",
         LIGHTHOUSE,

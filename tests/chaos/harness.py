@@ -86,18 +86,18 @@ class Chaos:
         """Hold a component with all its processes for as long as the block lasts, then let it go on."""
         pids = self.airflow.pids(component)
 
-        def tell(number: signal.Signals) -> None:
+        def send(number: signal.Signals) -> None:
             for pid in pids:
                 os.kill(pid, number)
 
         def is_held() -> bool:
-            tell(signal.SIGSTOP)
+            send(signal.SIGSTOP)
             # Stopped in the middle of a write to SQLite it would hold up all others, as on no other database.
             with closing(sqlite3.connect(self.airflow.home / "airflow.db", timeout=1)) as database:
                 try:
                     database.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError:
-                    tell(signal.SIGCONT)
+                    send(signal.SIGCONT)
                     return False
             return True
 
@@ -105,7 +105,7 @@ class Chaos:
         try:
             yield
         finally:
-            tell(signal.SIGCONT)
+            send(signal.SIGCONT)
 
     def is_delivering(self, dag_id: str, run_id: str) -> bool:
         """Whether the task has pushed what it found and is held before its end."""

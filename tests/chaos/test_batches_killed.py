@@ -1,4 +1,4 @@
-"""Batches of which parts of Airflow die: every item is finished by the retry, and bought once."""
+"""Batches of which parts of Airflow die: every item is finished by the retry, and submitted once."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def second_triggerer(chaos: Chaos) -> Iterator[str]:
 
 
 def test_a_triggerer_that_wakes_after_another_has_taken_over(chaos: Chaos) -> None:
-    """It finds jobs that the other has delivered, whose results it keeps to itself until it is told that they are not
+    """It finds jobs that the other has delivered, whose results it keeps to itself until it hears that they are not
     its own any more; and one that the other still waits for, which it lets go."""
     log = chaos.airflow.log_file("triggerer")
     chaos.sandbox.configure(latency=60)

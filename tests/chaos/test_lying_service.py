@@ -76,15 +76,15 @@ def test_a_batch_that_renders_differently_in_each_process(chaos: Chaos, dag_id: 
     assert len(accepted) <= items, [job["payload"]["prompt"] for job in accepted]
     logs = chaos.logs(dag_id, run_id)
     if dag_id == "random_batch_in_waves":
-        # One is bought; of the other nobody knows any more what was wanted.
+        # One is submitted; of the other nobody knows any more what was wanted.
         assert len(accepted) == 1
         assert chaos.states(dag_id, run_id) == ["failed"]
         assert "item" in chaos.airflow.xcom(dag_id, run_id, "paint", "error")["message"], logs
-    # What was bought is told of, whatever becomes of the run.
+    # What was submitted is reported, whatever becomes of the run.
     path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/paint/xcomEntries"
     keys = [entry["key"] for entry in chaos.airflow.api("GET", path)["xcom_entries"]]
-    told = logs + "".join(str(chaos.airflow.xcom(dag_id, run_id, "paint", key)) for key in keys)
-    assert [job["request_id"] for job in accepted if job["request_id"] not in told] == []
+    reported = logs + "".join(str(chaos.airflow.xcom(dag_id, run_id, "paint", key)) for key in keys)
+    assert [job["request_id"] for job in accepted if job["request_id"] not in reported] == []
 
 
 def test_a_404_on_the_first_poll_of_a_retry(chaos: Chaos) -> None:

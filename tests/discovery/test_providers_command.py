@@ -79,9 +79,9 @@ def test_each_list_has_what_is_ours_and_no_warning(command: str) -> None:
 
 
 def test_the_provider_tells_all_about_itself() -> None:
-    (told,), logged = run("get", PROVIDER_INFO["package-name"], "--full")
+    (reported,), logged = run("get", PROVIDER_INFO["package-name"], "--full")
     ours = PROVIDER_INFO | {"description": PROVIDER_INFO["description"].rstrip(".")}
-    assert told | as_printed(ours) == told
+    assert reported | as_printed(ours) == reported
     assert not logged
 
 

@@ -85,19 +85,19 @@ def test_the_table_of_errors_is_whole_and_true() -> None:
         if name in ("KandinskyError", "JobError"):
             continue
         assert billed == error_type.billing, name
-        # Whether a lost submission can be settled is not for its type to tell.
+        # Whether a lost submission can be resolved is not for its type to say.
         assert retried.startswith("yes") == (error_type.retryable or name == "SubmissionUnknownError"), name
 
 
 def test_the_table_of_delays_is_the_policys() -> None:
     seconds = {"5 s": 5, "30 s": 30, "60 s": 60, "2 min": 120, "10 min": 600, "60 min": 3600}
-    told = {row[0].strip("`"): row[1] for row in rows("docs/how-to/retry.md", "A delay for each failure")}
-    assert told.pop("all others") == "`retry_delay`"
+    reported = {row[0].strip("`"): row[1] for row in rows("docs/how-to/retry.md", "A delay for each failure")}
+    assert reported.pop("all others") == "`retry_delay`"
     if not policies_can_reschedule():
-        assert told.pop("InsufficientCreditsError") == "10 min"
-        assert told.pop("BudgetExceededError") == "60 min"
+        assert reported.pop("InsufficientCreditsError") == "10 min"
+        assert reported.pop("BudgetExceededError") == "60 min"
     delays = {rule.exception.__name__: rule.retry_delay for rule in KANDINSKY_RETRY_POLICY.rules}
-    assert {name: seconds[delay] for name, delay in told.items()} == {
+    assert {name: seconds[delay] for name, delay in reported.items()} == {
         name: delay.total_seconds() for name, delay in delays.items()
     }
 
@@ -113,16 +113,16 @@ def test_the_table_of_delays_is_the_policys() -> None:
     ],
 )
 def test_every_argument_is_told(page: str, heading: str, task_type: type) -> None:
-    told = {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
+    reported = {name for row in rows(page, heading) for name in re.findall(r"`(\w+)`", row[0])}
     arguments = set(task_type.__init__.__kwdefaults__ or {}) | {
         name for name in ("prompt", "requests", "request_id", "minimum_credits") if name in task_type.template_fields
     }
-    assert arguments - {"kwargs"} <= told
+    assert arguments - {"kwargs"} <= reported
 
 
 def test_every_field_of_the_connection_is_told() -> None:
-    told = " ".join(row[0] for row in rows("docs/connection.md", "Connection"))
-    assert all(f"`{name}`" in told for name in set(ConnectionSettings.model_fields) - {"base_url", "api_key"})
+    reported = " ".join(row[0] for row in rows("docs/connection.md", "Connection"))
+    assert all(f"`{name}`" in reported for name in set(ConnectionSettings.model_fields) - {"base_url", "api_key"})
 
 
 PACKAGE = Path(airflow_provider_kandinsky.__file__).parent
@@ -164,9 +164,9 @@ def test_quoted_messages_are_the_codes(message: str) -> None:
 
 
 def told_to_users() -> Iterator[str]:
-    """The messages of errors and warnings, where they are written out. The gallery and the sandbox tell theirs on pages
+    """The messages of errors and warnings, where they are written out. The gallery and the sandbox show theirs on pages
     of their own."""
-    told = {
+    reported = {
         *error_types(),
         "LedgerError",
         "BatchItemsFailedError",
@@ -176,13 +176,13 @@ def told_to_users() -> Iterator[str]:
         "ImportError",
         "warning",
     }
-    told |= {"AirflowTaskTimeout", "AirflowSensorTimeout"}
+    reported |= {"AirflowTaskTimeout", "AirflowSensorTimeout"}
     for file in PACKAGE.rglob("*.py"):
         if {"gallery", "sandbox"} & set(file.relative_to(PACKAGE).parts):
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[first, *_]) if name in told:
+                case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[first, *_]) if name in reported:
                     if any(character.isalpha() for character in words_of(first)):
                         yield words_of(first)
 

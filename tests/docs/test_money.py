@@ -14,7 +14,7 @@ from airflow_provider_kandinsky.durable.policy import (
     after_lost_response,
     after_not_found,
 )
-from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, RECORD_LIFETIME
+from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME, RECORD_LIFETIME
 
 from .documentation import read
 

@@ -19,16 +19,16 @@ PAGE = "docs/observability.md"
 
 
 class Recorded:
-    """Airflow's Stats, as far as to see what is told to it."""
+    """Airflow's Stats, as far as to see what it is sent."""
 
     def __init__(self) -> None:
-        self.told: dict[str, tuple[str, set[str]]] = {}
+        self.reported: dict[str, tuple[str, set[str]]] = {}
 
     def incr(self, name: str, _: float, tags: dict[str, str]) -> None:
-        self.told.setdefault(name, ("counter", set(tags)))
+        self.reported.setdefault(name, ("counter", set(tags)))
 
     def timing(self, name: str, _: Any, tags: dict[str, str]) -> None:
-        self.told.setdefault(name, ("timer", set(tags)))
+        self.reported.setdefault(name, ("timer", set(tags)))
 
 
 class OneTask:
@@ -45,7 +45,7 @@ def told_of_everything() -> dict[str, tuple[str, set[str]]]:
     metrics.completed(
         GenerationResult("r", (Image("https://i/1"),), cost=0.01, inference_time=1, queue_time=1, polls=1)
     )
-    return {name: told for name, told in stats.told.items() if name in set(Metric)}
+    return {name: reported for name, reported in stats.reported.items() if name in set(Metric)}
 
 
 def test_the_table_of_metrics_is_whole_and_true() -> None:

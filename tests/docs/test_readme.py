@@ -35,4 +35,4 @@ def test_an_index_is_named_once_there_is_a_release() -> None:
 
 
 def test_it_is_short() -> None:
-    assert len(read("README.md").splitlines()) <= 120
+    assert len(read("README.md").splitlines()) <= 105

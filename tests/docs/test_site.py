@@ -73,9 +73,9 @@ def public_names() -> set[str]:
 @pytest.mark.xdist_group("site")
 def test_all_that_is_public_is_in_the_reference(site: Path) -> None:
     inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
-    told = {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
-    assert public_names() <= told
-    assert "airflow_provider_kandinsky.retry_policy.KANDINSKY_RETRY_POLICY" in told
+    reported = {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
+    assert public_names() <= reported
+    assert "airflow_provider_kandinsky.retry_policy.KANDINSKY_RETRY_POLICY" in reported
 
 
 @pytest.mark.xdist_group("site")

@@ -17,7 +17,8 @@ from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, LedgerE
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 from ..support.airflow_names import TaskDeferred
 from ..support.task_instance import SMALL, FakeTaskInstance, cats, fire, paint_all

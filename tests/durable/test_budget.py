@@ -20,8 +20,9 @@ from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.exceptions import ServiceUnavailableError
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import ConfigurationError, error_from_dict
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.tasks.deferral import day_end_trigger
 
 from ..support.airflow_names import TaskDeferred

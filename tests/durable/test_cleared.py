@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import SubmissionUnknownError
-from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME
 
 from ..support.task_instance import FakeTaskInstance, cats, paint, paint_all
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_kandinsky.batch.state import UNKNOWN_REQUEST
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 
 from ..support.task_instance import FakeTaskInstance, paint, paint_all
 

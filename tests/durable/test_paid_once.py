@@ -242,7 +242,7 @@ def test_an_intent_that_the_history_cannot_resolve_fails_or_is_submitted_again_a
     else:
         monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=None))
 
-    with pytest.raises(failure, match="may have submitted this, and the request history cannot tell"):
+    with pytest.raises(failure, match="may have submitted this, and the request history does not say"):
         ti.run(paint(deferrable=deferrable))
     assert len(sandbox.submissions) == 1
 

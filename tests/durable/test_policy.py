@@ -14,8 +14,8 @@ from airflow_provider_kandinsky.durable.policy import (
     after_retry_or_clear,
 )
 from airflow_provider_kandinsky.durable.records import JobRecord
+from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME, RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import IMAGE_LIFETIME, RECORD_LIFETIME
 
 YOUNG, EXPIRED, OLD = 5.0, RECORD_LIFETIME, IMAGE_LIFETIME + 1
 

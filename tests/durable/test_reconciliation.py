@@ -16,7 +16,7 @@ from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 
 A_CAT = {"prompt": "a cat", "seed": 7}
 

@@ -124,7 +124,7 @@ def test_nothing_is_submitted_while_the_history_cannot_be_asked(
     first = ti.run(OPERATORS[kind]())
     clear(ti)
     sandbox.fault("history", status=403, times=100)
-    with pytest.raises(Exception, match=SubmissionUnknownError.__name__ if kind == "batch" else "cannot tell"):
+    with pytest.raises(Exception, match=SubmissionUnknownError.__name__ if kind == "batch" else "does not say"):
         ti.run(OPERATORS[kind]())
     assert len(sandbox.submissions) == 1
     sandbox.clear_faults()

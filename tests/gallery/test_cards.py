@@ -433,7 +433,7 @@ def test_the_neighbours_of_a_picture() -> None:
     items = listed(record(counts=COUNTS, return_value=[row(1, urls=[URL, URL]), row(2, urls=[], error=ERROR), row(3)]))
     first = Neighbours.find(items[0], 0, items, 1)
     assert (first.number, first.count, first.previous, first.next) == (1, 3, None, ("paint", -1, 0, 1, None))
-    # What has no image is passed over, but when it is what is looked at.
+    # What has no image is passed over, but when it is what is shown.
     assert Neighbours.find(items[2], 0, items, 1).previous == ("paint", -1, 0, 1, None)
     assert Neighbours.find(items[1], 0, items, 1).next == ("paint", -1, 2, 0, None)
     (mapped,) = listed(replace(record(generation=GENERATION, return_value=[URL]), map_index=1))

@@ -223,7 +223,7 @@ def test_what_failed_has_a_page_of_its_own(admin: Visitor, run_id: str) -> None:
 
 
 def test_something_is_seen_at_once(stranger: Visitor, run_id: str) -> None:
-    """Without asking Airflow for anything, and without telling anything."""
+    """Without asking Airflow for anything, and without saying anything."""
     page = stranger.http.get(f"/kandinsky-gallery/open/dags/{DAG}/runs/{run_id}")
     assert page.status_code == 200
     assert "Loading the pictures…" in page.text
@@ -349,7 +349,7 @@ def test_under_way_and_then_there(admin: Visitor, airflow: LocalAirflow, sandbox
     run_id = airflow.trigger_dag("under_way")
     deadline = time.monotonic() + 180
     while "Submitted; the picture is not there yet." not in (page := admin.get("under_way", run_id).text):
-        # From the start, when there is nothing of ours yet: the page is to look again by itself.
+        # From the start, when there is nothing of ours yet: the page is to load again by itself.
         assert "data-auto-refresh" in page
         assert time.monotonic() < deadline, page
         time.sleep(0.2)
@@ -464,7 +464,7 @@ def test_no_file_but_a_picture_leaves_the_api_server(
     for answer in refused:
         assert answer.status_code == 404
         assert answer.headers["content-type"].startswith("text/html")
-        # The same for all, so that no answer tells what exists.
+        # The same for all, so that no response says what exists.
         assert answer.text == refused[0].text
         assert NOT_SHOWN in answer.text
 

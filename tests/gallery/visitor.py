@@ -1,4 +1,4 @@
-"""Somebody who has logged in, or not, and asks for pages as a browser does."""
+"""A user who has logged in, or not, and asks for pages as a browser does."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_kandinsky.hooks.shared_client import _pools, poll_with_shared_client, shared_client
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, TextToImageRequest
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 

@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def has_consent() -> bool:
-    """Whether somebody agrees to the cost."""
+    """Whether the user agrees to the cost."""
     if os.environ.get("CONFIRM") == "1":
         return True
     return sys.stdin.isatty() and input("Go on? [yes/no] ").strip().lower() == "yes"

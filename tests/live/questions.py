@@ -184,7 +184,7 @@ class Questions:
         seen = f"more than {_LONGEST_LAG:.0f} s" if lag is None else f"{lag:.0f} s"
         self.note("lag of the history", f"at most {_LAG:.0f} s", seen if first else None,
                   (lag is not None and lag <= _LAG) if first else None)  # fmt: skip
-        container, rows = await self._settled_history()
+        container, rows = await self._billed_history()
         self.note("key of the history's list", "data", container)
         for name, request_id in self._ids.items():
             self._rows[name] = [row for row in rows if row.get("request_id") == request_id]
@@ -204,13 +204,13 @@ class Questions:
             one = await recording.get(f"{recording.history_url}/{first}", "one request of the history")
             self.note("one request of the history", 200, one.status_code)
 
-    async def _settled_history(self) -> tuple[str | None, list[dict[str, Any]]]:
+    async def _billed_history(self) -> tuple[str | None, list[dict[str, Any]]]:
         """The history once it has the costs of all jobs, or as it is after a minute."""
         recording, deadline = self._recording, self._recording.clock() + _LONGEST_LAG
         while True:
             container, rows = _container(parsed(await self._history("history")))
-            settled = {row.get("request_id") for row in rows if row.get("credits_deduction") is not None}
-            if settled >= set(self._ids.values()) or recording.clock() >= deadline:
+            billed = {row.get("request_id") for row in rows if row.get("credits_deduction") is not None}
+            if billed >= set(self._ids.values()) or recording.clock() >= deadline:
                 return container, rows
             await recording.sleep(5.0)
 

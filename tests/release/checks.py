@@ -16,8 +16,8 @@ from zipfile import ZipFile
 
 from readme_renderer import markdown
 
-#: All of it is source code; an image, a video or a test that slipped in would show.
-MAX_WHEEL_BYTES = 400_000
+#: All of it is code; an image, a test, or the comments that hatch_build.py leaves out would show.
+MAX_WHEEL_BYTES = 300_000
 
 
 @dataclass(frozen=True)

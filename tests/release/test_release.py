@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import pkgutil
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -49,6 +54,53 @@ def test_every_file_of_the_package_is_in_the_wheel(release: Release) -> None:
     assert packed == on_disk
     assert f"{PACKAGE}/py.typed" in packed
     assert others == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+
+
+def code_of(source: str) -> list[tuple[int, str]]:
+    """The line and the kind of each piece of code, and what it is, without comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            is_left_out = ast.get_docstring(node) is not None or isinstance(next(iter(node.body), None), ast.Pass)
+            node.body = [ast.Pass(), *node.body[is_left_out:]]
+    return [(getattr(node, "lineno", 0), ast.dump(node)) for node in ast.walk(tree)]
+
+
+def test_the_wheel_has_the_same_code_in_the_same_lines(release: Release) -> None:
+    with ZipFile(release.wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".py")]
+        shipped = {name: archive.read(name).decode() for name in names}
+    sources = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
+    assert len(names) > 100
+    assert [name for name in names if code_of(shipped[name]) != code_of(sources[name])] == []
+    assert [name for name in names if re.search(r"^\s*#", shipped[name], re.MULTILINE)] == []
+
+
+def shown_in_the_reference() -> Iterator[Any]:
+    """The classes and functions of docs/reference, and the public methods of the classes."""
+    for page in (ROOT / "docs" / "reference").glob("*.rst"):
+        for name in re.findall(r"^\.\. auto\w+:: ([\w.]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+            found = pkgutil.resolve_name(name)
+            for key, each in vars(found).items() if inspect.ismodule(found) else [("", found)]:
+                # As Sphinx does, without what a module imports.
+                if each is found or (not key.startswith("_") and getattr(each, "__module__", None) == name):
+                    yield each
+                    if inspect.isclass(each):
+                        yield from (member for attribute, member in vars(each).items() if not attribute.startswith("_"))
+
+
+def test_the_wheel_has_the_docstrings_of_the_reference(release: Release) -> None:
+    shown = [
+        each
+        for each in shown_in_the_reference()
+        if (inspect.isclass(each) or inspect.isfunction(each)) and each.__doc__
+    ]
+    assert len(shown) > 100
+    with ZipFile(release.wheel) as archive:
+        for each in shown:
+            shipped = archive.read(each.__module__.replace(".", "/") + ".py").decode()
+            # Python 3.13 dedents them.
+            assert " ".join(each.__doc__.split()) in " ".join(shipped.split()), each
 
 
 def test_the_metadata_say_what_it_is(release: Release) -> None:

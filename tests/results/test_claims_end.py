@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.results.claim_policy import ClaimPolicy
+from airflow_provider_kandinsky.results.reuse_policy import ClaimPolicy
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from ..support.airflow_names import TaskDeferred

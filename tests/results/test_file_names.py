@@ -14,7 +14,8 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_kandinsky.results.file_names import file_name, is_below
-from airflow_provider_kandinsky.results.storage import OutputPath, store
+from airflow_provider_kandinsky.results.output_path import OutputPath
+from airflow_provider_kandinsky.results.storage import store
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, ImageRefusedError, SubmissionUnknownError
 from airflow_provider_kandinsky.segmind.http.downloads import DownloadPolicy

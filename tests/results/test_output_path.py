@@ -14,7 +14,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.exceptions import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
-from airflow_provider_kandinsky.results.storage import OutputPath, store
+from airflow_provider_kandinsky.results.output_path import OutputPath
+from airflow_provider_kandinsky.results.storage import store
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor

@@ -11,8 +11,8 @@ import pytest
 from airflow.sdk.io import attach
 
 from airflow_provider_kandinsky.results.file_states import file_states
+from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
-from airflow_provider_kandinsky.results.storage import OutputPath
 
 if TYPE_CHECKING:
     from s3fs import S3FileSystem

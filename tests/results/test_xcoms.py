@@ -42,15 +42,13 @@ def deferral_of(ti: FakeTaskInstance, operator: Any) -> tuple[str, dict[str, Any
     return deferred.value.method_name, (deferred.value.kwargs or {}) | event
 
 
-@pytest.mark.parametrize("left", ["in the deferral", "in XCom", "in the deferral for a reset"])
+@pytest.mark.parametrize("left", ["in the deferral", "in the deferral for a reset"])
 def test_a_task_that_resumes_shows_what_was_sent_and_not_what_templates_give_by_then(
     sandbox: Sandbox, ti: FakeTaskInstance, left: str
 ) -> None:
     sandbox.configure(latency=0)
     before = paint(prompt="yesterday's cat", deferrable=True, timeout=60)
     method, kwargs = deferral_of(ti, before)
-    if left == "in XCom":  # as an earlier version left it
-        ti.pushed["arguments"] = kwargs.pop("arguments")
     if left == "in the deferral for a reset":
         method = "execute_after_reset"
     resumed = paint(prompt="today's cat", deferrable=method == "execute_complete")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from airflow_provider_kandinsky.sandbox.server import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from .fakes import Caller
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_kandinsky.sandbox.server import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.service import Service
 from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings
 from airflow_provider_kandinsky.segmind.constants import IDLE_CONNECTION_LIFETIME

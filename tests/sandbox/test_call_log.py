@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from airflow_provider_kandinsky.sandbox.call_log import CallLog
-from airflow_provider_kandinsky.sandbox.server import Sandbox, running_sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.sandbox.server import running_sandbox
 
 from .fakes import MODEL, Caller
 

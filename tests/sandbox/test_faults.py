@@ -8,8 +8,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.faults import FaultPlan
-from airflow_provider_kandinsky.sandbox.server import Sandbox
 from airflow_provider_kandinsky.sandbox.settings import Settings
 
 from .fakes import Caller

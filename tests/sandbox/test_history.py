@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_query
 from airflow_provider_kandinsky.sandbox.jobs import Job
-from airflow_provider_kandinsky.sandbox.server import Sandbox
 from airflow_provider_kandinsky.sandbox.service import ApiError
 
 from .fakes import MODEL, Caller, Core

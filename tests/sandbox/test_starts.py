@@ -1,4 +1,4 @@
-"""As a process, and as a fixture in somebody else's tests."""
+"""As a process, and as a fixture in a user's tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_kandinsky.sandbox.server import Sandbox, listen
+from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.sandbox.server import listen
 
 from .fakes import Caller
 

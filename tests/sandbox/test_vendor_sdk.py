@@ -9,7 +9,7 @@ import httpx
 import pytest
 import segmind
 
-from airflow_provider_kandinsky.sandbox.server import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from .fakes import MODEL
 
@@ -97,12 +97,12 @@ def test_an_expired_job(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox):
 
 @pytest.mark.parametrize("status", [404, 429, 502])
 def test_one_bad_answer_loses_a_job_that_is_paid(sdk: segmind.SegmindClient, kandinsky_sandbox: Sandbox, status: int):
-    """What docs/how-to/move-from-the-sdk.md says of it: the error does not name the job, and a retry buys another."""
+    """What docs/how-to/move-from-the-sdk.md says of it: the error names no job, and a retry submits another."""
     kandinsky_sandbox.fault("status", status=status)
     with pytest.raises(segmind.SegmindError) as caught:
         sdk.run(MODEL, prompt="a cat")
-    (bought,) = kandinsky_sandbox.submissions
-    assert bought["request_id"] not in str(caught.value)
+    (submitted,) = kandinsky_sandbox.submissions
+    assert submitted["request_id"] not in str(caught.value)
     assert not hasattr(caught.value, "request_id")
     kandinsky_sandbox.configure(latency=0)
     assert sdk.run(MODEL, prompt="a cat")["status"] == "COMPLETED"

@@ -9,7 +9,7 @@ import json
 import pytest
 from PIL import Image
 
-from airflow_provider_kandinsky.sandbox.server import Sandbox
+from airflow_provider_kandinsky.sandbox.client import Sandbox
 
 from .fakes import MODEL, Caller
 

@@ -16,7 +16,8 @@ import pytest
 import trustme
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient, SegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.client import SegmindClient
 from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.segmind.wire.response import Response

@@ -32,7 +32,7 @@ RETRYABLE = {
     "RateLimitedError", "ServiceUnavailableError", "InvalidResponseError", "JobFailedError", "JobTimeoutError",
     "JobExpiredError", "ImageUnavailableError", "ImageNotStoredError", "IncompleteResultError",
 }  # fmt: skip
-#: The types that tell of money which was, or may have been, spent.
+#: The types of errors after which money was, or may have been, spent.
 BILLED = {
     "SubmissionUnknownError": "maybe", "JobExpiredError": "maybe", "JobTimeoutError": "maybe",
     "EmptyResultError": "yes", "IncompleteResultError": "yes", "ImageUnavailableError": "yes",

@@ -10,7 +10,8 @@ import pytest
 from airflow_provider_kandinsky.durable.matching import Intent, Match
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, InvalidResponseError, ModelRetiredError
 from airflow_provider_kandinsky.segmind.models import CATALOGUE, other_models_of_family
-from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest, fingerprint
+from airflow_provider_kandinsky.segmind.request import fingerprint
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 from airflow_provider_kandinsky.segmind.wire.history import read_history
 from airflow_provider_kandinsky.segmind.wire.jobs import read_submission
 from airflow_provider_kandinsky.segmind.wire.models import read_models

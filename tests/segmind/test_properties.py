@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import (
     BadRequestError,
     JobTimeoutError,
@@ -19,15 +20,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
 )
 from airflow_provider_kandinsky.segmind.models import CATALOGUE
-from airflow_provider_kandinsky.segmind.schemas import (
-    DEFAULT_MODEL,
-    RECORD_LIFETIME,
-    Credits,
-    GenerationResult,
-    Job,
-    JobStatus,
-    TextToImageRequest,
-)
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.wire import jobs
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request

@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.segmind.schemas import (
-    Credits,
-    GenerationResult,
-    Image,
-    JobStatus,
-    TextToImageRequest,
-    fingerprint,
-)
+from airflow_provider_kandinsky.segmind.request import fingerprint
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Image, JobStatus, TextToImageRequest
 
 ALLOWED = {
     "prompt": "a string that is not blank",
@@ -239,11 +233,11 @@ def test_a_result_written_by_an_older_version_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "sent", "told"), [(None, 7, 7), (3, 7, 3), (0, 7, 0), (3, None, 3), (None, None, None)]
+    ("used", "sent", "reported"), [(None, 7, 7), (3, 7, 3), (0, 7, 0), (3, None, 3), (None, None, None)]
 )
-def test_the_seed_that_was_sent_is_used_if_the_service_returns_none(used: Any, sent: Any, told: Any) -> None:
+def test_the_seed_that_was_sent_is_used_if_the_service_returns_none(used: Any, sent: Any, reported: Any) -> None:
     result = replace(FULL, seed=used)
-    assert result.with_seed(sent) == replace(FULL, seed=told)
+    assert result.with_seed(sent) == replace(FULL, seed=reported)
 
 
 def test_image_bytes_stay_out_of_dicts_and_reprs() -> None:

@@ -13,7 +13,7 @@ import httpx
 
 from airflow_provider_kandinsky.sandbox.app import create_app
 from airflow_provider_kandinsky.sandbox.settings import DEFAULT_KEY, Settings
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from airflow.sdk import DAG, PokeReturnValue
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, AirflowSensorTimeout
 from airflow_provider_kandinsky.sandbox.client import Sandbox
+from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import ImageUnavailableError
-from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 from ..support.airflow_names import AirflowRescheduleException, AirflowSkipException, TaskDeferred

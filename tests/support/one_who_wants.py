@@ -11,7 +11,7 @@ import sys
 
 from airflow.sdk.io import attach
 
-from airflow_provider_kandinsky.results.claim_policy import ClaimPolicy
+from airflow_provider_kandinsky.results.reuse_policy import ClaimPolicy
 
 from .task_instance import SMALL, another_run, cats, paint_all
 

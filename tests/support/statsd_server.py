@@ -36,7 +36,7 @@ class StatsdSocket:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The environment of an Airflow that tells its metrics of jobs here, and no others: those are a flood."""
+        """The environment of an Airflow that sends its metrics of jobs here, and no others: those are a flood."""
         return {
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": "127.0.0.1",

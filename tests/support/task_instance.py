@@ -102,7 +102,7 @@ class FakeTaskInstance:
         self.pushed.clear()
 
     def age(self, seconds: float) -> None:
-        """Let so much time have passed since what the store tells of."""
+        """Let so much time have passed since what the store says."""
         records = [
             each for value in self.store.values.values() for each in (value if isinstance(value, list) else [value])
         ]

@@ -1,5 +1,5 @@
-"""What one version has left in Airflow's database is taken up by another: a trigger's row, the way back into a deferred
-task, the record of what was bought. No release forgets what those before it wrote; the folder ``released`` holds it."""
+"""What one version has left in Airflow's database is read by another: a trigger's row, the way back into a deferred
+task, the record of what was submitted. No release forgets what earlier ones wrote; the folder ``released`` has it."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_a_row_of_any_release_is_run(sandbox: Sandbox, version: str, name: str, 
     if "credits" in event:
         assert event["credits"] > 0
     else:
-        told = event["outcomes"][job] if "outcomes" in event else event
-        assert told["result"]["urls"]
+        reported = event["outcomes"][job] if "outcomes" in event else event
+        assert reported["result"]["urls"]
 
 
 @pytest.mark.parametrize("name", RELEASED[__version__]["triggers"])
@@ -111,7 +111,7 @@ def deferred(ti: FakeTaskInstance, task: BaseOperator) -> TaskDeferred:
 def test_a_task_that_any_release_has_deferred_is_resumed(
     sandbox: Sandbox, ti: FakeTaskInstance, version: str, task_type: str, method: str
 ) -> None:
-    """Without a store, so that what was bought is in the deferral."""
+    """Without a store, so that what was submitted is in the deferral."""
     job = submitted(sandbox)
     deferral = deferred(ti, TASKS[task_type](job, False))
     (entry,) = (deferral.kwargs or {}).get("entries", [{"key": "", "request_id": job}])
@@ -119,13 +119,13 @@ def test_a_task_that_any_release_has_deferred_is_resumed(
     names = {"KEY": entry["key"], "REQUEST_ID": entry["request_id"], "PIN": pin}
     kwargs = with_names(RELEASED[version]["resumptions"][task_type][method], **names)
     event = {"credits": 1e10} if task_type == "KandinskyCreditsSensor" else fire(deferral.trigger)
-    bought = len(sandbox.submissions)
+    before = len(sandbox.submissions)
 
     result = ti.resume(TASKS[task_type](job, False), method, kwargs | {"event": event})
 
     assert result
     if method == "execute_complete" or "entries" in kwargs:
-        assert len(sandbox.submissions) == bought
+        assert len(sandbox.submissions) == before
 
 
 def shape(value: Any) -> Any:

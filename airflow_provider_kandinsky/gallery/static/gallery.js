@@ -12,7 +12,7 @@ for (const image of document.querySelectorAll("img")) {
   image.addEventListener("error", () => sayWhy(image));
 }
 
-// As long as there may be more to come the page is loaded again, unless somebody is on their way through it with the
+// As long as there may be more to come the page is loaded again, unless a user is on their way through it with the
 // keyboard; the less often, the longer a busy server took to answer.
 if (document.querySelector("[data-auto-refresh]")) {
   const { requestStart, responseEnd } = performance.getEntriesByType("navigation")[0];

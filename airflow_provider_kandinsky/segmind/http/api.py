@@ -7,29 +7,22 @@ connection's own host, and to its ``history_url``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import httpx
 
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL, DEFAULT_HISTORY_URL, MEGABYTE
-from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError, KandinskyError
+from airflow_provider_kandinsky.segmind.errors import AuthenticationError, ConfigurationError
 from airflow_provider_kandinsky.segmind.http.call import Call, Priority
 from airflow_provider_kandinsky.segmind.http.network import is_loopback
 from airflow_provider_kandinsky.segmind.http.url_paths import id_segment, segment
-from airflow_provider_kandinsky.segmind.redaction import MARK
-from airflow_provider_kandinsky.segmind.schemas import (
-    Credits,
-    GenerationResult,
-    Job,
-    JobStatus,
-    TextToImageRequest,
-)
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
 from airflow_provider_kandinsky.segmind.wire import jobs, models
 from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest, read_history, read_past_request
-from airflow_provider_kandinsky.segmind.wire.response import Response
 
 T = TypeVar("T")
 
@@ -84,27 +77,11 @@ class SegmindApi:
         self, request: TextToImageRequest, model: str, on_send: Callable[[float], None] | None = None
     ) -> Call[Job]:
         url = f"{self.base_url}/v2/{segment(model)}"
-        return Call(
-            "POST",
-            url,
-            partial(jobs.read_submission, model=model),
-            json=request.payload(),
-            is_billable=True,
-            rank=Priority.SUBMIT,
-            on_send=on_send,
-        )
+        return _post(url, request, partial(jobs.read_submission, model=model), on_send=on_send)
 
     def generate(self, request: TextToImageRequest, model: str) -> Call[GenerationResult]:
         url = f"{self.base_url}/v1/{segment(model)}"
-        return Call(
-            "POST",
-            url,
-            partial(jobs.read_generation, model=model),
-            json=request.payload(),
-            is_billable=True,
-            rank=Priority.SUBMIT,
-            max_bytes=_MAX_RESULT,
-        )
+        return _post(url, request, partial(jobs.read_generation, model=model), max_bytes=_MAX_RESULT)
 
     def status(self, request_id: str) -> Call[JobStatus]:
         read = partial(jobs.read_status, request_id=request_id)
@@ -128,10 +105,7 @@ class SegmindApi:
         params = {"page": page, "per_page": PAGE_SIZE, "from_date": first.date().isoformat()}
         if model:
             params["model_name"] = model
-        params |= {
-            "sort_by": "model_created",
-            "sort_order": "desc",
-        }  # reading stops at the first row that is too old
+        params |= {"sort_by": "model_created", "sort_order": "desc"}  # reading stops at the first row that is too old
         if until is not None:
             last = datetime.fromtimestamp(until, UTC) + timedelta(days=1)
             params["to_date"] = min(last, first + _MAX_HISTORY_PERIOD).date().isoformat()
@@ -140,17 +114,6 @@ class SegmindApi:
     def past_request(self, request_id: str) -> Call[PastRequest | None]:
         url = f"{self._history_url()}/{id_segment(request_id)}"
         return Call("GET", url, read_past_request, request_id, is_history=True, max_bytes=_MAX_HISTORY)
-
-    def read(self, call: Call[T], response: Response) -> T:
-        """Read a response, with the API key redacted from its bytes, from what is parsed, and from errors."""
-        content = response.content.replace(self.api_key.encode(), MARK.encode())
-        try:
-            if response.unread and response.is_success:
-                raise call.unreadable(response)
-            return call.read(replace(response, content=content, secret=self.api_key))
-        except KandinskyError as error:
-            error.redact(self.api_key)
-            raise
 
     @property
     def uses_tls(self) -> bool:
@@ -181,3 +144,7 @@ class SegmindApi:
                 f"{shown!r} would send the API key unencrypted; use https, or set allow_insecure if you mean it"
             )
         return str(url).rstrip("/")
+
+
+def _post(url: str, request: TextToImageRequest, read: Callable[..., T], **options: Any) -> Call[T]:
+    return Call("POST", url, read, json=request.payload(), is_billable=True, rank=Priority.SUBMIT, **options)

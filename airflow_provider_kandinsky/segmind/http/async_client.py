@@ -26,7 +26,8 @@ from airflow_provider_kandinsky.segmind.errors import AuthenticationError, Kandi
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from airflow_provider_kandinsky.segmind.http.sender import RequestSender, build_ssl_context
-from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.http.network import describe_failure, origin
+from airflow_provider_kandinsky.segmind.redaction import MARK
 from airflow_provider_kandinsky.segmind.wire.error_mapping import about_job
 from airflow_provider_kandinsky.segmind.wire.response import Response
 
@@ -86,7 +87,18 @@ class Call(Generic[T]):
             )
         return self._unavailable(f"The connection was lost ({failure})")
 
-    def unreadable(self, response: Response) -> KandinskyError:
+    def read_redacted(self, response: Response, api_key: str) -> T:
+        """Read a response, with the API key redacted from its bytes, from what is parsed, and from errors."""
+        content = response.content.replace(api_key.encode(), MARK.encode())
+        try:
+            if response.unread and response.is_success:
+                raise self._unreadable(response)
+            return self.read(replace(response, content=content, secret=api_key))
+        except KandinskyError as error:
+            error.redact(api_key)
+            raise
+
+    def _unreadable(self, response: Response) -> KandinskyError:
         """The error of a 2xx response whose body was not read."""
         if self.is_billable:
             return SubmissionUnknownError(

@@ -14,10 +14,9 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_BASE_URL, DEFAULT_MODEL, WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.loop_thread import LoopThread
-from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus, TextToImageRequest
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
-
-__all__ = ["AsyncSegmindClient", "SegmindClient"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,7 +85,7 @@ class SegmindClient:
         :raises ServiceUnavailableError: not reached in that time; nothing was sent.
         :raises KandinskyError: rejected; nothing was accepted.
         """
-        return self._run(AsyncSegmindClient.submit, request, model, send_by=send_by, on_send=on_send)
+        return self.call(AsyncSegmindClient.submit, request, model, send_by=send_by, on_send=on_send)
 
     def get_status(self, request_id: str) -> JobStatus:
         """Poll the status of a job once.
@@ -95,7 +94,7 @@ class SegmindClient:
         :raises JobExpiredError: the service has no record of the job.
         :raises KandinskyError: the poll failed.
         """
-        return self._run(AsyncSegmindClient.get_status, request_id)
+        return self.call(AsyncSegmindClient.get_status, request_id)
 
     def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
         """Fetch the result of a completed job.
@@ -106,7 +105,7 @@ class SegmindClient:
         :raises EmptyResultError: the job has finished without an image.
         :raises KandinskyError: the call failed.
         """
-        return self._run(AsyncSegmindClient.get_result, request_id, model)
+        return self.call(AsyncSegmindClient.get_result, request_id, model)
 
     def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
         """Poll a job until it has finished, at the intervals of :class:`~.poller.JobPoller`, and fetch its result.
@@ -115,7 +114,7 @@ class SegmindClient:
         :raises JobTimeoutError: not finished in time. The job may still be running, and will then be billed.
         :raises KandinskyError: as :meth:`get_status` and :meth:`get_result`; temporary errors are waited out.
         """
-        return self._run(AsyncSegmindClient.wait, request_id, timeout, model)
+        return self.call(AsyncSegmindClient.wait, request_id, timeout, model)
 
     def poll_until_done(
         self,
@@ -136,7 +135,7 @@ class SegmindClient:
             is always fetched.
         :raises KandinskyError: as for :meth:`wait`.
         """
-        return self._run(
+        return self.call(
             AsyncSegmindClient.poll_until_done,
             request_id,
             model,
@@ -154,11 +153,11 @@ class SegmindClient:
         :raises SubmissionUnknownError: the response was lost; the generation may have been billed.
         :raises KandinskyError: rejected.
         """
-        return self._run(AsyncSegmindClient.generate, request, model)
+        return self.call(AsyncSegmindClient.generate, request, model)
 
     def get_credits(self) -> Credits:
         """Read the balance of the account. Free of charge."""
-        return self._run(AsyncSegmindClient.get_credits)
+        return self.call(AsyncSegmindClient.get_credits)
 
     def list_models(self) -> list[str]:
         """Read the slugs of the service's models, from the host of the request history. Free of charge.
@@ -168,7 +167,7 @@ class SegmindClient:
         :raises InvalidResponseError: there are no slugs in the response, whose form is not documented.
         :raises KandinskyError: the call failed.
         """
-        return self._run(AsyncSegmindClient.list_models)
+        return self.call(AsyncSegmindClient.list_models)
 
     def get_history(self, model: str, since: float, page: int = 1, *, until: float | None = None) -> list[PastRequest]:
         """Read one page of the history of a model: 100 rows, newest first. Free of charge.
@@ -178,7 +177,7 @@ class SegmindClient:
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the call failed.
         """
-        return self._run(AsyncSegmindClient.get_history, model, since, page, until=until)
+        return self.call(AsyncSegmindClient.get_history, model, since, page, until=until)
 
     def get_past_request(self, request_id: str) -> PastRequest | None:
         """Read one request, of any age, from the history. Free of charge.
@@ -187,7 +186,7 @@ class SegmindClient:
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the call failed.
         """
-        return self._run(AsyncSegmindClient.get_past_request, request_id)
+        return self.call(AsyncSegmindClient.get_past_request, request_id)
 
     def call(
         self,
@@ -196,14 +195,6 @@ class SegmindClient:
         **kwargs: P.kwargs,
     ) -> T:
         """Run an async function, whose first argument is the async client, in this client's event loop."""
-        return self._run(function, *args, **kwargs)
-
-    def _run(
-        self,
-        method: Callable[Concatenate[AsyncSegmindClient, P], Coroutine[Any, Any, T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
         with self._starting:
             if self._is_closed:
                 raise RuntimeError("The client has been closed")
@@ -214,4 +205,4 @@ class SegmindClient:
                 # For clients that are never closed, such as those of the connection form's test button.
                 weakref.finalize(self, self._loop.stop).atexit = False
             loop = self._loop
-        return loop.run(method(self._client, *args, **kwargs))
+        return loop.run(function(self._client, *args, **kwargs))

@@ -28,7 +28,7 @@ from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY
 from airflow_provider_kandinsky.segmind.wire.bodies import UnreadBodyError, raw_chunks
 from airflow_provider_kandinsky.segmind.wire.images import image_extension, is_complete
 
-#: Bytes from which :func:`~.images.image_extension` can tell the type.
+#: Bytes from which :func:`~.images.image_extension` finds the type.
 _HEADER_SIZE: Final = 16
 
 

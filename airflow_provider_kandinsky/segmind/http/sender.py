@@ -121,7 +121,7 @@ class RequestSender:
             api = self.api  # the key may change before the response, which may echo the one that was sent
             try:
                 response = await exchange(self._http, call, api.api_key, timeout or self._request_timeout, self._clock)
-                return api.read(call, response)
+                return call.read_redacted(response, api.api_key)
             except RateLimitedError as error:
                 rate_limiter.pause_for(error)
                 raise

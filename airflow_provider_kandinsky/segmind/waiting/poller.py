@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -35,7 +36,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, JobStatus
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
 from airflow_provider_kandinsky.segmind.waiting.sweep_policy import DEFAULT_SWEEP_POLICY, SweepPolicy
 
 #: Longest wait after a 429, in seconds. The service counts its limits per minute, so a longer hint is a mistake.

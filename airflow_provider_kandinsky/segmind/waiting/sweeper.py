@@ -58,14 +58,14 @@ class HistorySweeper:
         return self._task is not None and self._failures == 0
 
     def watch(self, job: WaitingJob) -> None:
-        """Look out for a job in all sweeps from now on."""
+        """Search for a job in all sweeps from now on."""
         self._jobs.setdefault(job.poller.request_id, []).append(job)
         if self._task is None and len(self._jobs) >= self._policy.min_jobs:
             # In an empty context: its log lines do not belong to the trigger that happened to start it.
             self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     def forget(self, job: WaitingJob) -> None:
-        """Look out for it no more."""
+        """Search for it no more."""
         request_id = job.poller.request_id
         self._jobs[request_id].remove(job)
         if not self._jobs[request_id]:

@@ -1,4 +1,4 @@
-"""What the gallery is looked at with."""
+"""What the gallery shows in the browser's tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def postcards():
         task_id="postcards",
         requests=[
             {"prompt": "a ferry at dawn, gouache", "seed": 3},
-            {"prompt": "[blocked] the portrait of somebody famous", "seed": 6},
+            {"prompt": "[blocked] the portrait of a famous person", "seed": 6},
             {"prompt": "a market full of oranges, linocut", "seed": 8},
         ],
         on_item_failure="keep",

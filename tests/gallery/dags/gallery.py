@@ -1,4 +1,4 @@
-"""Every kind of task that the gallery shows, and one that pushes what it is told to."""
+"""Every kind of task that the gallery shows, and one that pushes what it is given."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def under_way():
 
 
 class PushXComs(BaseOperator):
-    """Pushes what it is told to, and has fields of the names that ours have."""
+    """Pushes what it is given, and has fields of the names that ours have."""
 
     template_fields = ("prompt", "kandinsky_conn_id", "output_path")
 

@@ -31,7 +31,7 @@ A_CAT = TextToImageRequest(prompt="a cat", seed=7)
 API = SegmindApi("SG_x", BASE, history_url=HISTORY)
 POLL = {"json": None, "params": None, "is_billable": False, "rank": Priority.POLL}
 RESULT = POLL | {"rank": Priority.RESULT}
-PURCHASE = {
+SUBMISSION = {
     "request_id": None,
     "json": {"prompt": "a cat", "seed": 7},
     "params": None,
@@ -42,8 +42,8 @@ PAGE = {"page": 3, "per_page": 100, "model_name": "m", "from_date": "2023-11-13"
 PAGE |= {"sort_by": "model_created", "sort_order": "desc"}
 
 CALLS: dict[str, tuple[Call[Any], str, dict[str, Any]]] = {
-    "submit": (API.submit(A_CAT, "m"), f"POST {BASE}/v2/m", PURCHASE),
-    "generate": (API.generate(A_CAT, "m"), f"POST {BASE}/v1/m", PURCHASE),
+    "submit": (API.submit(A_CAT, "m"), f"POST {BASE}/v2/m", SUBMISSION),
+    "generate": (API.generate(A_CAT, "m"), f"POST {BASE}/v1/m", SUBMISSION),
     "status": (API.status("r-1"), f"GET {BASE}/v2/requests/r-1/status", POLL | {"request_id": "r-1"}),
     "result": (API.result("r-1", "m"), f"GET {BASE}/v2/requests/r-1", RESULT | {"request_id": "r-1"}),
     "credits": (API.credits(), f"GET {BASE}/v1/get-user-credits", RESULT | {"request_id": None}),
@@ -154,9 +154,9 @@ def test_a_model_is_one_segment_with_blanks_and_all() -> None:
 @pytest.mark.parametrize("model", ["m", None])
 def test_the_result_has_the_model(make_response: MakeResponse, model: str | None) -> None:
     done = make_response({"status": "COMPLETED", "output": "https://i/1.png"})
-    assert API.read(API.result("r-1", model), done).model == model
-    assert API.read(API.generate(A_CAT, "m"), done).model == "m"
-    assert API.read(API.result("r-1", model), done).request_id == "r-1"
+    assert API.result("r-1", model).read_redacted(done, API.api_key).model == model
+    assert API.generate(A_CAT, "m").read_redacted(done, API.api_key).model == "m"
+    assert API.result("r-1", model).read_redacted(done, API.api_key).request_id == "r-1"
 
 
 @pytest.mark.parametrize("call", [API.status("r-1"), API.result("r-1", "m")], ids=["status", "result"])
@@ -167,19 +167,21 @@ def test_the_error_of_a_poll_names_its_job(make_response: MakeResponse, call: Ca
         make_response(b"<html>"),
     ):
         with pytest.raises(KandinskyError) as caught:
-            API.read(call, refused)
+            call.read_redacted(refused, API.api_key)
         assert caught.value.request_id == "r-1"
 
 
 def test_an_echo_of_the_key_is_taken_out_of_what_is_read(make_response: MakeResponse) -> None:
-    result = API.read(API.result("r-1", None), make_response({"output": "https://i/SG_x.png?key=SG_x"}))
+    result = API.result("r-1", None).read_redacted(
+        make_response({"output": "https://i/SG_x.png?key=SG_x"}), API.api_key
+    )
     assert result.urls == ["https://i/***.png?key=***"]
 
 
 @pytest.mark.parametrize("echo", [b"SG_x", b'"\\u0053G_x"'], ids=["as it is", "escaped"])
 def test_an_echo_of_the_key_is_taken_out_of_an_error(make_response: MakeResponse, echo: bytes) -> None:
     with pytest.raises(InvalidResponseError) as caught:
-        API.read(API.status("r-1"), make_response(echo))
+        API.status("r-1").read_redacted(make_response(echo), API.api_key)
     assert caught.value.message == "Not the API's JSON: ***"
     assert caught.value.args == (caught.value.message,)
 

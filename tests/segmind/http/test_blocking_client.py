@@ -99,12 +99,12 @@ def test_interrupting_a_poll_in_one_thread_does_not_affect_a_submission_in_anoth
         SegmindClient("SG_x", slow.url, transport=Both(), request_timeout=0.3) as client,
         ThreadPoolExecutor(1) as other,
     ):
-        bought = other.submit(client.generate, a_cat)
+        submitted = other.submit(client.generate, a_cat)
         assert buying.wait(5)
         with pytest.raises(ServiceUnavailableError, match="ReadTimeout"):
             client.get_status("r-1")
         cut_off.set()
-        assert bought.result().urls == ["https://images.segmind.com/1.png"]
+        assert submitted.result().urls == ["https://images.segmind.com/1.png"]
 
 
 def test_many_threads_share_a_client() -> None:

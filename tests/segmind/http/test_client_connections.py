@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.exchange import ssl_context
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 

@@ -19,7 +19,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ServiceUnavailableError,
     SubmissionUnknownError,
 )
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 from ..virtual_time import Service, run
@@ -137,7 +137,7 @@ RESET = {"x-rate-limit-reset-at-utc": "1700000007"}
 @pytest.mark.parametrize(
     ("headers", "first", "second"),
     [({}, (1.6, 2.4), (2, 3)), (RETRY_AFTER, (12, 19), (12, 19)), (RESET, (12, 19), (0, 1))],
-    ids=["no advice", "Retry-After", "reset"],
+    ids=["no hint", "Retry-After", "reset"],
 )
 def test_a_rate_limited_submission_is_retried_after_the_polls(
     connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, headers: Any, first: Any, second: Any
@@ -151,14 +151,14 @@ def test_a_rate_limited_submission_is_retried_after_the_polls(
         assert lowest <= later - earlier <= highest + 0.1
 
 
-@pytest.mark.parametrize("advised", [21, 60, 3600])
+@pytest.mark.parametrize("hinted", [21, 60, 3600])
 def test_a_limit_longer_than_the_retry_timeout_is_raised_immediately(
-    connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, advised: int
+    connect: Connect, sandbox: Sandbox, a_cat: TextToImageRequest, fake_time: Any, hinted: int
 ) -> None:
-    sandbox.fault("submit", status=429, times=9, headers={"x-rate-limit-reset-at-utc": f"{1_700_000_000 + advised}"})
+    sandbox.fault("submit", status=429, times=9, headers={"x-rate-limit-reset-at-utc": f"{1_700_000_000 + hinted}"})
     with pytest.raises(RateLimitedError) as caught:
         connect(sandbox.url).submit(a_cat)
-    assert caught.value.retry_after == advised
+    assert caught.value.retry_after == hinted
     assert (caught.value.billing, caught.value.retryable) == ("no", True)
     assert fake_time.pauses == []
     assert sandbox.count_calls("submit") == 1
@@ -170,7 +170,7 @@ def test_a_limit_longer_than_the_retry_timeout_is_raised_immediately(
         ({"status": 429, "headers": {"retry-after": "7"}}, RateLimitedError, 7.0),
         ({"status": 429}, RateLimitedError, None),
     ],
-    ids=["Retry-After", "no advice"],
+    ids=["Retry-After", "no hint"],
 )
 def test_a_submission_is_given_up_before_it_would_sleep_beyond_the_time_by_which_it_has_to_leave(
     connect: Connect,

@@ -116,10 +116,10 @@ def test_the_urls_in_responses_are_not_followed(
     sandbox.configure(status_url_host=elsewhere.url)
     client = connect(sandbox.url)
     assert client.wait(client.submit(a_cat).request_id).urls
-    told = httpx.post(
+    reported = httpx.post(
         f"{sandbox.url}/v2/kandinsky2.1-txt2im", json={"prompt": "a dog"}, headers={"x-api-key": "SG_sandbox"}
     )
-    assert told.json()["status_url"].startswith(elsewhere.url)
+    assert reported.json()["status_url"].startswith(elsewhere.url)
     elsewhere.close()
     assert elsewhere.received == []
 

@@ -199,7 +199,7 @@ HEADERS = {
 @pytest.mark.parametrize("status", [200, 302, 401, 429])
 @pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
 def test_no_header_does_harm(connect: Connect, raw_server: Callable[..., Any], headers: bytes, status: int) -> None:
-    server = raw_server(f"HTTP/1.1 {status} Told\r\n".encode() + headers + b"Content-Length: 2\r\n\r\n{}")
+    server = raw_server(f"HTTP/1.1 {status} Reported\r\n".encode() + headers + b"Content-Length: 2\r\n\r\n{}")
     for name in ("submit", "status"):
         with bounds(seconds=60, megabytes=8):
             try:

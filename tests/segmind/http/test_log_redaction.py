@@ -1,4 +1,4 @@
-"""The log tells of changes, not of requests; and of other people's requests it tells what it always did."""
+"""The log has changes, not requests; and of other people's requests it has what it always had."""
 
 from __future__ import annotations
 
@@ -56,18 +56,18 @@ def test_an_echo_of_the_key_in_a_header_is_hidden(
 
 
 @pytest.mark.parametrize(
-    ("level", "told"),
+    ("level", "reported"),
     [(logging.INFO, []), (logging.WARNING, ["*** and another are bad"]), (logging.ERROR, ["*** and another are bad"])],
 )
 def test_a_warning_about_an_own_request_has_no_key(
-    caplog: pytest.LogCaptureFixture, level: int, told: list[str]
+    caplog: pytest.LogCaptureFixture, level: int, reported: list[str]
 ) -> None:
     caplog.set_level(logging.INFO, "httpx")
     with redact_request_logs(KEY):
         logging.getLogger("httpx").log(level, "%s and %s are bad", KEY, "another")
-    assert lines(caplog, "httpx") == told
-    logging.getLogger("httpx").info("%s is told to others", "all")
-    assert lines(caplog, "httpx") == [*told, "all is told to others"]
+    assert lines(caplog, "httpx") == reported
+    logging.getLogger("httpx").info("%s is sent to others", "all")
+    assert lines(caplog, "httpx") == [*reported, "all is sent to others"]
 
 
 @pytest.mark.parametrize("key", ["SG_back\\slash", "SG_quo'te", 'SG_quo"te', "SG_'both\"", "SG_\\'\"all", "SG_a+b/c="])
@@ -87,6 +87,6 @@ def test_a_key_that_repr_escapes_is_hidden(
         connect(server.url, key).submit(a_cat)
     assert "x-your-key" in caplog.text.lower()
     written = caplog.text + str(caught.value)
-    # However it is escaped, its letters in a row would tell it.
+    # However it is escaped, its letters in a row would show it.
     plain = written.replace("\\", "").replace("%2B", "+").replace("%2F", "/").replace("%3D", "=")
     assert key.replace("\\", "") not in plain

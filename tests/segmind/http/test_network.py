@@ -1,4 +1,4 @@
-"""No proxy stands between this machine and itself, and a host that is not reached is told with the reason."""
+"""No proxy stands between this machine and itself, and a host that is not reached is reported with the reason."""
 
 from __future__ import annotations
 
@@ -205,9 +205,9 @@ HIDDEN = [
 ]
 
 
-@pytest.mark.parametrize(("error", "told"), HIDDEN)
-def test_the_texts_of_exceptions_are_not_repeated(error: BaseException, told: str) -> None:
-    assert describe_failure(error) == told
+@pytest.mark.parametrize(("error", "reported"), HIDDEN)
+def test_the_texts_of_exceptions_are_not_repeated(error: BaseException, reported: str) -> None:
+    assert describe_failure(error) == reported
 
 
 def test_each_retry_of_a_submission_is_logged(

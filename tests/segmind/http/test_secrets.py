@@ -137,6 +137,6 @@ def test_no_repr_holds_the_key(connect: Connect, sandbox: Sandbox, a_cat: TextTo
     settings = ConnectionSettings(base_url=sandbox.url, api_key=KEY)
     api = SegmindApi(KEY, sandbox.url)
     calls = [api.submit(a_cat, "m"), api.status("r"), api.credits()]
-    told = [repr(each) + str(each) for each in (client, vars(client), api, settings, a_cat, calls)]
-    assert not [each for each in told if KEY in each]
+    reported = [repr(each) + str(each) for each in (client, vars(client), api, settings, a_cat, calls)]
+    assert not [each for each in reported if KEY in each]
     assert settings.api_key == api.api_key == KEY

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_kandinsky.segmind.constants import MAX_REQUESTS_IN_FLIGHT
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, MAX_REQUESTS_IN_FLIGHT
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
-from airflow_provider_kandinsky.segmind.schemas import DEFAULT_MODEL, TextToImageRequest
+from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
 
 from ..virtual_time import Service, run
 

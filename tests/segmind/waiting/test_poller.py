@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import pytest
 
+from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
     BadRequestError,
@@ -30,7 +31,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     RateLimitedError,
     ServiceUnavailableError,
 )
-from airflow_provider_kandinsky.segmind.schemas import RECORD_LIFETIME, GenerationResult, Image, JobStatus
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller, PollPolicy
 
 T0 = 1_700_000_000.0

@@ -13,15 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import InvalidResponseError, JobFailedError, ServiceUnavailableError
-from airflow_provider_kandinsky.segmind.http.client import AsyncSegmindClient
-from airflow_provider_kandinsky.segmind.schemas import (
-    DEFAULT_MODEL,
-    GenerationResult,
-    Image,
-    JobStatus,
-    TextToImageRequest,
-)
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, TextToImageRequest
 from airflow_provider_kandinsky.segmind.waiting.poller import JobPoller
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 from airflow_provider_kandinsky.segmind.wire.history import PAGE_SIZE, PastRequest

@@ -38,7 +38,7 @@ from airflow_provider_kandinsky.segmind.wire.values import integer_in, number_in
 from ..timezones import in_zone
 
 MakeResponse = Callable[..., Response]
-Told = tuple[type[KandinskyError], str]
+Reported = tuple[type[KandinskyError], str]
 FAILURES: dict[type[JobFailedError], str] = {
     ContentBlockedError: "The service blocked this content",
     JobRejectedError: "The job failed because of its parameters",
@@ -129,10 +129,10 @@ REDIRECT = "The service responded with a redirect, which is not followed; check 
 EXPIRED = "The service has no record of this request; records are kept for one hour after submission"
 #: Status, body, and what they are to a submission, to a poll of a job, and to a question about the account, where that
 #: differs from a poll of a job.
-MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
+MEANINGS: list[tuple[int, Any, Reported, Reported, Reported | None]] = [
     *(
-        (status, {"error": "x"}, told, told, None)
-        for status, told in {
+        (status, {"error": "x"}, reported, reported, None)
+        for status, reported in {
             300: (ConfigurationError, REDIRECT),
             302: (ConfigurationError, REDIRECT),
             399: (ConfigurationError, REDIRECT),
@@ -187,7 +187,12 @@ MEANINGS: list[tuple[int, Any, Told, Told, Told | None]] = [
     ("status", "body", "on_submit", "on_job", "on_account"), MEANINGS, ids=[str(status) for status, *_ in MEANINGS]
 )
 def test_each_refusal_tells_what_happened_and_what_it_may_cost(
-    make_response: MakeResponse, status: int, body: Any, on_submit: Told, on_job: Told, on_account: Told | None
+    make_response: MakeResponse,
+    status: int,
+    body: Any,
+    on_submit: Reported,
+    on_job: Reported,
+    on_account: Reported | None,
 ) -> None:
     refused = make_response(body, status)
     for purpose, request_id, (error_type, message) in (

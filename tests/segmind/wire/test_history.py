@@ -1,4 +1,4 @@
-"""The request history: one list of objects, wherever it is, and what a row tells."""
+"""The request history: one list of objects, wherever it is, and what a row says."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_request_is_known_by_its_payload(make_response: MakeResponse, sent: di
 
 
 @pytest.mark.parametrize(
-    ("told", "sent", "same"),
+    ("reported", "sent", "same"),
     [
         ("7", 7, True),
         (7, "7", True),
@@ -210,9 +210,9 @@ def test_a_request_is_known_by_its_payload(make_response: MakeResponse, sent: di
     ids=repr,
 )
 def test_a_value_is_known_again_as_it_was_or_as_text(
-    make_response: MakeResponse, told: Any, sent: Any, same: bool
+    make_response: MakeResponse, reported: Any, sent: Any, same: bool
 ) -> None:
-    (past,) = read_history(make_response([ROW | {"request_body": {"x": told}}]))
+    (past,) = read_history(make_response([ROW | {"request_body": {"x": reported}}]))
     assert past.matches_payload({"x": sent}) == same
 
 

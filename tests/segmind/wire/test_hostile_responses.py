@@ -104,12 +104,12 @@ def test_a_request_of_the_history_has_so_many_images(make_response: MakeResponse
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(10, ", ".join("abcdefghij")), (11, ", ".join("abcdefghij") + " and 1 more")]
+    ("count", "reported"), [(10, ", ".join("abcdefghij")), (11, ", ".join("abcdefghij") + " and 1 more")]
 )
-def test_at_most_ten_keys_are_named(make_response: MakeResponse, count: int, told: str) -> None:
+def test_at_most_ten_keys_are_named(make_response: MakeResponse, count: int, reported: str) -> None:
     with pytest.raises(EmptyResultError) as caught:
         jobs.read_result(make_response(dict.fromkeys("abcdefghijk"[:count], 1)), "r")
-    assert caught.value.message.endswith(f"its keys are: {told}")
+    assert caught.value.message.endswith(f"its keys are: {reported}")
 
 
 def test_names_of_keys_are_cut(make_response: MakeResponse) -> None:
@@ -138,7 +138,7 @@ def test_an_id_that_cannot_be_one_is_an_unknown_outcome(request_id: Any) -> None
     body = json.dumps({"request_id": request_id, "status": "QUEUED"}).encode()
     call = api.submit(A_CAT, "m")
     with pytest.raises(SubmissionUnknownError) as caught:
-        api.read(call, Response(200, {}, body, 0.0))
+        call.read_redacted(Response(200, {}, body, 0.0), api.api_key)
     assert caught.value.billing == "maybe"
     assert len(str(caught.value)) < 300
 
@@ -148,11 +148,11 @@ def test_a_row_of_the_history_whose_id_cannot_be_one_stays_without_it(request_id
     api = SegmindApi(KEY, history_url="https://h/past")
     row = {"request_id": request_id, "request_body": {"prompt": "a", "seed": 7}, "generation_url": URL}
     body = json.dumps({"data": [row, row, row | {"request_id": "good"}]}).encode()
-    rows = api.read(api.history("m", 0.0, 1), Response(200, {}, body, 0.0))
+    rows = api.history("m", 0.0, 1).read_redacted(Response(200, {}, body, 0.0), api.api_key)
     assert [each.request_id for each in rows] == ["", "", "good"]
     assert all(each.matches_payload({"prompt": "a", "seed": 7}) for each in rows)
     with pytest.raises(InvalidResponseError):
-        api.read(api.past_request("good"), Response(200, {}, json.dumps(row).encode(), 0.0))
+        api.past_request("good").read_redacted(Response(200, {}, json.dumps(row).encode(), 0.0), api.api_key)
 
 
 @pytest.mark.parametrize(
@@ -306,13 +306,15 @@ def test_the_key_is_struck_out_of_what_was_read(disguise: Callable[[Any], bytes]
         for status in (200, 201, 400, 404, 406, 422, 429, 500):
             for change in ({}, {"status": "COMPLETED"}, {"status": "FAILED"}, {"request_id": f"{KEY}-1"}):
                 try:
-                    written.append((name, api.read(call, Response(status, {}, disguise(body | change), 0.0))))
+                    written.append(
+                        (name, call.read_redacted(Response(status, {}, disguise(body | change), 0.0), api.api_key))
+                    )
                 except KandinskyError as error:
                     written.append((name, error.message, error.args, error.to_dict()))
-    told = repr(written)
-    assert "'result', GenerationResult" in told
-    assert "PastRequest" in told
-    assert KEY not in told
+    reported = repr(written)
+    assert "'result', GenerationResult" in reported
+    assert "PastRequest" in reported
+    assert KEY not in reported
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,7 @@ def test_the_key_is_struck_out_of_what_was_read(disguise: Callable[[Any], bytes]
 def test_the_key_is_struck_out_of_what_could_not_be_parsed(broken: str) -> None:
     api = SegmindApi(KEY)
     with pytest.raises(KandinskyError) as caught:
-        api.read(api.credits(), Response(401, {}, f"{broken} is bad".encode(), 0.0))
+        api.credits().read_redacted(Response(401, {}, f"{broken} is bad".encode(), 0.0), api.api_key)
     assert KEY[1:] not in caught.value.message
     assert "***" in caught.value.message
 
@@ -336,7 +338,7 @@ def test_the_key_is_struck_out_of_what_could_not_be_parsed(broken: str) -> None:
 def test_a_key_in_a_url_is_struck_out_as_urls_write_it() -> None:
     api = SegmindApi("SG_a+b/c=")
     make_response = Response(200, {}, json.dumps({"output": f"{URL}?key=SG_a%2Bb%2Fc%3D"}).encode(), 0.0)
-    assert api.read(api.result("r", None), make_response).urls == [f"{URL}?key=***"]
+    assert api.result("r", None).read_redacted(make_response, api.api_key).urls == [f"{URL}?key=***"]
 
 
 def test_no_repr_of_a_response_holds_the_key() -> None:
@@ -344,5 +346,5 @@ def test_no_repr_of_a_response_holds_the_key() -> None:
     api = SegmindApi(KEY)
     call = api.status("r")
     object.__setattr__(call, "read", seen.append)
-    api.read(call, Response(200, {}, KEY.encode(), 0.0))
+    call.read_redacted(Response(200, {}, KEY.encode(), 0.0), api.api_key)
     assert KEY not in repr(seen)

@@ -180,8 +180,8 @@ def test_the_documented_result_is_read_whole(make_response: MakeResponse) -> Non
 )
 def test_what_is_missing_is_unknown_and_never_zero(make_response: MakeResponse, rest: dict[str, Any]) -> None:
     result = jobs.read_result(make_response(DONE | rest), "r")
-    told = (result.cost, result.inference_time, result.queue_time, result.total_time, result.seed, result.model)
-    assert told == (None,) * 6
+    reported = (result.cost, result.inference_time, result.queue_time, result.total_time, result.seed, result.model)
+    assert reported == (None,) * 6
 
 
 @pytest.mark.parametrize(("cost", "read"), [(0, 0.0), ("0.02", 0.02), (1, 1.0)])

@@ -27,9 +27,9 @@ Connect = Callable[..., Any]
 ANSWERS = examples(1000)
 
 
-def expect_storable(told: Any) -> None:
-    """It goes into a database and into JSON, and tells nothing that is secret."""
-    text = json.dumps(told, allow_nan=False, ensure_ascii=False)
+def expect_storable(reported: Any) -> None:
+    """It goes into a database and into JSON, and shows nothing that is secret."""
+    text = json.dumps(reported, allow_nan=False, ensure_ascii=False)
     text.encode()
     assert "\\u0000" not in text.replace("\\\\", "")
     assert KEY not in text

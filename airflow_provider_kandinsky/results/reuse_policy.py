@@ -1,9 +1,11 @@
-"""How long claims last. Apart from :mod:`~.results.claims`, because DAG files import it."""
+"""What ``reuse`` needs, and how long its claims last. DAG files import this, and not :mod:`~.results.reuse`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from airflow_provider_kandinsky.segmind.errors import BadRequestError
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +23,14 @@ class ClaimPolicy:
 
 
 DEFAULT_CLAIM_POLICY: Final = ClaimPolicy()
+
+
+def check_reuse(reuse: bool, output_path: str | None) -> None:
+    """Check that there is a place for what is to be reused.
+
+    :raises BadRequestError: there is none.
+    """
+    if reuse and not output_path:
+        raise BadRequestError(
+            "reuse=True needs an output_path: the images are delivered again from there. Nothing was submitted."
+        )
