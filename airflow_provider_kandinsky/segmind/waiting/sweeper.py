@@ -60,6 +60,9 @@ class HistorySweeper:
     def watch(self, job: WaitingJob) -> None:
         """Search for a job in all sweeps from now on."""
         self._jobs.setdefault(job.poller.request_id, []).append(job)
+        if self._failures == 0:
+            # It may be over sooner than those that are waited for already.
+            self._next_at = min(self._next_at, self._clock() + self._policy.min_interval)
         if self._task is None and len(self._jobs) >= self._policy.min_jobs:
             # In an empty context: its log lines do not belong to the trigger that happened to start it.
             self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
@@ -81,7 +84,8 @@ class HistorySweeper:
         try:
             while self._jobs:
                 if (pause := self._next_at - self._clock()) > 0:
-                    await self._sleep(pause)
+                    # In parts, because a new job may bring it forward.
+                    await self._sleep(min(pause, self._policy.min_interval))
                     continue
                 try:
                     await self._sweep()

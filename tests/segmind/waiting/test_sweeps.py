@@ -96,6 +96,23 @@ def test_slow_jobs_are_not_polled_between_two_sweeps() -> None:
     run(slow())
 
 
+def test_a_new_job_beside_old_ones_is_swept_for_soon() -> None:
+    async def some() -> None:
+        service = Service(latency=500.0)
+        async with service.client(history_url=HISTORY) as client:
+            old = [asyncio.create_task(generate(client, service, f"cat {number}")) for number in range(5)]
+            await asyncio.sleep(270.0)
+            service.configure(latency=8.0)
+            polls, submitted_at = service.polls, service.clock()
+            await generate(client, service, "a dog")
+            assert service.polls == polls
+            assert service.clock() - submitted_at <= 8.0 + 2 + 1
+            for each in old:
+                each.cancel()
+
+    run(some())
+
+
 def test_all_images_of_a_job_are_waited_for() -> None:
     async def some() -> None:
         service = Service(latency=(2.0, 6.0))
