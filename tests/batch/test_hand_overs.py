@@ -173,12 +173,12 @@ def test_in_the_worker_a_straggler_holds_nothing(
     """All are submitted before the first straggler ends."""
     # Without a history, so that the call for a result says when its job has ended.
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(history_url=""))
-    sandbox.configure(latency=0, straggler_share=0.1, straggler_latency=5, seed=1)
+    sandbox.configure(latency=0, straggler_share=0.1, straggler_latency=15, seed=1)
     rows = ti.run(paint_all(cats(30), max_in_flight=10))
 
     assert [row["error"] for row in rows] == [None] * 30
     submitted = {job["request_id"]: job["at"] for job in sandbox.submissions}
     assert len(submitted) == 30
-    stragglers = [each["at"] for each in sandbox.calls("result") if each["at"] - submitted[each["request_id"]] > 4]
+    stragglers = [each["at"] for each in sandbox.calls("result") if each["at"] - submitted[each["request_id"]] > 14]
     assert stragglers
     assert max(submitted.values()) < min(stragglers)
