@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Self
 from weakref import WeakKeyDictionary
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -26,14 +26,28 @@ _LOOKUP_INTERVAL: Final = 5.0
 
 
 class _PooledHook:
-    """A hook, and how many use its client."""
+    """A hook whose client is shared. As a context it is used once more; the last user closes the client.
 
-    def __init__(self, kandinsky_conn_id: str, poll_policy: PollPolicy) -> None:
-        self.users = 0
-        self.hook = KandinskyHook(kandinsky_conn_id, poll_policy=poll_policy)
+    :param pool: where it is, under its connection's id, as long as it is used.
+    """
+
+    def __init__(self, pool: dict[str, _PooledHook], kandinsky_conn_id: str, poll_policy: PollPolicy) -> None:
+        self._pool = pool
+        self._users = 0
+        self._hook = KandinskyHook(kandinsky_conn_id, poll_policy=poll_policy)
         self._lock = asyncio.Lock()
         self._error: KandinskyError | None = None
         self._failed_at = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._users += 1
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self._users -= 1
+        if self._users == 0:
+            del self._pool[self._hook.kandinsky_conn_id]
+            await self._hook.__aexit__()
 
     async def client(self, lookup_interval: float = _LOOKUP_INTERVAL) -> AsyncSegmindClient:
         """The client, created for the first user.
@@ -46,7 +60,7 @@ class _PooledHook:
             if self._error is not None and now() < self._failed_at + lookup_interval:
                 raise self._error
             try:
-                return await self.hook.aget_conn()
+                return await self._hook.aget_conn()
             except KandinskyError as error:
                 self._error, self._failed_at = error, now()
                 raise
@@ -55,22 +69,11 @@ class _PooledHook:
 _pools: MutableMapping[asyncio.AbstractEventLoop, dict[str, _PooledHook]] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def _pooled_hook(
-    kandinsky_conn_id: str, poll_policy: PollPolicy = DEFAULT_POLL_POLICY
-) -> AsyncIterator[_PooledHook]:
+def _pooled_hook(kandinsky_conn_id: str, poll_policy: PollPolicy = DEFAULT_POLL_POLICY) -> _PooledHook:
     pool = _pools.setdefault(asyncio.get_running_loop(), {})
-    pooled = pool.get(kandinsky_conn_id)
-    if pooled is None:
-        pooled = pool[kandinsky_conn_id] = _PooledHook(kandinsky_conn_id, poll_policy)
-    pooled.users += 1
-    try:
-        yield pooled
-    finally:
-        pooled.users -= 1
-        if pooled.users == 0:
-            del pool[kandinsky_conn_id]
-            await pooled.hook.__aexit__()
+    if kandinsky_conn_id not in pool:
+        pool[kandinsky_conn_id] = _PooledHook(pool, kandinsky_conn_id, poll_policy)
+    return pool[kandinsky_conn_id]
 
 
 @asynccontextmanager
@@ -113,16 +116,8 @@ async def poll_with_shared_client(
     """
     async with _pooled_hook(kandinsky_conn_id, poll_policy) as pooled:
         poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
-        client, is_logged = None, False
-        while client is None:
-            try:
-                client = await pooled.client(lookup_interval)
-            except KandinskyError as error:
-                pause = poller.on_error(error, time.time())
-                if not is_logged:
-                    log.warning("Request %s cannot be polled until its connection can be used: %s", request_id, error)
-                is_logged = True
-                await asyncio.sleep(pause)
+        client = await _usable_client(pooled, poller, lookup_interval)
+        del poller  # it is not held for the whole wait: thousands may wait
         return await client.poll_until_done(
             request_id,
             model,
@@ -131,3 +126,22 @@ async def poll_with_shared_client(
             poll_interval=poll_interval,
             samples=samples,
         )
+
+
+async def _usable_client(pooled: _PooledHook, poller: JobPoller, lookup_interval: float) -> AsyncSegmindClient:
+    """The client, as soon as the connection can be used.
+
+    :raises KandinskyError: it cannot until the poller gives up.
+    """
+    is_logged = False
+    while True:
+        try:
+            return await pooled.client(lookup_interval)
+        except KandinskyError as error:
+            pause = poller.on_error(error, time.time())
+            if not is_logged:
+                log.warning(
+                    "Request %s cannot be polled until its connection can be used: %s", poller.request_id, error
+                )
+            is_logged = True
+            await asyncio.sleep(pause)

@@ -56,7 +56,7 @@ def public_names() -> set[str]:
     package = Path(airflow_provider_kandinsky.__file__).parent
     folders = ("operators", "sensors", "decorators", "triggers")
     # The rest of the room serves these modules, and no user.
-    internal = {"min_lifetime", "stall_guard"}
+    internal = {"event", "min_lifetime", "stall_guard"}
     files = [file for folder in folders for file in (package / folder).glob("[!_]*.py") if file.stem not in internal]
     files += [package / "hooks/kandinsky.py", package / "retry_policy.py", package / "types.py"]
     files += [package / "sandbox/client.py"]
