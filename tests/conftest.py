@@ -39,8 +39,8 @@ if find_spec("hypothesis"):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """For ``-n auto``: one more than there are cores, because some tests wait."""
-    return (os.cpu_count() or 1) + 1
+    """For ``-n auto``: two more than there are cores, because some tests wait."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and pytest the marks
