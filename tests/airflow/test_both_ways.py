@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 from urllib.parse import quote
@@ -32,6 +33,8 @@ def xcoms(airflow: LocalAirflow, dag_id: str, run_id: str, instance: dict[str, A
     same = {key: repr(value) for key, value in values.items()}
     for name, stand_in in names.items():
         same = {key: reported.replace(name, stand_in) for key, reported in same.items()}
+    # From Airflow 3.4 on the link of a mapped instance names its region, of which each run has its own.
+    same = {key: re.sub(r"region=[0-9a-f-]{36}", "region=(region)", reported) for key, reported in same.items()}
     if "generation" in values:
         reported = {"request_id", "inference_time", "queue_time"}
         same["generation"] = {key: value for key, value in values["generation"].items() if key not in reported}
