@@ -62,7 +62,8 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
     for task_id, map_index in (("in_worker", -1), ("poke", -1), ("deferred", -1), ("wait", -1), ("mapped", 0)):
         image = airflow.xcom("links", run_id, task_id, map_index=map_index)[0]
         assert link(airflow, run_id, task_id, map_index) == image, task_id
-    assert link(airflow, run_id, "mapped", 1) == gallery("mapped/mapped/1")
+    # From Airflow 3.4 on the region of a mapped instance follows.
+    assert str(link(airflow, run_id, "mapped", 1)).partition("?")[0] == str(gallery("mapped/mapped/1"))
     assert link(airflow, run_id, "submit") == gallery("submit")
     assert airflow.xcom("links", run_id, "mapped", "error", map_index=1)["type"] == "JobFailedError"
 
