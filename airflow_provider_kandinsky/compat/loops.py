@@ -15,11 +15,11 @@ def loop_index(context: Context) -> int | None:
 
 
 def loop_region(ti: Any) -> str | None:
-    """What distinguishes the task instances of a loop's iterations in Airflow's API; ``None`` outside of loops.
+    """What distinguishes the task instances of a loop's iterations in Airflow's API. ``None`` where Airflow needs none.
 
     :param ti: the task instance in its worker.
     :return: the region's id, a dot, and the index in it.
     """
     region_id = getattr(ti, "region_id", None)
-    # Outside of loops it is all zeros.
+    # Outside of loops, and of mapped tasks, it is all zeros.
     return f"{region_id}.{ti.region_index}" if region_id is not None and region_id.int else None
