@@ -239,6 +239,6 @@ class PageBuilder:
 def _title(record: TaskRecord) -> str:
     """The name of a task instance."""
     title = record.task_id
-    if record.region is not None and record.region.iteration is not None:
-        title += f", iteration {record.region.iteration}"
+    if record.iteration is not None:
+        title += f", iteration {record.iteration}"
     return title if record.map_index < 0 else f"{title} [{record.name or record.map_index}]"

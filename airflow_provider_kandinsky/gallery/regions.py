@@ -1,6 +1,7 @@
-"""Where a task instance is in a task loop (Airflow 3.4), whose iterations share task and map index.
+"""Regions of a run: since Airflow 3.4 each task loop and each mapped task has one.
 
-Airflow's API needs it with each call for such a task instance, and its region's id and index give it.
+The iterations of a loop share task and map index; Airflow's API needs their region's id and the index in it with each
+call.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _QUERY: Final = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(-1|
 class Region:
     """A region of a run, and an index in it.
 
-    :param iteration: the loop's, from 0, if it is known.
+    :param iteration: the loop's, from 0. ``None`` for a mapped task's region, and if it is not known.
     """
 
     id: str
@@ -28,7 +29,7 @@ class Region:
 
     @classmethod
     def from_api(cls, instance: Mapping[str, Any]) -> Region | None:
-        """That of the REST API's task instance; ``None`` if it is in no loop."""
+        """That of the REST API's task instance; ``None`` if it has none."""
         region_id, index = text(instance.get("region_id")), integer(instance.get("region_index"))
         if region_id is None or index is None:
             return None

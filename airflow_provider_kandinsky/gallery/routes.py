@@ -121,7 +121,7 @@ async def show_image(
     if item is None or not 0 <= index < max(1, len(item.uris)):
         raise HTTPException(404)
     # In a loop the instances of all iterations would be counted.
-    siblings = await builder.count_instances(task_id) if map_index >= 0 and task.region is None else 1
+    siblings = await builder.count_instances(task_id) if map_index >= 0 and item.record.iteration is None else 1
     (card,) = await builder.build_cards([item], items)
     scope = {
         "run": Scope(task.dag_id, task.run_id),

@@ -151,7 +151,7 @@ class RunInstances:
         """Read one task instance.
 
         :param map_index: -1 if it is not mapped.
-        :param region: if it is in a loop.
+        :param region: if it has one.
         :raises NotFoundError: it does not exist.
         """
         return self._record(await self._get(*self._path, task_id, map_index, **region_parameters(region)))

@@ -69,7 +69,7 @@ class Scope:
 
     :param task_id: ``None`` for all tasks of the run.
     :param map_index: ``None`` for all instances of the task; -1 if the task is not mapped.
-    :param region: of one task instance in a loop.
+    :param region: of one task instance that has one.
     """
 
     dag_id: str
@@ -98,7 +98,7 @@ class TaskRecord:
     :param output_folder: where it stores its files; ``None`` if unknown, or if stored files may not be read.
     :param unreadable: the keys of XComs that are too long, or nested too deeply.
     :param kind: ``None`` if it is not a Kandinsky task.
-    :param region: ``None`` outside of loops.
+    :param region: ``None`` if it is neither mapped nor in a loop, and before Airflow 3.4.
     """
 
     task_id: str
@@ -134,6 +134,11 @@ class TaskRecord:
             kind=kind or TaskKind.from_fields(fields),
             region=Region.from_api(instance),
         )
+
+    @property
+    def iteration(self) -> int | None:
+        """The iteration of a task loop, from 0; ``None`` outside of loops."""
+        return None if self.region is None else self.region.iteration
 
 
 async def read_xcoms(api: AirflowApi, scope: Scope, record: TaskRecord) -> TaskRecord:

@@ -1,8 +1,9 @@
-"""Task instances of a loop's iterations, which differ in nothing but their region."""
+"""Task instances in a region of their run: a loop's iterations, which differ in nothing else, and a mapped task's."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -13,8 +14,10 @@ from fastapi import FastAPI, HTTPException, Request
 
 from airflow_provider_kandinsky.compat.loops import loop_region
 from airflow_provider_kandinsky.gallery.api import AirflowApi, MountedApp
+from airflow_provider_kandinsky.gallery.app import create_app
 from airflow_provider_kandinsky.gallery.page_builder import PageBuilder
 from airflow_provider_kandinsky.gallery.regions import Region
+from airflow_provider_kandinsky.gallery.routes import router
 from airflow_provider_kandinsky.gallery.task_records import Scope
 from airflow_provider_kandinsky.gallery.urls import GalleryUrls
 from airflow_provider_kandinsky.links.kandinsky import stored_image_path
@@ -23,28 +26,36 @@ REGION = "01a21c7e-64b2-7b77-a5d4-5c9be0f074f7"
 PAINT = {"kandinsky_conn_id": "kandinsky_default", "prompt": "a cat", "output_path": "file:///stored"}
 
 
-def airflow(gallery: FastAPI) -> FastAPI:
-    """An Airflow whose run has a loop of three iterations; like Airflow's its API refuses to guess which is meant."""
+def airflow(gallery: FastAPI, *, is_mapped: bool = False, is_looped: bool = True) -> FastAPI:
+    """An Airflow whose run has a region of three instances, of a loop, a mapped task, or one that is mapped in a loop.
+
+    Like Airflow's its API refuses to guess which iteration is meant.
+    """
     parent = FastAPI()
 
     def instance(index: int) -> dict[str, Any]:
-        place = {"region_id": REGION, "region_index": index, "loop_iteration": {"loop_id": "again", "iteration": index}}
-        return place | {
+        loop = {"loop_id": "again", "iteration": 0 if is_mapped else index} if is_looped else None
+        return {
+            "region_id": REGION,
+            "region_index": index,
+            "loop_iteration": loop,
             "task_id": "paint",
-            "map_index": -1,
+            "map_index": index if is_mapped else -1,
             "rendered_map_index": None,
             "state": "success",
             "rendered_fields": PAINT,
         }
 
-    def selected(region_id: str | None, region_index: int | None) -> int:
+    def selected(region_id: str | None, region_index: int | None, map_index: int = -1) -> int:
+        if region_id is None and not is_looped:
+            return map_index
         if region_id != REGION or region_index not in range(3):
             raise HTTPException(400)
         return int(region_index or 0)
 
     @parent.get("/api/v2/dags/d/tasks")
     async def tasks() -> Any:
-        return {"tasks": [{"task_id": "paint", "template_fields": list(PAINT), "is_mapped": False}]}
+        return {"tasks": [{"task_id": "paint", "template_fields": list(PAINT), "is_mapped": is_mapped}]}
 
     @parent.get("/ui/grid/structure/d")
     async def grid() -> Any:
@@ -56,18 +67,43 @@ def airflow(gallery: FastAPI) -> FastAPI:
         found = [instance(index) for index in range(3)] if not states or "success" in states else []
         return {"task_instances": found, "total_entries": len(found)}
 
-    @parent.get("/api/v2/dags/d/dagRuns/r/taskInstances/paint/-1")
-    async def one(region_id: str | None = None, region_index: int | None = None) -> Any:
-        return instance(selected(region_id, region_index))
+    @parent.get("/api/v2/dags/d/dagRuns/r/taskInstances/paint/{map_index}")
+    async def one(map_index: int, region_id: str | None = None, region_index: int | None = None) -> Any:
+        return instance(selected(region_id, region_index, map_index))
 
     @parent.get("/api/v2/dags/d/dagRuns/r/taskInstances/paint/xcomEntries/{key}")
-    async def xcom(key: str, region_id: str | None = None, region_index: int | None = None) -> Any:
-        index = selected(region_id, region_index)
+    async def xcom(key: str, map_index: int = -1, region_id: str | None = None, region_index: int | None = None) -> Any:
+        index = selected(region_id, region_index, map_index)
         values = {"return_value": [f"file:///stored/{index}.png"], "generation": {"request_id": f"r{index}"}}
         return {"value": values[key], "timestamp": "2026-01-01T00:00:00Z"}
 
     parent.mount("/gallery", gallery)
     return parent
+
+
+def neighbours_of_middle_image(*, is_looped: bool, region: str) -> list[str]:
+    """What leads from the page of a mapped task's middle image to others, for a user with all rights."""
+    gallery = create_app()
+    (rights,) = (each.dependency for each in router.dependencies)
+    gallery.dependency_overrides[rights] = lambda: None
+
+    async def get() -> str:
+        transport = httpx.ASGITransport(airflow(gallery, is_mapped=True, is_looped=is_looped))
+        async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
+            page = await client.get(f"/gallery/dags/d/runs/r/tasks/paint/1/0/0{region}")
+            return page.raise_for_status().text
+
+    return re.findall(r'rel="(?:prev|next)" href="([^"]*)"', asyncio.run(get()))
+
+
+@pytest.mark.parametrize("region", ["", f"?region={REGION}.1"])
+def test_a_mapped_task_s_region_is_no_loop(region: str) -> None:
+    path = "/gallery/dags/d/runs/r/tasks/paint/{}/0/0?within=instance"
+    assert neighbours_of_middle_image(is_looped=False, region=region) == [path.format(0), path.format(2)]
+
+
+def test_in_a_loop_no_instance_of_another_iteration_is_next() -> None:
+    assert neighbours_of_middle_image(is_looped=True, region=f"?region={REGION}.1") == []
 
 
 def from_builder(ask: Any, scope: Scope) -> Any:
