@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ import pytest
 
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import JobExpiredError
-from airflow_provider_kandinsky.segmind.waiting.poller import PollPolicy
 
 from ..support.airflow_names import TaskDeferred
 from ..support.running_jobs import keep_running
-from ..support.task_instance import FakeTaskInstance, fire, paint, paint_all
+from ..support.task_instance import QUICK, FakeTaskInstance, fire, paint, paint_all
 
 #: One image, and a batch of one.
 OPERATORS: dict[str, Callable[..., Any]] = {
@@ -25,7 +25,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "batch": lambda **arguments: paint_all([arguments.pop("prompt", "a cat")], **arguments),
 }
 #: The first 404 ends a wait, as in use the first one after a minute does.
-NO_GRACE = PollPolicy(not_found_grace_period=0)
+NO_GRACE = replace(QUICK, not_found_grace_period=0)
 
 both = pytest.mark.parametrize("paints", OPERATORS)
 both_ways = pytest.mark.parametrize("deferrable", [False, True], ids=["in the worker", "deferred"])
@@ -251,7 +251,7 @@ def test_a_wait_that_begins_again_in_the_worker_ends_with_the_timeout_of_its_try
     before = sandbox.count_calls("history")
     began = time.monotonic()
     operator = OPERATORS[paints](timeout=0.8)
-    operator.poll_policy = PollPolicy(not_found_grace_period=0.1)
+    operator.poll_policy = replace(QUICK, not_found_grace_period=0.1)
 
     assert "JobTimeoutError" in failure(ti, operator)
 

@@ -13,7 +13,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.sensors.job import KandinskyJobSensor
 
 from ..support.airflow_names import TaskDeferred
-from ..support.task_instance import SMALL, FakeTaskInstance, fire, paint, paint_all
+from ..support.task_instance import QUICK, SMALL, FakeTaskInstance, fire, paint, paint_all
 
 #: One image, and a batch of one.
 OPERATORS: dict[str, Callable[..., Any]] = {
@@ -64,4 +64,5 @@ def test_a_sensor_asks_again(sandbox: Sandbox, ti: FakeTaskInstance, tmp_path: P
         deferrable=True,
         timeout=60,
     )
+    sensor.poll_policy = QUICK
     assert len(resume_refused(sandbox, ti, sensor, status)) == 1

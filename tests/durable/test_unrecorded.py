@@ -48,7 +48,7 @@ def test_a_cleared_task_gets_what_was_paid_for(
 def test_a_task_that_is_cleared_while_it_is_deferred_waits_for_its_job(
     sandbox: Sandbox, ti: FakeTaskInstance, kind: str
 ) -> None:
-    sandbox.configure(latency=1)
+    sandbox.configure(latency=0.3)
     operator = OPERATORS[kind](deferrable=True)
     with pytest.raises(TaskDeferred):
         operator.execute(ti.context_of(operator))

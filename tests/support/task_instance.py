@@ -131,7 +131,7 @@ def another_run(number: int = 2) -> FakeTaskInstance:
 
 #: As the usual one, without its pauses: jobs of the sandbox are finished when they are accepted.
 QUICK = PollPolicy(
-    min_interval=0.05, max_interval=0.2, first_backoff=0.05, sweeps=SweepPolicy(min_interval=0.05, max_interval=0.2)
+    min_interval=0.01, max_interval=0.2, first_backoff=0.01, sweeps=SweepPolicy(min_interval=0.02, max_interval=0.2)
 )
 
 
@@ -154,14 +154,14 @@ SMALL: dict[str, Any] = {"model": "kandinsky2.2-txt2img", "img_width": 64, "img_
 
 
 def paint(**arguments: Any) -> KandinskyTextToImageOperator:
-    defaults = {"task_id": "paint", "dag": DAG("gallery"), "prompt": "a cat", "poll_interval": 0.05}
+    defaults = {"task_id": "paint", "dag": DAG("gallery"), "prompt": "a cat", "poll_interval": 0.01}
     operator = KandinskyTextToImageOperator(**defaults | arguments)
     operator.poll_policy = QUICK
     return operator
 
 
 def paint_all(requests: Any, **arguments: Any) -> KandinskyTextToImageBatchOperator:
-    defaults = {"task_id": "paint", "dag": DAG("gallery"), "poll_interval": 0.05}
+    defaults = {"task_id": "paint", "dag": DAG("gallery"), "poll_interval": 0.01}
     operator = KandinskyTextToImageBatchOperator(requests=requests, **defaults | arguments)
     operator.poll_policy = QUICK
     return operator
