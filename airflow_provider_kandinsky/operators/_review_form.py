@@ -34,6 +34,7 @@ class Candidate:
 
     :param entry: what the review returns for it: its URI, or its row with this image alone.
     :param cost: dollars, of its whole generation.
+    :param samples: how many images that generation has.
     """
 
     entry: str | Mapping[str, Any]
@@ -41,6 +42,7 @@ class Candidate:
     prompt: str | None = None
     seed: int | None = None
     cost: float | None = None
+    samples: int = 1
 
 
 def list_candidates(images: Any, details: Any = None) -> list[Candidate]:
@@ -57,7 +59,10 @@ def list_candidates(images: Any, details: Any = None) -> list[Candidate]:
     # A mapped task's results are a lazy sequence, of which a slice is one call and each item would be another.
     entries = list(images[:])
     described = _details_of_each(details, len(entries))
-    candidates = [each for entry, about in zip(entries, described, strict=True) for each in _flatten(entry, about)]
+    # One mapping for all is of the one generation whose result they are.
+    samples = len(entries) if isinstance(details, Mapping) else 1
+    pairs = zip(entries, described, strict=True)
+    candidates = [each for entry, about in pairs for each in _flatten(entry, about, samples)]
     if len(candidates) > MAX_IMAGES:
         allowed = f"at most {MAX_IMAGES} images; map the review over parts of them"
         raise _invalid("images", f"({len(candidates)} images)", allowed)
@@ -122,7 +127,7 @@ def _caption(candidate: Candidate, index: int) -> str:
     if candidate.seed is not None:
         parts.append(f"seed {candidate.seed}")
     if candidate.cost is not None:
-        parts.append(f"${candidate.cost:g}")
+        parts.append(f"${candidate.cost:g}" + (f" for {candidate.samples} images" if candidate.samples > 1 else ""))
     return " · ".join(parts)
 
 
@@ -175,14 +180,14 @@ def _merged(about: Any) -> Mapping[str, Any]:
     raise _invalid("details", about, _WHAT_DETAILS_ARE)
 
 
-def _flatten(entry: Any, about: Mapping[str, Any], *, is_nested: bool = False) -> Iterator[Candidate]:
+def _flatten(entry: Any, about: Mapping[str, Any], samples: int, *, is_nested: bool = False) -> Iterator[Candidate]:
     if isinstance(entry, str):
-        yield Candidate(entry, _uri(entry), **_shown(about))
+        yield Candidate(entry, _uri(entry), samples=samples, **_shown(about))
     elif isinstance(entry, Mapping):
         yield from _images_of_row(entry, about)
     elif isinstance(entry, (list, tuple)) and not is_nested:  # a mapped batch gives a list of rows for each instance
         for each in entry:
-            yield from _flatten(each, about, is_nested=True)
+            yield from _flatten(each, about, len(entry), is_nested=True)
     else:
         raise _invalid("images", entry, _WHAT_IMAGES_ARE)
 
@@ -198,7 +203,7 @@ def _images_of_row(row: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator
         sources = row.get("source_urls")
         if isinstance(sources, list) and len(sources) == len(urls):
             entry["source_urls"] = [sources[index]]
-        yield Candidate(entry, _uri(uri), **shown)
+        yield Candidate(entry, _uri(uri), samples=len(urls), **shown)
 
 
 def _given(row: Mapping[str, Any]) -> Mapping[str, Any]:

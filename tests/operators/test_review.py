@@ -96,7 +96,7 @@ def test_it_shows_an_option_and_a_row_for_each_image(ti: FakeTaskInstance, super
     assert not form.multiple
     assert form.defaults is None
     assert form.body.splitlines()[:4] == ["For *Monday*.", "", "Choose one.", ""]
-    assert f"| ![Image 2](<{URLS[1]}>) | **Image 2** · a fox · seed 7 · $0.01 |" in form.body
+    assert f"| ![Image 2](<{URLS[1]}>) | **Image 2** · a fox · seed 7 · $0.01 for 4 images |" in form.body
     assert list(form.params) == ["comment"]
 
 
@@ -332,6 +332,21 @@ def test_a_row_s_own_details_go_first() -> None:
     first, second = list_candidates(rows, [("ignored", {"seed": 1}), None])
     assert (first.prompt, first.seed, first.cost) == ("a cat", 3, 0.01)
     assert (second.prompt, second.seed) == ("a dog", 4)
+
+
+@pytest.mark.parametrize(
+    ("images", "details", "costs"),
+    [
+        ([row(0, *URLS[:2]), row(1, URLS[2])], None, ["$0.01 for 2 images", "$0.01 for 2 images", "$0.01"]),
+        ([URLS[:2], URLS[2:3]], [{"cost": 0.02}, {"cost": 0.01}], ["$0.02 for 2 images"] * 2 + ["$0.01"]),
+        (URLS[:2], [{"cost": 0.01}, {"cost": 0.02}], ["$0.01", "$0.02"]),
+        (URLS[:1], {"cost": 0.01}, ["$0.01"]),
+    ],
+    ids=["rows", "a mapped task", "one each", "one image"],
+)
+def test_the_cost_of_a_job_is_not_taken_for_that_of_each_image(images: Any, details: Any, costs: list[str]) -> None:
+    body = write_body(list_candidates(images, details), lambda uri, _: uri)
+    assert re.findall(r" · (\$\S+(?: for \d images)?) \|", body) == costs
 
 
 def test_zipped_details_are_merged() -> None:
