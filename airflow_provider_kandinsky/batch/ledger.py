@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -42,52 +42,56 @@ class BatchLedger(Ledger):
     :param store: where it is kept; without one nothing outlives this process.
     :param try_number: the task instance's.
     :param max_tries: the task instance's.
-    :param carried_over: what :meth:`export_records` gave to an earlier process of this try, where there is no store.
     """
 
-    def __init__(
-        self,
-        store: LedgerStore | None,
-        try_number: int,
-        max_tries: int,
-        carried_over: Iterable[Mapping[str, Any]] = (),
-    ) -> None:
+    def __init__(self, store: LedgerStore | None, try_number: int, max_tries: int) -> None:
         super().__init__(store, try_number, max_tries)
+        #: Which requests this try has begun with, as far as that is known.
+        self.pinned: Pin | None = None
         self._chunks: list[dict[str, JobRecord]] = []
         self._chunk_of: dict[str, int] = {}
         self._unwritten: set[int] = set()
         #: What is not read until :meth:`read_all`.
         self.closed = Closed(try_number)
-        for record in carried_over:
-            self.put(from_record(JobRecord, record))
 
     @classmethod
     def read(
         cls,
         context: Context,
+        carried_over: Mapping[str, Any],
         *,
         durable: bool,
         ledger_path: str | None = None,
-        carried_over: Iterable[Mapping[str, Any]] = (),
         is_resumed: bool = False,
     ) -> Self:
         """Open the ledger of the running task instance.
 
+        :param carried_over: what :meth:`carry_over` gave to an earlier process of this try.
         :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
         :param is_resumed: whether an earlier process of this try has read it, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
         ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
-        ledger = cls(store, ti.try_number, ti.max_tries, carried_over)
+        ledger = cls(store, ti.try_number, ti.max_tries)
+        for record in carried_over.get("entries") or ():
+            ledger.put(from_record(JobRecord, record))
+        if pinned := carried_over.get("pinned"):
+            ledger.pinned = Pin.from_dict(pinned)
         if store is not None:
             with ledger_errors(store):
-                closed = store.get(_CLOSED_KEY) if is_resumed else None
-                if closed is not None and closed["try_number"] == ti.try_number:
-                    ledger.closed = Closed.from_dict(closed)
+                if is_resumed:
+                    ledger._read_what_is_of_this_try(store)
                 ledger._read_from(store, ledger.closed.chunks)
             if not (is_resumed or ledger.chunks):
                 ledger.unrecorded = Unrecorded.of_task(context)
         return ledger
+
+    def _read_what_is_of_this_try(self, store: LedgerStore) -> None:
+        closed, pinned = store.get(_CLOSED_KEY), store.get(_PIN_KEY)
+        if closed is not None and closed["try_number"] == self.try_number:
+            self.closed = Closed.from_dict(closed)
+        if pinned is not None and pinned["try_number"] == self.try_number and self.pinned is None:
+            self.pinned = Pin.from_dict(pinned)
 
     def read_all(self) -> None:
         """Read what is closed.
@@ -161,42 +165,31 @@ class BatchLedger(Ledger):
             return
         store.set(_chunk_key(number), records)
 
-    def read_pin(self) -> Pin | None:
-        """Which requests this try has begun with, as far as that is kept.
-
-        :raises LedgerError: the store cannot be read.
-        """
-        if self._store is None:
-            return None
-        with ledger_errors(self._store):
-            pinned = self._store.get(_PIN_KEY)
-            pin = None if pinned is None else Pin.from_dict(pinned)
-        return pin if pin and pin.try_number == self.try_number else None
-
-    def pin(self, items: Sequence[Item], before: Pin | None) -> Pin:
+    def pin(self, items: Sequence[Item]) -> None:
         """Keep which requests this try begins with, or check that they are still the same.
 
-        :param before: what an earlier process of this try has pinned.
-        :return: what this try began with.
         :raises RequestsChangedError: the items are others now.
         """
         now = Pin.of(items, self.try_number)
-        if before is not None:
-            before.check(now)
-            return before
+        if self.pinned is not None:
+            self.pinned.check(now)
+            return
         self.read_all()
+        self.pinned = now
         if self._store is not None:
             self._store.set(_PIN_KEY, now.to_dict())
-        return now
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Show people how far it has come; nothing else reads it."""
         if self._store is not None:
             self._store.set(_PROGRESS_KEY, dict(progress))
 
-    def export_records(self) -> list[dict[str, Any]] | None:
-        """What the next process of this try has to be given; ``None`` if it can read it."""
-        return None if self.is_kept else [to_record(record) for record in self]
+    def carry_over(self) -> dict[str, Any]:
+        """What the next process of this try has to be given; nothing if it can read it."""
+        if self.is_kept:
+            return {}
+        pinned = {} if self.pinned is None else {"pinned": self.pinned.to_dict()}
+        return {"entries": [to_record(record) for record in self]} | pinned
 
     def _read_from(self, store: LedgerStore, first: int, end: int | None = None) -> None:
         for number in count(first) if end is None else range(first, end):

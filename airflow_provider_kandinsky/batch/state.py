@@ -123,9 +123,9 @@ class BatchState(JobState):
             if self.record(item) is None:
                 self._metrics.failed(error)
 
-    def export_records(self) -> list[dict[str, Any]] | None:
-        """See :meth:`~.ledger.BatchLedger.export_records`."""
-        return self._ledger.export_records()
+    def carry_over(self) -> dict[str, Any]:
+        """See :meth:`~.ledger.BatchLedger.carry_over`."""
+        return self._ledger.carry_over()
 
     def progress(self) -> dict[str, Any]:
         """How far the batch has come, in rows of what was asked for, and its cost in dollars."""

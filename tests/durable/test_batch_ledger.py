@@ -36,7 +36,7 @@ def ti(request: pytest.FixtureRequest) -> FakeTaskInstance:
 
 
 def read(ti: FakeTaskInstance) -> BatchLedger:
-    return BatchLedger.read(ti.context, durable=True)
+    return BatchLedger.read(ti.context, {}, durable=True)
 
 
 #: 2 500 are eight stored images, with their URLs and their URIs.
@@ -80,7 +80,7 @@ def test_what_has_moved_on_is_not_read_as_it_once_was(ti: FakeTaskInstance) -> N
     ti.store.values["kandinsky_batch_0002"] = [each | {"uris": ["stored since"]} for each in moved]
     ti.store.values["kandinsky_batch_closed"] = Closed(1, chunks=1, ranges=((0, 19),)).to_dict()
 
-    again = BatchLedger.read(ti.context, durable=True, is_resumed=True)
+    again = BatchLedger.read(ti.context, {}, durable=True, is_resumed=True)
     again.read_all()
 
     assert again.get("k25") == entry(25, uris=["stored since"])
@@ -140,7 +140,7 @@ def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstanc
     ti.store.get = count  # type: ignore[method-assign]  # to count the reads
     waves = 0
     while True:
-        ledger = BatchLedger.read(ti.context, durable=True, is_resumed=waves > 0)
+        ledger = BatchLedger.read(ti.context, {}, durable=True, is_resumed=waves > 0)
         state = BatchState(items, ledger, metrics)
         if not (wave := list(islice(state.wanted, 80))):
             break

@@ -237,7 +237,7 @@ def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: F
     sandbox.configure(history_lag=60)
     sandbox.fault("submit", drop=True, after=True, stall=0.2, times=1_000)
     items = [Item(f"k{seed}", TextToImageRequest(prompt="a cat", seed=seed), (seed,)) for seed in range(100)]
-    state = BatchState(items, BatchLedger.read(ti.context, durable=True), JobMetrics.of_task(ti))
+    state = BatchState(items, BatchLedger.read(ti.context, {}, durable=True), JobMetrics.of_task(ti))
     with open_service("kandinsky_default", DEFAULT_MODEL) as service:
         submission = BatchSubmission(state, service, group_size=20, longest_submission=0.3)
         assert submission.submit_up_to(100) == []
