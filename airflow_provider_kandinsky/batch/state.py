@@ -80,12 +80,12 @@ class BatchState(JobState):
     def note_result(self, item: Item, result: GenerationResult) -> None:
         record = self.record(item)
         if record is None or record.result is None:
-            self._uncounted.append(partial(self._metrics.completed, result))
+            self._uncounted.append(partial(self.metrics.completed, result))
         super().note_result(item, result)
 
     def note_failure(self, item: Item, error: KandinskyError) -> None:
         super().note_failure(item, error)
-        self._uncounted.append(partial(self._metrics.failed, error))
+        self._uncounted.append(partial(self.metrics.failed, error))
 
     def note_stored(self, item: Item, uris: list[str], output_path: str) -> None:
         """Its images are in the user's storage.
@@ -102,7 +102,7 @@ class BatchState(JobState):
         result = stored.result().with_seed(item.seed).to_dict()
         record = replace(self._begun(item), request_id=stored.request_id, result=result, uris=stored.uris)
         self._ledger.put(replace(record, output_path=output_path, reused=True))
-        self._uncounted.append(self._metrics.reused)
+        self._uncounted.append(self.metrics.reused)
 
     def note_files_gone(self, item: Item) -> None:
         """Its stored images are not there any more."""
@@ -112,7 +112,7 @@ class BatchState(JobState):
         """Count what earlier tries have submitted and this one waits for."""
         for _, record in self.in_flight():
             if self.is_of_earlier_try(record):
-                self._metrics.reattached("ledger")
+                self.metrics.reattached("ledger")
 
     def count_skipped(self, error: KandinskyError) -> None:
         """Count what was not begun.
@@ -121,7 +121,7 @@ class BatchState(JobState):
         """
         for item in self.items:
             if self.record(item) is None:
-                self._metrics.failed(error)
+                self.metrics.failed(error)
 
     def carry_over(self) -> dict[str, Any]:
         """See :meth:`~.ledger.BatchLedger.carry_over`."""

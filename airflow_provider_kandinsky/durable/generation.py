@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
@@ -60,8 +60,9 @@ class ClaimedElsewhere(Exception):  # no error: the operator waits
 class Generation:
     """One generation that a task wants, from its submission to its result.
 
-    :param state: what is wanted, and how far it has come.
+    :param context: the running task's.
     :param service: where it is submitted.
+    :param request: what to submit; see :class:`~.single_state.SingleState` for the next two.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
     :param max_cost: dollars; once earlier jobs of the task instance have cost that, nothing more is submitted.
     :param index: of the images that are stored, where one of them may be delivered again.
@@ -69,41 +70,26 @@ class Generation:
 
     def __init__(
         self,
-        state: SingleState,
-        service: Service,
-        *,
-        id_only: bool = False,
-        max_cost: float | None = None,
-        index: ReuseIndex | None = None,
-    ) -> None:
-        self._state = state
-        self._item = state.item
-        self._index = index if state.item.request.seed != -1 else None
-        self._service = service
-        self._id_only = id_only
-        self._max_cost = max_cost
-        self._submission = Submission(state, service, log_level=logging.INFO)
-        self._outcomes = OutcomeCollector(state, service, id_only=id_only)
-        self._result: GenerationResult | None = None
-        self._already_delivered = False
-
-    @classmethod
-    def of_task(
-        cls,
         context: Context,
         service: Service,
         request: TextToImageRequest,
         *,
         durable: bool,
         request_id: str | None = None,
-        **options: Any,
-    ) -> Self:
-        """What the running task wants; see :meth:`~.single_state.SingleState.of_task`.
-
-        :param options: for :class:`Generation`.
-        """
-        state = SingleState.of_task(context, service, request, durable=durable, request_id=request_id)
-        return cls(state, service, **options)
+        id_only: bool = False,
+        max_cost: float | None = None,
+        index: ReuseIndex | None = None,
+    ) -> None:
+        self._state = SingleState.of_task(context, service, request, durable=durable, request_id=request_id)
+        self._item = self._state.item
+        self._index = index if request.seed != -1 else None
+        self._service = service
+        self._id_only = id_only
+        self._max_cost = max_cost
+        self._submission = Submission(self._state, service, log_level=logging.INFO)
+        self._outcomes = OutcomeCollector(self._state, service, id_only=id_only)
+        self._result: GenerationResult | None = None
+        self._already_delivered = False
 
     def submit_or_reattach(self) -> SubmittedJob:
         """Submit, unless an earlier try has, or the images are stored.
@@ -145,7 +131,7 @@ class Generation:
         return stored.get(self._item.key)
 
     def _reuse(self, stored: StoredRequest) -> SubmittedJob:
-        self._state.count_reused()
+        self._state.metrics.reused()
         return SubmittedJob(stored.request_id, 0.0, stored.result(), reused=stored)
 
     def _check_cost(self) -> None:
@@ -214,7 +200,7 @@ class Generation:
             has_result = self._result is not None or now.result is not None
             self._already_delivered = has_result and self._state.is_cleared(record)
             log.info("Request %s was submitted by an earlier try; re-attaching, its status is %s", request_id, status)
-            self._state.count_reattached("history" if now.result is not None else "ledger")
+            self._state.metrics.reattached("history" if now.result is not None else "ledger")
         self._state.write()
 
 

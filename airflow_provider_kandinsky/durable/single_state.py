@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.records import Item
@@ -58,17 +58,6 @@ class SingleState(JobState):
             key = ledger.record.key if ledger.record else key
         item = Item(key, request, has_own_seed=request.seed == derive_seed(context))
         return cls(item, ledger, JobMetrics.of_task(context["ti"], service.model))
-
-    def count_reused(self) -> None:
-        """Count what was stored already."""
-        self._metrics.reused()
-
-    def count_reattached(self, source: Literal["ledger", "history"]) -> None:
-        """Count what an earlier try has submitted.
-
-        :param source: what knows of it.
-        """
-        self._metrics.reattached(source)
 
     def log_what_changed(self) -> None:
         """Say why an item is submitted again though an earlier try has submitted one."""

@@ -27,7 +27,7 @@ class JobState:
     def __init__(self, items: Sequence[Item], ledger: Ledger, metrics: JobMetrics) -> None:
         self.items = items
         self._ledger = ledger
-        self._metrics = metrics
+        self.metrics = metrics
         self._uncounted: list[Callable[[], None]] = []
 
     @property
@@ -96,7 +96,7 @@ class JobState:
         :param submitted_at: seconds since the epoch.
         """
         self._ledger.put(replace(self._begun(item), request_id=request_id, submitted_at=submitted_at))
-        self._uncounted.append(self._metrics.submitted)
+        self._uncounted.append(self.metrics.submitted)
 
     def adopt_from_history(self, item: Item, past: PastRequest | None) -> bool:
         """Take a request of the history for an item's.
@@ -117,7 +117,7 @@ class JobState:
             return True
         # By this machine's clock: the history's may be another, and in another zone.
         self.record_submitted(item, past.request_id, begun.sent_at or begun.intended_at)
-        self._uncounted.append(partial(self._metrics.reattached, "history"))
+        self._uncounted.append(partial(self.metrics.reattached, "history"))
         return True
 
     def note_reattached(self, item: Item, *, is_known: bool = False) -> None:

@@ -90,7 +90,7 @@ class SingleTask:
 
     def _generation(self, service: Service, request: TextToImageRequest, request_id: str | None = None) -> Generation:
         task = self._task
-        return Generation.of_task(
+        return Generation(
             self._context,
             service,
             request,
