@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_kandinsky.batch.errors import RequestsChangedError
-from airflow_provider_kandinsky.batch.items import read_items
+from airflow_provider_kandinsky.batch.items import by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, KandinskyError
@@ -51,13 +51,23 @@ def read_wanted(
     return items, output_path, None
 
 
+def push_arguments(task: KandinskyTextToImageBatchOperator, context: Context, items: list[Item]) -> None:
+    """Push what is wanted as XCom ``arguments``, unless it is too much."""
+    if _count_rows(items) <= task.max_xcom_items:
+        context["ti"].xcom_push(key="arguments", value=by_position(items, lambda item: item.request.payload()))
+
+
+def _count_rows(items: list[Item]) -> int:
+    return sum(len(item.positions) for item in items)
+
+
 def _output_path(task: KandinskyTextToImageBatchOperator, items: list[Item]) -> OutputPath | None:
     """Where the images go; many images, or images as bytes, need a place."""
     if task.output_path:
         samples = max((item.samples for item in items), default=1)
         has_keys = all(item.own_key is not None for item in items)
         return OutputPath(task.output_path, samples, len(items), has_keys=has_keys)
-    if (rows := sum(len(item.positions) for item in items)) > task.max_xcom_items:
+    if (rows := _count_rows(items)) > task.max_xcom_items:
         raise BadRequestError(
             f"{rows} requests need an output_path: the results of more than max_xcom_items={task.max_xcom_items!r} "
             "are not put into XCom, but into a manifest. Nothing was submitted."

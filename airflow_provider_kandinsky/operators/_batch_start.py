@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_kandinsky.batch.items import by_position
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.reuse import BatchReuse
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.durable.service import Service
-from airflow_provider_kandinsky.operators._batch_items import read_wanted
+from airflow_provider_kandinsky.operators._batch_items import push_arguments, read_wanted
 from airflow_provider_kandinsky.operators._reuse import index_of
 from airflow_provider_kandinsky.segmind.errors import error_from_dict
 
@@ -48,8 +47,8 @@ def open_run(
             f"record is kept of it: {', '.join(outcomes)}. It is billed, and a clear submits it again"
         )
     items, output_path, changed = read_wanted(task, context, service.hook.get_conn().base_url, ledger)
-    if not is_resumed and sum(len(item.positions) for item in items) <= task.max_xcom_items:
-        context["ti"].xcom_push(key="arguments", value=by_position(items, lambda item: item.request.payload()))
+    if not is_resumed:
+        push_arguments(task, context, items)
     state = BatchState.of_task(context, task.model, items, ledger)
     index = index_of(task, context, output_path)
     stopped = carried_over.get("stopped")
