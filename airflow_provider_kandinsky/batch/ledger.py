@@ -48,7 +48,8 @@ class BatchLedger(Ledger):
         super().__init__(store, try_number, max_tries)
         #: Which requests this try has begun with, as far as that is known.
         self.pinned: Pin | None = None
-        self._chunks: list[dict[str, JobRecord]] = []
+        #: All chunks; those that are closed are empty here.
+        self.chunks: list[dict[str, JobRecord]] = []
         self._chunk_of: dict[str, int] = {}
         self._unwritten: set[int] = set()
         #: What is not read until :meth:`read_all`.
@@ -106,24 +107,19 @@ class BatchLedger(Ledger):
     def close(self, closed: Closed) -> None:
         """Leave chunks that are done, from now on. They were written, and are not written again."""
         for number in range(self.closed.chunks, closed.chunks):
-            for key in self._chunks[number]:
+            for key in self.chunks[number]:
                 del self._chunk_of[key]
-            self._chunks[number] = {}
+            self.chunks[number] = {}
         self.closed = closed
         if self._store is not None:
             self._store.set(_CLOSED_KEY, closed.to_dict())
 
-    @property
-    def chunks(self) -> Sequence[Mapping[str, JobRecord]]:
-        """All chunks; those that are closed are empty here."""
-        return self._chunks
-
     def __iter__(self) -> Iterator[JobRecord]:
-        return (record for chunk in self._chunks for record in chunk.values())
+        return (record for chunk in self.chunks for record in chunk.values())
 
     def put(self, record: JobRecord) -> None:
-        number = self._chunk_of.get(record.key, max(self.closed.chunks, len(self._chunks) - 1))
-        if record.key not in self._chunk_of and number < len(self._chunks) and len(self._chunks[number]) >= _CHUNK:
+        number = self._chunk_of.get(record.key, max(self.closed.chunks, len(self.chunks) - 1))
+        if record.key not in self._chunk_of and number < len(self.chunks) and len(self.chunks[number]) >= _CHUNK:
             number += 1
         self._place(record, number)
         self._unwritten.add(number)
@@ -132,7 +128,7 @@ class BatchLedger(Ledger):
         if (record := self.open_record(key)).earlier_ids:
             self.put(record)
         elif (number := self._chunk_of.pop(key, None)) is not None:
-            del self._chunks[number][key]
+            del self.chunks[number][key]
             self._unwritten.add(number)
 
     def write(self) -> None:
@@ -143,7 +139,7 @@ class BatchLedger(Ledger):
             try:
                 self._write_chunk(self._store, number)
             except Exception:
-                ids = [record.request_id or "" for record in self._chunks[number].values() if record.is_in_flight]
+                ids = [record.request_id or "" for record in self.chunks[number].values() if record.is_in_flight]
                 log.warning(
                     "The record of a batch could not be written; it may lack these requests: %s", ", ".join(ids)
                 )
@@ -152,11 +148,11 @@ class BatchLedger(Ledger):
 
     def _write_chunk(self, store: LedgerStore, number: int) -> None:
         """Keep a chunk; what is too large for one goes into two."""
-        chunk = self._chunks[number]
+        chunk = self.chunks[number]
         records = [to_record(record) for record in chunk.values()]
         if len(chunk) > 1 and len(json.dumps(records)) > _MAX_CHUNK_BYTES:
             moved = list(islice(chunk.values(), len(chunk) // 2, None))
-            last = len(self._chunks)
+            last = len(self.chunks)
             for record in moved:
                 self._place(record, last)
             # First, so that a crash leaves them in both and not in neither.
@@ -204,14 +200,14 @@ class BatchLedger(Ledger):
 
     def _raw(self, key: str) -> JobRecord | None:
         number = self._chunk_of.get(key)
-        return None if number is None else self._chunks[number].get(key)
+        return None if number is None else self.chunks[number].get(key)
 
     def _place(self, record: JobRecord, number: int) -> None:
-        while len(self._chunks) <= number:
-            self._chunks.append({})
+        while len(self.chunks) <= number:
+            self.chunks.append({})
         if (before := self._chunk_of.get(record.key, number)) != number:
-            del self._chunks[before][record.key]
-        self._chunks[number][record.key] = record
+            del self.chunks[before][record.key]
+        self.chunks[number][record.key] = record
         self._chunk_of[record.key] = number
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -39,7 +39,6 @@ class BatchState(JobState):
     def __init__(self, items: Sequence[Item], ledger: BatchLedger, metrics: JobMetrics) -> None:
         super().__init__(items, ledger, metrics)
         self._places = {item.key: place for place, item in enumerate(items)}
-        self._open_items = items
         self._leave_closed()
 
     @classmethod
@@ -50,13 +49,9 @@ class BatchState(JobState):
         """
         return cls(items, ledger, JobMetrics.of_task(context["ti"], model))
 
-    @property
-    def wanted(self) -> Iterator[Item]:
-        return (item for item in self._open_items if self.record(item) is None)
-
     def records(self) -> list[tuple[Item, JobRecord]]:
         """All that were begun, with how far they have come, :meth:`orphans` last."""
-        return [*((item, record) for item in self._open_items if (record := self.record(item))), *self.orphans()]
+        return [*super().records(), *self.orphans()]
 
     def orphans(self) -> list[tuple[Item, JobRecord]]:
         """What was submitted by this try, or by an earlier one that it is a retry of, though its arguments are not

@@ -80,7 +80,13 @@ class ObjectStore:
             return None
         except Exception as error:
             raise unreadable(f"The ledger at {path}", error) from error
-        return self._value(key, path, data)
+        try:
+            return _value_in(data, {**self._names, "key": key})
+        except (ValueError, RecursionError) as error:
+            raise LedgerError(
+                f"The ledger at {path} is damaged ({error!s:.200}), so it is not known what this task has already "
+                "submitted. Nothing was submitted. Check your account; once the file is deleted, a retry submits again"
+            ) from error
 
     def set(self, key: str, value: Any) -> None:
         path = self._path(key)
@@ -99,15 +105,6 @@ class ObjectStore:
 
     def _path(self, key: str) -> ObjectStoragePath:
         return ObjectStoragePath(f"{self._folder}/{file_name(key)}.json")
-
-    def _value(self, key: str, path: ObjectStoragePath, data: bytes) -> Any:
-        try:
-            return _value_in(data, {**self._names, "key": key})
-        except (ValueError, RecursionError) as error:
-            raise LedgerError(
-                f"The ledger at {path} is damaged ({error!s:.200}), so it is not known what this task has already "
-                "submitted. Nothing was submitted. Check your account; once the file is deleted, a retry submits again"
-            ) from error
 
     def _check_root(self) -> None:
         """

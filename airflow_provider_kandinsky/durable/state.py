@@ -26,6 +26,8 @@ class JobState:
 
     def __init__(self, items: Sequence[Item], ledger: Ledger, metrics: JobMetrics) -> None:
         self.items = items
+        #: Those about which there may be something to do.
+        self._open_items = items
         self._ledger = ledger
         self.metrics = metrics
         self._uncounted: list[Callable[[], None]] = []
@@ -42,11 +44,11 @@ class JobState:
     @property
     def wanted(self) -> Iterator[Item]:
         """The items that are still to be submitted."""
-        return (item for item in self.items if self.record(item) is None)
+        return (item for item in self._open_items if self.record(item) is None)
 
     def records(self) -> list[tuple[Item, JobRecord]]:
         """All that were begun, with how far they have come."""
-        return [(item, record) for item in self.items if (record := self.record(item))]
+        return [(item, record) for item in self._open_items if (record := self.record(item))]
 
     def in_flight(self) -> list[tuple[Item, JobRecord]]:
         """What was submitted and is to be waited for."""
