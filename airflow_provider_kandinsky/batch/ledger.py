@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
-from airflow_provider_kandinsky.durable.records import Item, JobRecord, from_record, read_job_record, to_record
+from airflow_provider_kandinsky.durable.records import Item, JobRecord, read_job_record, to_record
 from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for
 from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
 
@@ -75,9 +77,9 @@ class BatchLedger(Ledger):
         ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
         ledger = cls(store, ti.try_number, ti.max_tries)
         for record in carried_over.get("entries") or ():
-            ledger.put(from_record(JobRecord, record))
+            ledger.put(from_stored(JobRecord, record))
         if pinned := carried_over.get("pinned"):
-            ledger.pinned = Pin.from_dict(pinned)
+            ledger.pinned = from_stored(Pin, pinned)
         if store is not None:
             with ledger_errors(store):
                 if is_resumed:
@@ -92,7 +94,7 @@ class BatchLedger(Ledger):
         if closed is not None and closed["try_number"] == self.try_number:
             self.closed = Closed.from_dict(closed)
         if pinned is not None and pinned["try_number"] == self.try_number and self.pinned is None:
-            self.pinned = Pin.from_dict(pinned)
+            self.pinned = from_stored(Pin, pinned)
 
     def read_all(self) -> None:
         """Read what is closed.
@@ -173,7 +175,7 @@ class BatchLedger(Ledger):
         self.read_all()
         self.pinned = now
         if self._store is not None:
-            self._store.set(_PIN_KEY, now.to_dict())
+            self._store.set(_PIN_KEY, asdict(now))
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Show people how far it has come; nothing else reads it."""
@@ -184,7 +186,7 @@ class BatchLedger(Ledger):
         """What the next process of this try has to be given; nothing if it can read it."""
         if self.is_kept:
             return {}
-        pinned = {} if self.pinned is None else {"pinned": self.pinned.to_dict()}
+        pinned = {} if self.pinned is None else {"pinned": asdict(self.pinned)}
         return {"entries": [to_record(record) for record in self]} | pinned
 
     def _read_from(self, store: LedgerStore, first: int, end: int | None = None) -> None:

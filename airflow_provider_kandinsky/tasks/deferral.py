@@ -58,9 +58,7 @@ def defer_until_done(
     :param trigger_kwargs: for :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
     """
     delivery = TriggererDelivery.plan(task, context, output_path)
-    trigger = KandinskyJobTrigger(
-        deadline=deadline, delivery=delivery.to_dict() if delivery else None, **trigger_kwargs
-    )
+    trigger = KandinskyJobTrigger(deadline=deadline, delivery=asdict(delivery) if delivery else None, **trigger_kwargs)
     task.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=deferral_timeout(deadline))
 
 
