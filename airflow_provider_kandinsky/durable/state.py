@@ -100,13 +100,11 @@ class JobState:
         self._ledger.put(replace(self._begun(item), request_id=request_id, submitted_at=submitted_at))
         self._uncounted.append(self.metrics.submitted)
 
-    def adopt_from_history(self, item: Item, past: PastRequest | None) -> bool:
+    def adopt_from_history(self, item: Item, past: PastRequest) -> bool:
         """Take a request of the history for an item's.
 
-        :return: whether there is one; one that failed was not billed, and counts as none.
+        :return: whether it counts; one that failed was not billed.
         """
-        if past is None:
-            return False
         begun = self._begun(item)
         if past.status is JobStatus.FAILED:
             # Kept, so that it is not taken for what is submitted in its place.
