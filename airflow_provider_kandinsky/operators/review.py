@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.compat.airflow import (
 )
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.tasks.arguments import invalid_argument
+from airflow_provider_kandinsky.tasks.arguments import check_choice, invalid_argument
 
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.hitl import HITLOperator
@@ -32,7 +32,6 @@ else:
         raise ImportError(f"KandinskyReviewOperator needs {HUMAN_IN_THE_LOOP_MISSING}")
 
 ReviewDefaults = Literal["fail", "none", "all"]
-_DEFAULTS: Final = ("fail", "none", "all")
 #: The XComs, and the field of the form.
 IMAGES: Final = "images"
 REJECTED: Final = "rejected"
@@ -170,8 +169,7 @@ class KandinskyReviewOperator(HITLOperator):
             raise invalid_argument("minimum", self.minimum, "an integer, 0 or more")
         if self.maximum is not None and (not isinstance(self.maximum, int) or self.maximum < max(self.minimum, 1)):
             raise invalid_argument("maximum", self.maximum, "an integer, 1 or more and no less than minimum, or None")
-        if self.on_timeout not in _DEFAULTS:
-            raise invalid_argument("defaults", self.on_timeout, f"one of {', '.join(_DEFAULTS)}")
+        check_choice("defaults", self.on_timeout, ReviewDefaults)
         if self.on_timeout == "none" and self.minimum > 0:
             raise invalid_argument("defaults", self.on_timeout, "fail or all, or minimum must be 0")
 
