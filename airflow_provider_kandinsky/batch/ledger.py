@@ -18,7 +18,7 @@ from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, read_job_record, to_record
-from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for
+from airflow_provider_kandinsky.durable.stores import LedgerStore
 from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
 
 if TYPE_CHECKING:
@@ -61,20 +61,19 @@ class BatchLedger(Ledger):
     def read(
         cls,
         context: Context,
+        store: LedgerStore | None,
         carried_over: Mapping[str, Any],
         *,
-        durable: bool,
-        ledger_path: str | None = None,
         is_resumed: bool = False,
     ) -> Self:
         """Open the ledger of the running task instance.
 
+        :param store: where it is kept.
         :param carried_over: what :meth:`carry_over` gave to an earlier process of this try.
-        :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
         :param is_resumed: whether an earlier process of this try has read it, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
-        ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
+        ti = context["ti"]
         ledger = cls(store, ti.try_number, ti.max_tries)
         for record in carried_over.get("entries") or ():
             ledger.put(from_stored(JobRecord, record))

@@ -62,7 +62,7 @@ class Generation:
 
     :param context: the running task's.
     :param service: where it is submitted.
-    :param request: what to submit; see :class:`~.single_state.SingleState` for the next two.
+    :param request: what to submit; see :meth:`~.single_state.SingleState.of_task` for the next one.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
     :param max_cost: dollars; once earlier jobs of the task instance have cost that, nothing more is submitted.
     :param index: of the images that are stored, where one of them may be delivered again.
@@ -74,13 +74,12 @@ class Generation:
         service: Service,
         request: TextToImageRequest,
         *,
-        durable: bool,
         request_id: str | None = None,
         id_only: bool = False,
         max_cost: float | None = None,
         index: ReuseIndex | None = None,
     ) -> None:
-        self._state = SingleState.of_task(context, service, request, durable=durable, request_id=request_id)
+        self._state = SingleState.of_task(context, service, request, request_id)
         self._item = self._state.item
         self._index = index if request.seed != -1 else None
         self._service = service
@@ -205,15 +204,14 @@ class Generation:
 
 
 def job_deferred_for(
-    context: Context, service: Service, request_id: str, sent: Mapping[str, Any], *, durable: bool
+    context: Context, service: Service, request_id: str, sent: Mapping[str, Any]
 ) -> tuple[SubmittedJob, set[str]]:
     """The job that an earlier process of this try has deferred for.
 
     :param sent: arguments, as they are rendered now.
-    :param durable: whether a record is kept.
     :return: the job; and which of the arguments are not those that were sent for it, as far as that is known.
     """
-    ledger = ledger_of_job(context, service, request_id, durable=durable)
+    ledger = ledger_of_job(context, service, request_id)
     if ledger.record is None:
         raise LookupError(request_id)
     return SubmittedJob(request_id, ledger.record.submitted_at), ledger.changed_since(service.model, sent)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from airflow_provider_kandinsky.durable.errors import LedgerError, unreadable
 from airflow_provider_kandinsky.durable.policy import after_retry_or_clear
 from airflow_provider_kandinsky.durable.records import JobRecord, read_job_record, to_record
-from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for, place_of
+from airflow_provider_kandinsky.durable.stores import LedgerStore, place_of
 from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
 
 if TYPE_CHECKING:
@@ -105,19 +105,12 @@ class JobLedger(Ledger):
         self._stored: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(
-        cls,
-        context: Context,
-        *,
-        durable: bool,
-        ledger_path: str | None = None,
-        arguments: Mapping[str, str] | None = None,
-    ) -> Self:
+    def of(cls, context: Context, store: LedgerStore | None, arguments: Mapping[str, str] | None = None) -> Self:
         """The ledger of the running task instance, which :meth:`read` has still to read.
 
-        :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
+        :param store: where it is kept.
         """
-        ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
+        ti = context["ti"]
         ledger = cls(store, ti.try_number, ti.max_tries, arguments)
         ledger.unrecorded = Unrecorded.of_task(context)
         return ledger

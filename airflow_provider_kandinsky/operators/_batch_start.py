@@ -37,10 +37,7 @@ def open_run(
     :param is_resumed: whether an earlier process of this try has begun.
     :raises AirflowFailException: the record of what was deferred for is lost.
     """
-    ledger_path = service.ledger_path
-    ledger = BatchLedger.read(
-        context, carried_over, durable=task.durable, ledger_path=ledger_path, is_resumed=is_resumed
-    )
+    ledger = BatchLedger.read(context, service.ledger_store(context), carried_over, is_resumed=is_resumed)
     if outcomes is not None and carried_over.get("entries") is None and not ledger.is_kept:
         raise AirflowFailException(
             "What the task had submitted was lost on the way through its deferral (as in dag.test()), and no "

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 def open_service_of(task: GenerationOperator) -> AbstractContextManager[Service]:
     """The service as a task's arguments say."""
-    return open_service(task.kandinsky_conn_id, task.model, task.on_unknown_submit, task.poll_policy)
+    return open_service(
+        task.kandinsky_conn_id, task.model, task.on_unknown_submit, task.poll_policy, durable=task.durable
+    )
 
 
 def report_errors(task: GenerationOperator, context: Context | None) -> AbstractContextManager[None]:

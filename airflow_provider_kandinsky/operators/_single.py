@@ -77,7 +77,7 @@ class SingleTask:
         with task._failures(self._context), open_service_of(task) as service:
             rendered = {"prompt": str(task.prompt), "seed": _sent_seed(task.seed)}
             sent = {} if task.has_sent_arguments else rendered
-            job, changed = job_deferred_for(self._context, service, request_id, sent, durable=task.durable)
+            job, changed = job_deferred_for(self._context, service, request_id, sent)
             for name in changed:
                 setattr(task, name, None)
             deadline = time.time() if is_over else self._deadline(job)
@@ -94,7 +94,6 @@ class SingleTask:
             self._context,
             service,
             request,
-            durable=task.durable,
             request_id=request_id,
             id_only=not task.wait_for_completion,
             max_cost=task.max_cost,
