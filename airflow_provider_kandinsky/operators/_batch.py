@@ -70,7 +70,14 @@ class BatchTask:
             run = open_run(task, context, service, carried_over, outcomes, is_resumed=is_resumed)
             if not is_resumed:
                 run.find_stored()
-            self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
+            if outcomes is None:
+                run.begin()
+            else:
+                run.apply_outcomes(outcomes)
+            if is_last_poll or waits_here:
+                run.wait_for_in_flight(is_last_poll=is_last_poll)
+            elif outcomes is None:
+                run.state.count_reattached()
             if not is_resumed and context["ti"].try_number == 1:
                 run.log_quote()
             while (jobs := self._submit(run, resets)) or run.waits_for_others:
@@ -81,19 +88,6 @@ class BatchTask:
             # What has stopped it today is not carried over to tomorrow.
             defer_until_day_ends(task, run.submission.stopped, run.carry_over() | {"stopped": None})
             return self._deliver(run)
-
-    def _go_on(
-        self, run: BatchRun, outcomes: Mapping[str, Any] | None, *, is_last_poll: bool, waits_here: bool
-    ) -> None:
-        """Go on from where earlier processes and tries have ended; see :meth:`run`."""
-        if outcomes is None:
-            run.begin()
-        else:
-            run.apply_outcomes(outcomes)
-        if is_last_poll or waits_here:
-            run.wait_for_in_flight(is_last_poll=is_last_poll)
-        elif outcomes is None:
-            run.state.count_reattached()
 
     def _submit(self, run: BatchRun, resets: int) -> Sequence[PendingJob]:
         try:
