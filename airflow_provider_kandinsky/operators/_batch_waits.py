@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.service import Service
-from airflow_provider_kandinsky.tasks.deferral import claim_trigger, defer_until_enough, resume_delay
+from airflow_provider_kandinsky.tasks.deferral import defer_until, defer_until_enough, resume_delay
 from airflow_provider_kandinsky.triggers.hand_over import (
     DEFERRED_RULE,
     LAST_RULE,
@@ -60,8 +60,7 @@ def wait_for_others(task: KandinskyTextToImageBatchOperator, run: BatchRun, serv
     )
     interval = task.claim_policy.interval
     if task.deferrable:
-        kwargs = run.carry_over() | {"resets": resets}
-        task.defer(trigger=claim_trigger(interval), method_name="execute_after_reset", kwargs=kwargs)
+        defer_until(task, time.time() + interval, run.carry_over() | {"resets": resets})
     service.runner.run(asyncio.sleep(interval))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from airflow_provider_kandinsky.durable.service import Service, open_service
 from airflow_provider_kandinsky.durable.stores import ledger_path_of
 from airflow_provider_kandinsky.hooks.connection import read_settings
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
-from airflow_provider_kandinsky.tasks.deferral import day_end_trigger, reset_trigger
+from airflow_provider_kandinsky.tasks.deferral import MAX_RESETS, day_end, defer_until, resume_delay
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ def defer_until_reset(
     :param resets: how often in a row the submission has waited for that.
     :param kwargs: what the next process of this try has to be given.
     """
-    if trigger := reset_trigger(error, resets):
-        task.log.info("Rate limited; submitting at %s", trigger.moment)
-        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs={**kwargs, "resets": resets + 1})
+    if resets < MAX_RESETS:
+        moment = time.time() + resume_delay(error)
+        defer_until(task, moment, {**kwargs, "resets": resets + 1}, "Rate limited; submitting")
 
 
 def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None, kwargs: Mapping[str, Any]) -> None:
@@ -65,6 +66,4 @@ def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None,
     if not isinstance(error, BudgetExceededError) or error.until is None:
         return
     if task.deferrable and task.on_budget == "wait":
-        trigger = day_end_trigger(error)
-        task.log.info("%s. Submitting at %s", error.message, trigger.moment)
-        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=dict(kwargs))
+        defer_until(task, day_end(error), kwargs, f"{error.message}. Submitting")

@@ -14,7 +14,7 @@ from airflow_provider_kandinsky.operators._single_reuse import SingleReuse
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.tasks.deferral import claim_trigger, defer_until_done
+from airflow_provider_kandinsky.tasks.deferral import defer_until, defer_until_done
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -112,9 +112,7 @@ class SingleTask:
                     "Another task is making the same image; waiting for it, for %.0f s at most", claimed.seconds
                 )
                 if task.deferrable:
-                    trigger = claim_trigger(interval)
-                    kwargs = {"arguments": request.payload(), "resets": resets}
-                    task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
+                    defer_until(task, time.time() + interval, {"arguments": request.payload(), "resets": resets})
                 service.runner.run(asyncio.sleep(interval))
 
     def _submit_once(self, generation: Generation, request: TextToImageRequest, resets: int) -> SubmittedJob:
