@@ -31,7 +31,7 @@ def write_manifest(context: Context, output_path: OutputPath, rows: Iterable[Map
         names.append(ti.map_index)
     if (index := loop_index(context)) is not None:
         names.append(f"iteration_{index}")
-    path = output_path.sibling(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
+    path = output_path.folder / f"manifest_{file_name('_'.join(map(str, names)))}.jsonl"
     with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as manifest:
         manifest.writelines(json.dumps(row).encode() + b"\n" for row in rows)
         manifest.seek(0)
