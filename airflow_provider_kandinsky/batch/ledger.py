@@ -11,7 +11,9 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
@@ -20,9 +22,6 @@ from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, read_job_record, to_record
 from airflow_provider_kandinsky.durable.stores import LedgerStore
 from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.closed import MIN_CHUNKS
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
@@ -16,9 +18,6 @@ from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 #: Stands for the arguments of what was submitted, where only their hashes are known: not even how many images it makes.
 UNKNOWN_REQUEST: Final = TextToImageRequest(

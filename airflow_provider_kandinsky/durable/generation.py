@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
@@ -15,12 +17,8 @@ from airflow_provider_kandinsky.durable.submission import Submission
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
 from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
 from airflow_provider_kandinsky.segmind.errors import Billing, JobError, KandinskyError
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 
 log = logging.getLogger(__name__)
 

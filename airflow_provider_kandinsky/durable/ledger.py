@@ -13,16 +13,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.errors import LedgerError, unreadable
 from airflow_provider_kandinsky.durable.policy import after_retry_or_clear
 from airflow_provider_kandinsky.durable.records import JobRecord, read_job_record, to_record
 from airflow_provider_kandinsky.durable.stores import LedgerStore, place_of
 from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 _KEY: Final = "kandinsky_job"
 #: What of a single generation's record is kept. What it gave is not: the service is asked for it, or the history.

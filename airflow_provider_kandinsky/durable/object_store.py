@@ -6,19 +6,16 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
-from airflow.sdk import ObjectStoragePath
+from airflow.sdk import Context, ObjectStoragePath
 
 from airflow_provider_kandinsky.compat.airflow import AirflowException
 from airflow_provider_kandinsky.durable.errors import LedgerError, unreadable
 from airflow_provider_kandinsky.results.file_names import file_name
 from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS
 from airflow_provider_kandinsky.segmind.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 #: What a file may have in bytes. The largest value, one record with 16 images and all their URIs, has some 100 kB.
 _MAX_BYTES: Final = 2**20

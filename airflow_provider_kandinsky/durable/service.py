@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.task_runner import TimeoutAwareRunner
 from airflow_provider_kandinsky.durable.budget import DailyBudget
@@ -15,9 +16,6 @@ from airflow_provider_kandinsky.durable.reconciliation import HistoryReconciler
 from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_path_of, ledger_store_for
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, PollPolicy
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.records import Item
@@ -12,9 +14,6 @@ from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest, fingerprint
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from airflow.configuration import conf
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import task_state_store
 from airflow_provider_kandinsky.compat.loops import loop_index
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 
 log = logging.getLogger(__name__)
 

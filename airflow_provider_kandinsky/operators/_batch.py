@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
@@ -15,15 +17,11 @@ from airflow_provider_kandinsky.operators._runtime import (
     keeps_record,
     open_service_of,
 )
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
 from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
-    from airflow_provider_kandinsky.triggers.hand_over import PendingJob
+from airflow_provider_kandinsky.triggers.hand_over import PendingJob
 
 
 class BatchTask:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.errors import RequestsChangedError
 from airflow_provider_kandinsky.batch.items import by_position, read_items
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
+from airflow_provider_kandinsky.durable.records import Item
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.segmind.errors import BadRequestError, KandinskyError
 from airflow_provider_kandinsky.tasks.arguments import BASE64_NEEDS_OUTPUT_PATH
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.durable.records import Item
-    from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
 
 def read_wanted(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.reuse import BatchReuse
@@ -13,12 +15,8 @@ from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.operators._batch_items import push_arguments, read_wanted
 from airflow_provider_kandinsky.operators._reuse import index_of
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.segmind.errors import error_from_dict
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
 
 def open_run(

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.service import Service
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.tasks.deferral import defer_until, defer_until_enough, resume_delay
 from airflow_provider_kandinsky.triggers.hand_over import (
     DEFERRED_RULE,
@@ -19,9 +19,6 @@ from airflow_provider_kandinsky.triggers.hand_over import (
     HandOverRule,
     PendingJob,
 )
-
-if TYPE_CHECKING:
-    from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
 
 def wait_for_jobs(task: KandinskyTextToImageBatchOperator, run: BatchRun, jobs: Sequence[PendingJob]) -> None:

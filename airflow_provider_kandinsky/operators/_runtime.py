@@ -5,21 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import task_state_store
 from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.durable.service import Service, open_service
 from airflow_provider_kandinsky.durable.stores import ledger_path_of
 from airflow_provider_kandinsky.hooks.connection import read_settings
+from airflow_provider_kandinsky.operators._base import GenerationOperator
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.tasks.deferral import MAX_RESETS, day_end, defer_until, resume_delay
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators._base import GenerationOperator
 
 
 def open_service_of(task: GenerationOperator) -> AbstractContextManager[Service]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.generation import ClaimedElsewhere, Generation, SubmittedJob, job_deferred_for
 from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.operators._runtime import defer_until_day_ends, defer_until_reset, open_service_of
 from airflow_provider_kandinsky.operators._single_reuse import SingleReuse
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.tasks.deferral import defer_until, defer_until_done
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 
 
 class SingleTask:

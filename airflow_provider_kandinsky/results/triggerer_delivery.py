@@ -11,10 +11,10 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from contextvars import Context as CallContext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 
 from airflow_provider_kandinsky.compat.airflow import (
     get_xcom,
@@ -25,9 +25,6 @@ from airflow_provider_kandinsky.compat.airflow import (
 )
 from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
