@@ -197,15 +197,14 @@ class KandinskyReviewOperator(HITLOperator):
         from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
         from airflow_provider_kandinsky.segmind.http.downloads import browser_url
 
-        hosts: Any = None
+        hook = KandinskyHook(self.kandinsky_conn_id)  # reads the connection once, and only if a URL needs it
 
         def image_url(uri: str, index: int) -> str | None:
-            nonlocal hosts
             if not uri.lower().startswith(("http:", "https:")):
                 if not self.output_path:
                     raise invalid_argument("output_path", None, "where the images are stored, as some of them are")
                 return stored_image_path(context["ti"], position=index)
-            hosts = hosts or KandinskyHook(self.kandinsky_conn_id).settings.all_image_hosts
+            hosts = hook.settings.all_image_hosts
             try:
                 return browser_url(uri, hosts)
             except ImageRefusedError as error:
