@@ -134,7 +134,7 @@ class BatchRun:
         """
         self.apply_outcomes(self._waiting.until_enough(jobs, rule))
 
-    def wait_for_in_flight(self, *, is_last_poll: bool = False) -> None:
+    def wait_for_in_flight(self, *, is_last_poll: bool) -> None:
         """Wait in this process for all that is in flight, each to its own deadline.
 
         :param is_last_poll: whether to poll once, and give up what is not finished.

@@ -43,23 +43,21 @@ class BatchTask:
 
         :param is_over: whether there is time for one poll only.
         """
-        return self.run(is_last_poll=is_over, waits_here=not is_over)
+        return self.run(is_over=is_over)
 
     def run(
         self,
         *,
         is_resumed: bool = True,
         outcomes: Mapping[str, Any] | None = None,
-        is_last_poll: bool = False,
-        waits_here: bool = False,
+        is_over: bool | None = None,
         resets: int = 0,
         **carried_over: Any,
     ) -> list[dict[str, Any]] | None:
         """
         :param is_resumed: whether an earlier process of this try has begun.
         :param outcomes: what became of jobs that were deferred for.
-        :param is_last_poll: whether what is in flight has no time left.
-        :param waits_here: whether to wait here for what is in flight, as its trigger cannot.
+        :param is_over: see :meth:`wait_here`; ``None`` unless a deferral has ended by itself.
         :param resets: how often in a row the submission has waited for the rate limit to reset.
         :param carried_over: see :meth:`~.batch.run.BatchRun.carry_over`.
         """
@@ -72,8 +70,8 @@ class BatchTask:
                 run.begin()
             else:
                 run.apply_outcomes(outcomes)
-            if is_last_poll or waits_here:
-                run.wait_for_in_flight(is_last_poll=is_last_poll)
+            if is_over is not None:
+                run.wait_for_in_flight(is_last_poll=is_over)
             elif outcomes is None:
                 run.state.count_reattached()
             if not is_resumed and context["ti"].try_number == 1:
