@@ -11,7 +11,12 @@ from airflow.sdk import Context
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.generation import ClaimedElsewhere, Generation, SubmittedJob, job_deferred_for
 from airflow_provider_kandinsky.durable.service import Service
-from airflow_provider_kandinsky.operators._runtime import defer_until_day_ends, defer_until_reset, open_service_of
+from airflow_provider_kandinsky.operators._runtime import (
+    defer_until_day_ends,
+    defer_until_reset,
+    keeps_record,
+    open_service_of,
+)
 from airflow_provider_kandinsky.operators._single_reuse import SingleReuse
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
@@ -124,9 +129,9 @@ class SingleTask:
             defer_until_day_ends(self._task, error, {"arguments": request.payload()})
             raise
         except AirflowTaskTimeout as error:
+            next_try = "asks the request history what became of it" if self._is_kept() else "submits it again"
             raise AirflowTaskTimeout(
-                f"{error}. A submission was under way, which may have been accepted and billed; a retry asks the "
-                "request history what became of it"
+                f"{error}. A submission was under way, which may have been accepted and billed; a retry {next_try}"
             ) from error
 
     def _finish(
@@ -185,8 +190,11 @@ class SingleTask:
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
                 f"{error}. Request {job.request_id} may still be running, and will then be billed. "
-                + ("A retry re-attaches it" if task.durable else "A retry submits it again")
+                + ("A retry re-attaches it" if self._is_kept() else "A retry submits it again")
             ) from error
+
+    def _is_kept(self) -> bool:
+        return keeps_record(self._task, self._context)
 
     def _note_request(self, request_id: str) -> None:
         """Keep the id for ``on_kill`` and for lineage."""
