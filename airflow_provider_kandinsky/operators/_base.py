@@ -59,12 +59,12 @@ class GenerationOperator(ImageTask):
         from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 
         with self._failures(None), KandinskyHook(self.kandinsky_conn_id) as hook:
-            requests, defaults = self._requests_to_quote()
+            requests, defaults = self._requests_and_defaults()
             quote = hook.quote(requests, self.model, output_path=self.output_path, reuse=self.reuse, **defaults)
         self.log.info("Nothing was submitted. Quote: %s", quote)
 
-    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
-        """What :meth:`dry_run` asks the price of: requests, and what they have in common."""
+    def _requests_and_defaults(self) -> tuple[Any, dict[str, Any]]:
+        """What is asked for: requests, and the arguments that they have in common."""
         raise NotImplementedError
 
     def _engine(self, context: Context) -> Any:

@@ -26,14 +26,8 @@ def read_wanted(
     items: list[Item] = []
     output_path: OutputPath | None = None
     try:
-        items = read_items(
-            task.requests,
-            {name: getattr(task, name) for name in task.shared_arguments},
-            context,
-            base_url,
-            task.model,
-            reuse=task.reuse,
-        )
+        requests, defaults = task._requests_and_defaults()
+        items = read_items(requests, defaults, context, base_url, task.model, reuse=task.reuse)
         output_path = _output_path(task, items)
         ledger.pin(items)
     except RequestsChangedError as error:

@@ -82,7 +82,6 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :raises KandinskyError: the batch could not go on: outages, rate limits.
     """
 
-    shared_arguments = SHARED_ARGUMENTS
     #: How many items are submitted at a time.
     group_size = 20
     template_fields = ("requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
@@ -177,8 +176,8 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
 
         return BatchTask(self, context)
 
-    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
-        return self.requests, {name: getattr(self, name) for name in self.shared_arguments}
+    def _requests_and_defaults(self) -> tuple[Any, dict[str, Any]]:
+        return self.requests, {name: getattr(self, name) for name in SHARED_ARGUMENTS}
 
     def _check_literals(self) -> None:
         literals = literal_arguments(self, SHARED_ARGUMENTS)
