@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+import pendulum
 from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import task_state_store
@@ -52,7 +53,8 @@ def defer_until_reset(
     """
     if resets < MAX_RESETS:
         moment = time.time() + resume_delay(error)
-        defer_until(task, moment, {**kwargs, "resets": resets + 1}, "Rate limited; submitting")
+        task.log.info("Rate limited; submitting at %s", pendulum.from_timestamp(moment))
+        defer_until(task, moment, {**kwargs, "resets": resets + 1})
 
 
 def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None, kwargs: Mapping[str, Any]) -> None:
@@ -64,4 +66,6 @@ def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None,
     if not isinstance(error, BudgetExceededError) or error.until is None:
         return
     if task.deferrable and task.on_budget == "wait":
-        defer_until(task, day_end(error), kwargs, f"{error.message}. Submitting")
+        moment = day_end(error)
+        task.log.info("%s. Submitting at %s", error.message, pendulum.from_timestamp(moment))
+        defer_until(task, moment, kwargs)

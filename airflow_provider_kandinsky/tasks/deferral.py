@@ -99,16 +99,13 @@ def day_end(error: BudgetExceededError) -> float:
     return max(until, now + MIN_TRIGGER_LIFETIME) + random.uniform(0, _DAY_SPREAD)
 
 
-def defer_until(task: BaseOperator, moment: float, kwargs: Mapping[str, Any], reason: str | None = None) -> NoReturn:
+def defer_until(task: BaseOperator, moment: float, kwargs: Mapping[str, Any]) -> NoReturn:
     """Defer a submission; ``execute_after_reset`` makes it.
 
     :param moment: until when, seconds since the epoch.
     :param kwargs: for ``execute_after_reset``.
-    :param reason: for the log.
     """
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
 
     trigger = DateTimeTrigger(pendulum.from_timestamp(moment))
-    if reason is not None:
-        task.log.info("%s at %s", reason, trigger.moment)
     task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=dict(kwargs))
