@@ -73,6 +73,22 @@ CONNECTION_TYPE: Final[dict[str, Any]] = {
     },
 }
 
+
+def _modules(folder: str, *names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.{folder}.{name}" for name in names]}]
+
+
+def _option(description: str, kind: str, default: str, example: str | None = None) -> dict[str, Any]:
+    """An option of Airflow's configuration."""
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": kind,
+        "example": example,
+        "default": default,
+    }
+
+
 PROVIDER_INFO: Final[dict[str, Any]] = {
     "package-name": "airflow-provider-kandinsky",
     "name": _NAME,
@@ -88,56 +104,31 @@ PROVIDER_INFO: Final[dict[str, Any]] = {
             "tags": ["service"],
         }
     ],
-    "operators": [
-        {
-            "integration-name": _NAME,
-            "python-modules": [
-                f"{_PACKAGE}.operators.{name}" for name in ("text_to_image", "text_to_image_batch", "review")
-            ],
-        }
-    ],
-    "sensors": [
-        {"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.sensors.job", f"{_PACKAGE}.sensors.credits"]}
-    ],
-    "hooks": [{"integration-name": _NAME, "python-modules": [f"{_PACKAGE}.hooks.kandinsky"]}],
-    "triggers": [
-        {
-            "integration-name": _NAME,
-            "python-modules": [f"{_PACKAGE}.triggers.{name}" for name in ("job", "batch", "credits")],
-        }
-    ],
+    "operators": _modules("operators", "text_to_image", "text_to_image_batch", "review"),
+    "sensors": _modules("sensors", "job", "credits"),
+    "hooks": _modules("hooks", "kandinsky"),
+    "triggers": _modules("triggers", "job", "batch", "credits"),
     "connection-types": [CONNECTION_TYPE],
     "config": {
         "kandinsky": {
             "description": "What the Kandinsky provider shows of its tasks, and where these keep their ledgers.",
             "options": {
-                "lineage_includes_prompt": {
-                    "description": "Whether OpenLineage events include the prompts, which then leave Airflow.",
-                    "version_added": "0.1.0",
-                    "type": "boolean",
-                    "example": None,
-                    "default": "False",
-                },
-                "gallery_serves_files": {
-                    "description": (
-                        "Whether the gallery serves stored images and reads manifests, with the API server's rights: "
-                        "only those below the output_path of the task instance."
-                    ),
-                    "version_added": "0.1.0",
-                    "type": "boolean",
-                    "example": None,
-                    "default": "True",
-                },
-                "ledger_path": {
-                    "description": (
-                        "An object storage URI where tasks keep what they have submitted, for connections without a "
-                        "ledger_path of their own. Empty: in Airflow's task state store (3.3 and later)."
-                    ),
-                    "version_added": "0.1.0",
-                    "type": "string",
-                    "example": "s3://conn_id@bucket/ledger",
-                    "default": "",
-                },
+                "lineage_includes_prompt": _option(
+                    "Whether OpenLineage events include the prompts, which then leave Airflow.", "boolean", "False"
+                ),
+                "gallery_serves_files": _option(
+                    "Whether the gallery serves stored images and reads manifests, with the API server's rights: only "
+                    "those below the output_path of the task instance.",
+                    "boolean",
+                    "True",
+                ),
+                "ledger_path": _option(
+                    "An object storage URI where tasks keep what they have submitted, for connections without a "
+                    "ledger_path of their own. Empty: in Airflow's task state store (3.3 and later).",
+                    "string",
+                    "",
+                    "s3://conn_id@bucket/ledger",
+                ),
             },
         }
     },

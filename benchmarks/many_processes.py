@@ -24,7 +24,7 @@ from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.http.client import SegmindClient
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.tasks.deferral import reset_trigger
+from airflow_provider_kandinsky.tasks.deferral import resume_delay
 from benchmarks.table import publish
 from benchmarks.triggers import sandbox_in_another_process
 
@@ -76,9 +76,7 @@ def submit_share(url: str, key: str, way: Way, numbers: list[int], ready: Any, p
             with SegmindClient(key, url, requests_per_minute=way.requests_per_minute) as client:
                 job = client.submit(TextToImageRequest(prompt=f"cat {number}"))
         except RateLimitedError as error:
-            trigger = reset_trigger(error)
-            assert trigger is not None
-            heapq.heappush(todo, (trigger.moment.timestamp(), number))
+            heapq.heappush(todo, (time.time() + resume_delay(error), number))
         else:
             jobs.put(job.request_id)
 

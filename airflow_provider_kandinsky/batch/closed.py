@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from airflow_provider_kandinsky.durable.records import from_record
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 
 #: Fewer chunks than this are read each time.
 MIN_CHUNKS: Final = 25
@@ -40,7 +40,7 @@ class Closed:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The way back from :meth:`to_dict`."""
         ranges = tuple((first, last) for first, last in values["ranges"])
-        return from_record(cls, {**values, "ranges": ranges})
+        return from_stored(cls, {**values, "ranges": ranges})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the task state store."""

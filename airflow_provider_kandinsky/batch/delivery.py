@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.errors import BatchItemsFailedError
 from airflow_provider_kandinsky.batch.items import by_position
@@ -16,9 +18,6 @@ from airflow_provider_kandinsky.results.delivery import add_outlet_event_extra, 
 from airflow_provider_kandinsky.results.file_names import location
 from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.segmind.errors import Billing, KandinskyError
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 

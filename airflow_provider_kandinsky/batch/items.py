@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.durable.seeds import derive_seed
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest, fingerprint
 from airflow_provider_kandinsky.segmind.request_list import read_rows
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 T = TypeVar("T")
 

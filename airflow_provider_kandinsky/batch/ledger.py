@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import count, islice
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.pin import Pin
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.durable.ledger import Ledger, ledger_errors
-from airflow_provider_kandinsky.durable.records import Item, JobRecord, from_record, read_job_record, to_record
-from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for
+from airflow_provider_kandinsky.durable.records import Item, JobRecord, read_job_record, to_record
+from airflow_provider_kandinsky.durable.stores import LedgerStore
 from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
@@ -42,52 +43,56 @@ class BatchLedger(Ledger):
     :param store: where it is kept; without one nothing outlives this process.
     :param try_number: the task instance's.
     :param max_tries: the task instance's.
-    :param carried_over: what :meth:`export_records` gave to an earlier process of this try, where there is no store.
     """
 
-    def __init__(
-        self,
-        store: LedgerStore | None,
-        try_number: int,
-        max_tries: int,
-        carried_over: Iterable[Mapping[str, Any]] = (),
-    ) -> None:
+    def __init__(self, store: LedgerStore | None, try_number: int, max_tries: int) -> None:
         super().__init__(store, try_number, max_tries)
-        self._chunks: list[dict[str, JobRecord]] = []
+        #: Which requests this try has begun with, as far as that is known.
+        self.pinned: Pin | None = None
+        #: All chunks; those that are closed are empty here.
+        self.chunks: list[dict[str, JobRecord]] = []
         self._chunk_of: dict[str, int] = {}
         self._unwritten: set[int] = set()
         #: What is not read until :meth:`read_all`.
         self.closed = Closed(try_number)
-        for record in carried_over:
-            self.put(from_record(JobRecord, record))
 
     @classmethod
     def read(
         cls,
         context: Context,
+        store: LedgerStore | None,
+        carried_over: Mapping[str, Any],
         *,
-        durable: bool,
-        ledger_path: str | None = None,
-        carried_over: Iterable[Mapping[str, Any]] = (),
         is_resumed: bool = False,
     ) -> Self:
         """Open the ledger of the running task instance.
 
-        :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
+        :param store: where it is kept.
+        :param carried_over: what :meth:`carry_over` gave to an earlier process of this try.
         :param is_resumed: whether an earlier process of this try has read it, so that what is closed may be left.
         :raises LedgerError: the store cannot be read, or holds something else. That is not the same as nothing.
         """
-        ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
-        ledger = cls(store, ti.try_number, ti.max_tries, carried_over)
+        ti = context["ti"]
+        ledger = cls(store, ti.try_number, ti.max_tries)
+        for record in carried_over.get("entries") or ():
+            ledger.put(from_stored(JobRecord, record))
+        if pinned := carried_over.get("pinned"):
+            ledger.pinned = from_stored(Pin, pinned)
         if store is not None:
             with ledger_errors(store):
-                closed = store.get(_CLOSED_KEY) if is_resumed else None
-                if closed is not None and closed["try_number"] == ti.try_number:
-                    ledger.closed = Closed.from_dict(closed)
+                if is_resumed:
+                    ledger._read_what_is_of_this_try(store)
                 ledger._read_from(store, ledger.closed.chunks)
             if not (is_resumed or ledger.chunks):
                 ledger.unrecorded = Unrecorded.of_task(context)
         return ledger
+
+    def _read_what_is_of_this_try(self, store: LedgerStore) -> None:
+        closed, pinned = store.get(_CLOSED_KEY), store.get(_PIN_KEY)
+        if closed is not None and closed["try_number"] == self.try_number:
+            self.closed = Closed.from_dict(closed)
+        if pinned is not None and pinned["try_number"] == self.try_number and self.pinned is None:
+            self.pinned = from_stored(Pin, pinned)
 
     def read_all(self) -> None:
         """Read what is closed.
@@ -102,24 +107,19 @@ class BatchLedger(Ledger):
     def close(self, closed: Closed) -> None:
         """Leave chunks that are done, from now on. They were written, and are not written again."""
         for number in range(self.closed.chunks, closed.chunks):
-            for key in self._chunks[number]:
+            for key in self.chunks[number]:
                 del self._chunk_of[key]
-            self._chunks[number] = {}
+            self.chunks[number] = {}
         self.closed = closed
         if self._store is not None:
             self._store.set(_CLOSED_KEY, closed.to_dict())
 
-    @property
-    def chunks(self) -> Sequence[Mapping[str, JobRecord]]:
-        """All chunks; those that are closed are empty here."""
-        return self._chunks
-
     def __iter__(self) -> Iterator[JobRecord]:
-        return (record for chunk in self._chunks for record in chunk.values())
+        return (record for chunk in self.chunks for record in chunk.values())
 
     def put(self, record: JobRecord) -> None:
-        number = self._chunk_of.get(record.key, max(self.closed.chunks, len(self._chunks) - 1))
-        if record.key not in self._chunk_of and number < len(self._chunks) and len(self._chunks[number]) >= _CHUNK:
+        number = self._chunk_of.get(record.key, max(self.closed.chunks, len(self.chunks) - 1))
+        if record.key not in self._chunk_of and number < len(self.chunks) and len(self.chunks[number]) >= _CHUNK:
             number += 1
         self._place(record, number)
         self._unwritten.add(number)
@@ -128,7 +128,7 @@ class BatchLedger(Ledger):
         if (record := self.open_record(key)).earlier_ids:
             self.put(record)
         elif (number := self._chunk_of.pop(key, None)) is not None:
-            del self._chunks[number][key]
+            del self.chunks[number][key]
             self._unwritten.add(number)
 
     def write(self) -> None:
@@ -139,7 +139,7 @@ class BatchLedger(Ledger):
             try:
                 self._write_chunk(self._store, number)
             except Exception:
-                ids = [record.request_id or "" for record in self._chunks[number].values() if record.is_in_flight]
+                ids = [record.request_id or "" for record in self.chunks[number].values() if record.is_in_flight]
                 log.warning(
                     "The record of a batch could not be written; it may lack these requests: %s", ", ".join(ids)
                 )
@@ -148,11 +148,11 @@ class BatchLedger(Ledger):
 
     def _write_chunk(self, store: LedgerStore, number: int) -> None:
         """Keep a chunk; what is too large for one goes into two."""
-        chunk = self._chunks[number]
+        chunk = self.chunks[number]
         records = [to_record(record) for record in chunk.values()]
         if len(chunk) > 1 and len(json.dumps(records)) > _MAX_CHUNK_BYTES:
             moved = list(islice(chunk.values(), len(chunk) // 2, None))
-            last = len(self._chunks)
+            last = len(self.chunks)
             for record in moved:
                 self._place(record, last)
             # First, so that a crash leaves them in both and not in neither.
@@ -161,42 +161,31 @@ class BatchLedger(Ledger):
             return
         store.set(_chunk_key(number), records)
 
-    def read_pin(self) -> Pin | None:
-        """Which requests this try has begun with, as far as that is kept.
-
-        :raises LedgerError: the store cannot be read.
-        """
-        if self._store is None:
-            return None
-        with ledger_errors(self._store):
-            pinned = self._store.get(_PIN_KEY)
-            pin = None if pinned is None else Pin.from_dict(pinned)
-        return pin if pin and pin.try_number == self.try_number else None
-
-    def pin(self, items: Sequence[Item], before: Pin | None) -> Pin:
+    def pin(self, items: Sequence[Item]) -> None:
         """Keep which requests this try begins with, or check that they are still the same.
 
-        :param before: what an earlier process of this try has pinned.
-        :return: what this try began with.
         :raises RequestsChangedError: the items are others now.
         """
         now = Pin.of(items, self.try_number)
-        if before is not None:
-            before.check(now)
-            return before
+        if self.pinned is not None:
+            self.pinned.check(now)
+            return
         self.read_all()
+        self.pinned = now
         if self._store is not None:
-            self._store.set(_PIN_KEY, now.to_dict())
-        return now
+            self._store.set(_PIN_KEY, asdict(now))
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Show people how far it has come; nothing else reads it."""
         if self._store is not None:
             self._store.set(_PROGRESS_KEY, dict(progress))
 
-    def export_records(self) -> list[dict[str, Any]] | None:
-        """What the next process of this try has to be given; ``None`` if it can read it."""
-        return None if self.is_kept else [to_record(record) for record in self]
+    def carry_over(self) -> dict[str, Any]:
+        """What the next process of this try has to be given; nothing if it can read it."""
+        if self.is_kept:
+            return {}
+        pinned = {} if self.pinned is None else {"pinned": asdict(self.pinned)}
+        return {"entries": [to_record(record) for record in self]} | pinned
 
     def _read_from(self, store: LedgerStore, first: int, end: int | None = None) -> None:
         for number in count(first) if end is None else range(first, end):
@@ -211,14 +200,14 @@ class BatchLedger(Ledger):
 
     def _raw(self, key: str) -> JobRecord | None:
         number = self._chunk_of.get(key)
-        return None if number is None else self._chunks[number].get(key)
+        return None if number is None else self.chunks[number].get(key)
 
     def _place(self, record: JobRecord, number: int) -> None:
-        while len(self._chunks) <= number:
-            self._chunks.append({})
+        while len(self.chunks) <= number:
+            self.chunks.append({})
         if (before := self._chunk_of.get(record.key, number)) != number:
-            del self._chunks[before][record.key]
-        self._chunks[number][record.key] = record
+            del self.chunks[before][record.key]
+        self.chunks[number][record.key] = record
         self._chunk_of[record.key] = number
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.loops import loop_index
 from airflow_provider_kandinsky.results.file_names import file_name
 from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.storage import write
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 #: Up to this size in bytes, the manifest is buffered in memory.
 _MAX_IN_MEMORY: Final = 2**20
@@ -31,7 +30,7 @@ def write_manifest(context: Context, output_path: OutputPath, rows: Iterable[Map
         names.append(ti.map_index)
     if (index := loop_index(context)) is not None:
         names.append(f"iteration_{index}")
-    path = output_path.sibling(f"manifest_{file_name('_'.join(map(str, names)))}.jsonl")
+    path = output_path.folder / f"manifest_{file_name('_'.join(map(str, names)))}.jsonl"
     with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as manifest:
         manifest.writelines(json.dumps(row).encode() + b"\n" for row in rows)
         manifest.seek(0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
 
 from airflow_provider_kandinsky.batch.errors import RequestsChangedError
 from airflow_provider_kandinsky.batch.items import by_position
-from airflow_provider_kandinsky.durable.records import Item, from_record
+from airflow_provider_kandinsky.durable.records import Item
 
 #: So many hashes are kept at most; in a larger batch each is of several rows.
 _MAX_HASHES: Final = 4_000
@@ -30,7 +30,7 @@ class Pin:
     try_number: int
     rows: int
     rows_per_hash: int
-    hashes: Sequence[str]
+    hashes: list[str]
 
     @classmethod
     def of(cls, items: Sequence[Item], try_number: int) -> Self:
@@ -46,21 +46,12 @@ class Pin:
         ]
         return cls(try_number, len(keys), step, hashes)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The way back from :meth:`to_dict`."""
-        return from_record(cls, values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the task state store or a deferral."""
-        return asdict(self) | {"hashes": list(self.hashes)}
-
     def check(self, now: Pin) -> None:
         """Compare with what was rendered now.
 
         :raises RequestsChangedError: another row, more rows, or fewer.
         """
-        if list(now.hashes) == list(self.hashes) and now.rows == self.rows:
+        if now.hashes == self.hashes and now.rows == self.rows:
             return
         number_of_hashes = max(len(self.hashes), len(now.hashes))
         changed = [place for place in range(number_of_hashes) if _at(self.hashes, place) != _at(now.hashes, place)]

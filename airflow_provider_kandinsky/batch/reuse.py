@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Self
 
 from airflow_provider_kandinsky.batch.outcomes import Stored
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
-from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
 from airflow_provider_kandinsky.segmind.errors import Billing
 
@@ -22,22 +20,16 @@ class BatchReuse:
 
     :param state: what is wanted, and how far it has come.
     :param index: of the images that are stored.
-    :param template: the ``output_path``.
     :param model: the slug.
     """
 
-    def __init__(self, state: BatchState, index: ReuseIndex, template: str, model: str) -> None:
+    def __init__(self, state: BatchState, index: ReuseIndex, model: str) -> None:
         self._state = state
         self._index = index
-        self._template = template
+        self._template = index.output_path.template
         self._model = model
         #: For how many seconds others have claimed what is still wanted, by fingerprint.
         self.claimed: dict[str, float] = {}
-
-    @classmethod
-    def of(cls, state: BatchState, index: ReuseIndex | None, output_path: OutputPath | None, model: str) -> Self | None:
-        """The same, if there is an index."""
-        return None if index is None or output_path is None else cls(state, index, output_path.template, model)
 
     def find_stored(self) -> None:
         """Note all that is stored. The caller writes it, but not before the history was asked for what is not recorded:

@@ -134,13 +134,19 @@ class BatchRun:
         """
         self.apply_outcomes(self._waiting.until_enough(jobs, rule))
 
-    def wait_for_in_flight(self, *, is_last_poll: bool = False) -> None:
+    def wait_for_in_flight(self, *, is_last_poll: bool) -> None:
         """Wait in this process for all that is in flight, each to its own deadline.
 
         :param is_last_poll: whether to poll once, and give up what is not finished.
         """
         jobs = [self._waiting.pending(item, record) for item, record in self.state.in_flight()]
         self.apply_outcomes(self._waiting.until_done(jobs, is_last_poll=is_last_poll))
+
+    def carry_over(self) -> dict[str, Any]:
+        """What the next process of this try has to be given: ``stopped``, why this one has stopped submitting; and
+        where there is no store, what :meth:`~.ledger.BatchLedger.carry_over` gives."""
+        stopped = {} if self.submission.stopped is None else {"stopped": self.submission.stopped.to_dict()}
+        return self.state.carry_over() | stopped
 
     def delivery(self) -> BatchDelivery:
         """What the batch leaves."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.closed import MIN_CHUNKS
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
@@ -16,9 +18,6 @@ from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 #: Stands for the arguments of what was submitted, where only their hashes are known: not even how many images it makes.
 UNKNOWN_REQUEST: Final = TextToImageRequest(
@@ -39,7 +38,6 @@ class BatchState(JobState):
     def __init__(self, items: Sequence[Item], ledger: BatchLedger, metrics: JobMetrics) -> None:
         super().__init__(items, ledger, metrics)
         self._places = {item.key: place for place, item in enumerate(items)}
-        self._open_items = items
         self._leave_closed()
 
     @classmethod
@@ -50,13 +48,9 @@ class BatchState(JobState):
         """
         return cls(items, ledger, JobMetrics.of_task(context["ti"], model))
 
-    @property
-    def wanted(self) -> Iterator[Item]:
-        return (item for item in self._open_items if self.record(item) is None)
-
     def records(self) -> list[tuple[Item, JobRecord]]:
         """All that were begun, with how far they have come, :meth:`orphans` last."""
-        return [*((item, record) for item in self._open_items if (record := self.record(item))), *self.orphans()]
+        return [*super().records(), *self.orphans()]
 
     def orphans(self) -> list[tuple[Item, JobRecord]]:
         """What was submitted by this try, or by an earlier one that it is a retry of, though its arguments are not
@@ -80,12 +74,12 @@ class BatchState(JobState):
     def note_result(self, item: Item, result: GenerationResult) -> None:
         record = self.record(item)
         if record is None or record.result is None:
-            self._uncounted.append(partial(self._metrics.completed, result))
+            self._uncounted.append(partial(self.metrics.completed, result))
         super().note_result(item, result)
 
     def note_failure(self, item: Item, error: KandinskyError) -> None:
         super().note_failure(item, error)
-        self._uncounted.append(partial(self._metrics.failed, error))
+        self._uncounted.append(partial(self.metrics.failed, error))
 
     def note_stored(self, item: Item, uris: list[str], output_path: str) -> None:
         """Its images are in the user's storage.
@@ -102,7 +96,7 @@ class BatchState(JobState):
         result = stored.result().with_seed(item.seed).to_dict()
         record = replace(self._begun(item), request_id=stored.request_id, result=result, uris=stored.uris)
         self._ledger.put(replace(record, output_path=output_path, reused=True))
-        self._uncounted.append(self._metrics.reused)
+        self._uncounted.append(self.metrics.reused)
 
     def note_files_gone(self, item: Item) -> None:
         """Its stored images are not there any more."""
@@ -112,7 +106,7 @@ class BatchState(JobState):
         """Count what earlier tries have submitted and this one waits for."""
         for _, record in self.in_flight():
             if self.is_of_earlier_try(record):
-                self._metrics.reattached("ledger")
+                self.metrics.reattached("ledger")
 
     def count_skipped(self, error: KandinskyError) -> None:
         """Count what was not begun.
@@ -121,11 +115,11 @@ class BatchState(JobState):
         """
         for item in self.items:
             if self.record(item) is None:
-                self._metrics.failed(error)
+                self.metrics.failed(error)
 
-    def export_records(self) -> list[dict[str, Any]] | None:
-        """See :meth:`~.ledger.BatchLedger.export_records`."""
-        return self._ledger.export_records()
+    def carry_over(self) -> dict[str, Any]:
+        """See :meth:`~.ledger.BatchLedger.carry_over`."""
+        return self._ledger.carry_over()
 
     def progress(self) -> dict[str, Any]:
         """How far the batch has come, in rows of what was asked for, and its cost in dollars."""

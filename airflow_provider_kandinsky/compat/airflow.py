@@ -42,8 +42,8 @@ except ImportError:  # Airflow 3.0
 #: What :func:`hitl_operator` needs.
 HUMAN_IN_THE_LOOP_MISSING = "Airflow 3.1 and the human-in-the-loop operators of its standard provider, or later ones"
 
+#: What is defined elsewhere, in one Airflow here and in another there.
 __all__ = [
-    "HUMAN_IN_THE_LOOP_MISSING",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -53,27 +53,19 @@ __all__ = [
     "BaseHook",
     "TaskDeferralError",
     "TaskDeferralTimeout",
-    "aget_connection",
-    "amask_secret",
-    "determine_kwargs",
-    "get_xcom",
-    "has_success_listener",
-    "hitl_operator",
-    "policies_can_reschedule",
-    "response_timeout_argument",
-    "set_xcom",
-    "show_form",
-    "supports_plugin_tabs",
-    "task_state_store",
-    "task_stats",
-    "triggerer_stats",
-    "triggers_can_set_mapped_length",
-    "triggers_can_set_xcom",
 ]
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
+
+def _import(name: str, module: str, before: str) -> Any:
+    """Import a name from its module, or in older Airflows from where it was before."""
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError):
+        return getattr(import_module(before), name)
 
 
 def connections_are_read_async() -> bool:
@@ -132,10 +124,7 @@ def policies_can_reschedule() -> bool:
 
 def has_success_listener() -> bool:
     """Whether a listener (such as OpenLineage) is registered for task success; Airflow calls it in workers only."""
-    try:
-        from airflow.sdk.listener import get_listener_manager
-    except ImportError:
-        get_listener_manager = import_module("airflow.listeners.listener").get_listener_manager
+    get_listener_manager = _import("get_listener_manager", "airflow.sdk.listener", "airflow.listeners.listener")
     success = getattr(get_listener_manager().hook, "on_task_instance_success", None)
     return success is not None and bool(success.get_hookimpls())
 
@@ -180,29 +169,18 @@ async def set_xcom(key: str, value: Any, mapped_length: int | None = None, **nam
 
 def task_stats() -> Any:
     """``Stats`` as configured in a task's process."""
-    try:
-        from airflow.sdk.observability.stats import Stats
-    except ImportError:  # before Airflow 3.2
-        return import_module("airflow.stats").Stats
-    return Stats
+    return _import("Stats", "airflow.sdk.observability.stats", "airflow.stats")
 
 
 def triggerer_stats() -> Any:
     """``Stats`` as configured in the triggerer. Since Airflow 3.2 the SDK's is a separate object that the triggerer
     never configures."""
-    try:
-        from airflow.observability.stats import Stats
-    except ImportError:  # before Airflow 3.2
-        return import_module("airflow.stats").Stats
-    return Stats
+    return _import("Stats", "airflow.observability.stats", "airflow.stats")
 
 
 def determine_kwargs(function: Callable[..., Any], args: Collection[Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments that a function takes from a task's context."""
-    try:
-        from airflow.sdk.bases.decorator import determine_kwargs as determine
-    except ImportError:  # before Airflow 3.2
-        determine = import_module("airflow.utils.operator_helpers").determine_kwargs
+    determine = _import("determine_kwargs", "airflow.sdk.bases.decorator", "airflow.utils.operator_helpers")
     return dict(determine(function, args, context))
 
 

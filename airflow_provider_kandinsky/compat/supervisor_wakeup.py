@@ -14,7 +14,7 @@ import atexit
 import logging
 import os
 import stat
-import sys
+from contextlib import suppress
 from typing import Any
 
 from airflow.sdk import BaseOperator
@@ -38,9 +38,10 @@ def wake_supervisor_at_exit() -> None:
 
     Does nothing if the output is not a socket: then there is no supervisor.
     """
-    if _is_socket(1):
-        atexit.unregister(_hold_output)
-        atexit.register(_hold_output)
+    with suppress(OSError):  # it is closed
+        if stat.S_ISSOCK(os.fstat(1).st_mode):
+            atexit.unregister(_hold_output)
+            atexit.register(_hold_output)
 
 
 def _hold_output() -> None:
@@ -54,10 +55,3 @@ def _hold_output() -> None:
         log.debug("The supervisor may notice the exit of this process late: could not start %s: %s", _HOLDER[0], error)
     finally:
         os.close(reader)
-
-
-def _is_socket(descriptor: int) -> bool:
-    try:
-        return sys.platform != "win32" and stat.S_ISSOCK(os.fstat(descriptor).st_mode)
-    except OSError:
-        return False

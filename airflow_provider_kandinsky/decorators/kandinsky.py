@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Context
-from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
+from airflow.sdk.bases.decorator import DecoratedOperator, TaskDecorator, task_decorator_factory
 
 from airflow_provider_kandinsky.compat.airflow import determine_kwargs
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS
-
-if TYPE_CHECKING:
-    from airflow.sdk.bases.decorator import TaskDecorator
-
-    from airflow_provider_kandinsky.types import GenerationArguments
+from airflow_provider_kandinsky.types import GenerationArguments
 
 
 class _KandinskyDecoratedOperator(DecoratedOperator, KandinskyTextToImageOperator):

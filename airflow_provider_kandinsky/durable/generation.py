@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.outcomes import OutcomeCollector
 from airflow_provider_kandinsky.durable.records import Item, JobRecord, deadline_of
@@ -15,12 +17,8 @@ from airflow_provider_kandinsky.durable.submission import Submission
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
 from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
 from airflow_provider_kandinsky.segmind.errors import Billing, JobError, KandinskyError
+from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, JobStatus
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +58,9 @@ class ClaimedElsewhere(Exception):  # no error: the operator waits
 class Generation:
     """One generation that a task wants, from its submission to its result.
 
-    :param state: what is wanted, and how far it has come.
+    :param context: the running task's.
     :param service: where it is submitted.
+    :param request: what to submit; see :meth:`~.single_state.SingleState.of_task` for the next one.
     :param id_only: whether the request id is all that is wanted, so that an expired one is of no use.
     :param max_cost: dollars; once earlier jobs of the task instance have cost that, nothing more is submitted.
     :param index: of the images that are stored, where one of them may be delivered again.
@@ -69,41 +68,25 @@ class Generation:
 
     def __init__(
         self,
-        state: SingleState,
-        service: Service,
-        *,
-        id_only: bool = False,
-        max_cost: float | None = None,
-        index: ReuseIndex | None = None,
-    ) -> None:
-        self._state = state
-        self._item = state.item
-        self._index = index if state.item.request.seed != -1 else None
-        self._service = service
-        self._id_only = id_only
-        self._max_cost = max_cost
-        self._submission = Submission(state, service, log_level=logging.INFO)
-        self._outcomes = OutcomeCollector(state, service, id_only=id_only)
-        self._result: GenerationResult | None = None
-        self._already_delivered = False
-
-    @classmethod
-    def of_task(
-        cls,
         context: Context,
         service: Service,
         request: TextToImageRequest,
         *,
-        durable: bool,
         request_id: str | None = None,
-        **options: Any,
-    ) -> Self:
-        """What the running task wants; see :meth:`~.single_state.SingleState.of_task`.
-
-        :param options: for :class:`Generation`.
-        """
-        state = SingleState.of_task(context, service, request, durable=durable, request_id=request_id)
-        return cls(state, service, **options)
+        id_only: bool = False,
+        max_cost: float | None = None,
+        index: ReuseIndex | None = None,
+    ) -> None:
+        self._state = SingleState.of_task(context, service, request, request_id)
+        self._item = self._state.item
+        self._index = index if request.seed != -1 else None
+        self._service = service
+        self._id_only = id_only
+        self._max_cost = max_cost
+        self._submission = Submission(self._state, service, log_level=logging.INFO)
+        self._outcomes = OutcomeCollector(self._state, service, id_only=id_only)
+        self._result: GenerationResult | None = None
+        self._already_delivered = False
 
     def submit_or_reattach(self) -> SubmittedJob:
         """Submit, unless an earlier try has, or the images are stored.
@@ -145,7 +128,7 @@ class Generation:
         return stored.get(self._item.key)
 
     def _reuse(self, stored: StoredRequest) -> SubmittedJob:
-        self._state.count_reused()
+        self._state.metrics.reused()
         return SubmittedJob(stored.request_id, 0.0, stored.result(), reused=stored)
 
     def _check_cost(self) -> None:
@@ -214,20 +197,19 @@ class Generation:
             has_result = self._result is not None or now.result is not None
             self._already_delivered = has_result and self._state.is_cleared(record)
             log.info("Request %s was submitted by an earlier try; re-attaching, its status is %s", request_id, status)
-            self._state.count_reattached("history" if now.result is not None else "ledger")
+            self._state.metrics.reattached("history" if now.result is not None else "ledger")
         self._state.write()
 
 
 def job_deferred_for(
-    context: Context, service: Service, request_id: str, sent: Mapping[str, Any], *, durable: bool
+    context: Context, service: Service, request_id: str, sent: Mapping[str, Any]
 ) -> tuple[SubmittedJob, set[str]]:
     """The job that an earlier process of this try has deferred for.
 
     :param sent: arguments, as they are rendered now.
-    :param durable: whether a record is kept.
     :return: the job; and which of the arguments are not those that were sent for it, as far as that is known.
     """
-    ledger = ledger_of_job(context, service, request_id, durable=durable)
+    ledger = ledger_of_job(context, service, request_id)
     if ledger.record is None:
         raise LookupError(request_id)
     return SubmittedJob(request_id, ledger.record.submitted_at), ledger.changed_since(service.model, sent)

@@ -2,29 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from airflow_provider_kandinsky.durable.policy import History
-from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
-
-
-class RowsUntilFailure:
-    """Rows up to the first that cannot be read: what was found before holds.
-
-    :param rows: newest first.
-    """
-
-    def __init__(self, rows: Iterator[PastRequest]) -> None:
-        self._rows = rows
-        self.error: KandinskyError | None = None
-
-    def __iter__(self) -> Iterator[PastRequest]:
-        try:
-            yield from self._rows
-        except KandinskyError as error:
-            self.error = error
 
 
 def may_have_more(row: PastRequest, samples: int) -> bool:

@@ -13,16 +13,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.errors import LedgerError, unreadable
 from airflow_provider_kandinsky.durable.policy import after_retry_or_clear
 from airflow_provider_kandinsky.durable.records import JobRecord, read_job_record, to_record
-from airflow_provider_kandinsky.durable.stores import LedgerStore, ledger_store_for, place_of
+from airflow_provider_kandinsky.durable.stores import LedgerStore, place_of
 from airflow_provider_kandinsky.durable.unrecorded import Unrecorded
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 _KEY: Final = "kandinsky_job"
 #: What of a single generation's record is kept. What it gave is not: the service is asked for it, or the history.
@@ -105,19 +104,12 @@ class JobLedger(Ledger):
         self._stored: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(
-        cls,
-        context: Context,
-        *,
-        durable: bool,
-        ledger_path: str | None = None,
-        arguments: Mapping[str, str] | None = None,
-    ) -> Self:
+    def of(cls, context: Context, store: LedgerStore | None, arguments: Mapping[str, str] | None = None) -> Self:
         """The ledger of the running task instance, which :meth:`read` has still to read.
 
-        :param durable: see :func:`~.durable.stores.ledger_store_for` for it and the next one.
+        :param store: where it is kept.
         """
-        ti, store = context["ti"], ledger_store_for(context, durable=durable, ledger_path=ledger_path)
+        ti = context["ti"]
         ledger = cls(store, ti.try_number, ti.max_tries, arguments)
         ledger.unrecorded = Unrecorded.of_task(context)
         return ledger

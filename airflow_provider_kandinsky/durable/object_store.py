@@ -6,19 +6,16 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
-from airflow.sdk import ObjectStoragePath
+from airflow.sdk import Context, ObjectStoragePath
 
 from airflow_provider_kandinsky.compat.airflow import AirflowException
 from airflow_provider_kandinsky.durable.errors import LedgerError, unreadable
 from airflow_provider_kandinsky.results.file_names import file_name
 from airflow_provider_kandinsky.results.storage import WITHOUT_FOLDERS
 from airflow_provider_kandinsky.segmind.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 #: What a file may have in bytes. The largest value, one record with 16 images and all their URIs, has some 100 kB.
 _MAX_BYTES: Final = 2**20
@@ -80,7 +77,13 @@ class ObjectStore:
             return None
         except Exception as error:
             raise unreadable(f"The ledger at {path}", error) from error
-        return self._value(key, path, data)
+        try:
+            return _value_in(data, {**self._names, "key": key})
+        except (ValueError, RecursionError) as error:
+            raise LedgerError(
+                f"The ledger at {path} is damaged ({error!s:.200}), so it is not known what this task has already "
+                "submitted. Nothing was submitted. Check your account; once the file is deleted, a retry submits again"
+            ) from error
 
     def set(self, key: str, value: Any) -> None:
         path = self._path(key)
@@ -99,15 +102,6 @@ class ObjectStore:
 
     def _path(self, key: str) -> ObjectStoragePath:
         return ObjectStoragePath(f"{self._folder}/{file_name(key)}.json")
-
-    def _value(self, key: str, path: ObjectStoragePath, data: bytes) -> Any:
-        try:
-            return _value_in(data, {**self._names, "key": key})
-        except (ValueError, RecursionError) as error:
-            raise LedgerError(
-                f"The ledger at {path} is damaged ({error!s:.200}), so it is not known what this task has already "
-                "submitted. Nothing was submitted. Check your account; once the file is deleted, a retry submits again"
-            ) from error
 
     def _check_root(self) -> None:
         """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME, RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from airflow_provider_kandinsky.durable.records import JobRecord
 
 OnUnknownSubmit = Literal["fail", "resubmit"]
-ON_UNKNOWN_SUBMIT: Final = ("fail", "resubmit")
 
 
 class History(StrEnum):

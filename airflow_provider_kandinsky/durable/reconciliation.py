@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from airflow_provider_kandinsky.durable.errors import CostLimitError
-from airflow_provider_kandinsky.durable.history_rows import RowsUntilFailure, history_of, may_have_more
+from airflow_provider_kandinsky.durable.history_rows import history_of, may_have_more
 from airflow_provider_kandinsky.durable.matching import CLOCK_SKEW, ZONE_DOUBT, Intent, IntentIndex, Match
 from airflow_provider_kandinsky.durable.policy import History, OnUnknownSubmit
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
@@ -160,29 +160,30 @@ class HistoryReconciler:
         index = IntentIndex(intents)
         first, last = min(each.earliest for each in intents), max(each.latest for each in intents)
         images = sum(each.payload.get("samples") or 1 for each in intents)  # each may be a row of its own
-        rows = RowsUntilFailure(
-            self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT, max_pages=_MAX_PAGES + images // PAGE_SIZE)
-        )
-        for row in rows:
-            if row.request_id in taken:
-                continue
-            matches = {place: self._match(intents[place], row) for place in index.places(row)}
-            # One that failed is not billed; another row may be what was accepted after it.
-            places = [
-                place
-                for place, match in matches.items()
-                if match is Match.YES and ((known := found[place]) is None or known.status is JobStatus.FAILED)
-            ]
-            if places:
-                taken.add(row.request_id)
-                place = next((each for each in places if found[each] is None), places[0])
-                found[place] = row
-                if all(each is not None and each.status is not JobStatus.FAILED for each in found):
-                    break
-            else:
-                for place, match in matches.items():
-                    doubtful[place] = doubtful[place] or match is Match.DOUBTFUL
-        return [self._finding(row, is_doubtful, rows.error) for row, is_doubtful in zip(found, doubtful, strict=True)]
+        failure: KandinskyError | None = None
+        try:
+            for row in self._rows(first - ZONE_DOUBT, last + ZONE_DOUBT, max_pages=_MAX_PAGES + images // PAGE_SIZE):
+                if row.request_id in taken:
+                    continue
+                matches = {place: self._match(intents[place], row) for place in index.places(row)}
+                # One that failed is not billed; another row may be what was accepted after it.
+                places = [
+                    place
+                    for place, match in matches.items()
+                    if match is Match.YES and ((known := found[place]) is None or known.status is JobStatus.FAILED)
+                ]
+                if places:
+                    taken.add(row.request_id)
+                    place = next((each for each in places if found[each] is None), places[0])
+                    found[place] = row
+                    if all(each is not None and each.status is not JobStatus.FAILED for each in found):
+                        break
+                else:
+                    for place, match in matches.items():
+                        doubtful[place] = doubtful[place] or match is Match.DOUBTFUL
+        except KandinskyError as error:
+            failure = error  # what was found before holds
+        return [self._finding(row, is_doubtful, failure) for row, is_doubtful in zip(found, doubtful, strict=True)]
 
     def _match(self, intent: Intent, row: PastRequest) -> Match:
         """The history's filter finds parts of names, too. But in which form it has names is not certain enough to say

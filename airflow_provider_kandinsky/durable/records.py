@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import isfinite
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, error_from_dict
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
@@ -15,8 +16,6 @@ from airflow_provider_kandinsky.segmind.wire.values import number_in
 
 #: So many ids of earlier submissions are kept; the history is asked about the days around a submission only.
 _MAX_EARLIER_IDS: Final = 50
-
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ def read_job_record(record: Mapping[str, Any]) -> JobRecord:
 
     :raises TypeError: it is no such record, or a field of it cannot be. It is not known then what was submitted.
     """
-    read = from_record(JobRecord, record)
+    read = from_stored(JobRecord, record)
     times = (read.intended_at, read.submitted_at, *(each for each in (read.send_by, read.sent_at) if each is not None))
     ids = [*read.earlier_ids, *([] if read.request_id is None else [read.request_id])]
     if not (
@@ -168,15 +167,6 @@ def read_job_record(record: Mapping[str, Any]) -> JobRecord:
     ):
         raise TypeError("not a record of a submission")
     return read
-
-
-def from_record(record_type: type[Record], record: Mapping[str, Any]) -> Record:
-    """Read what a version of this package has written; fields that this version does not know are left out.
-
-    :raises TypeError: it is no such record.
-    """
-    names = {each.name for each in fields(record_type)}  # type: ignore[arg-type]  # only dataclasses come here
-    return record_type(**{name: value for name, value in record.items() if name in names})
 
 
 def to_record(record: JobRecord) -> dict[str, Any]:

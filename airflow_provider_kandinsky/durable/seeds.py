@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.loops import loop_index
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 def derive_seed(context: Context, *item: str | int) -> int:

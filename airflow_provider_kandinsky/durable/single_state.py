@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.ledger import JobLedger, argument_hashes
 from airflow_provider_kandinsky.durable.records import Item
@@ -12,9 +14,6 @@ from airflow_provider_kandinsky.durable.service import Service
 from airflow_provider_kandinsky.durable.state import JobState
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest, fingerprint
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
@@ -35,40 +34,22 @@ class SingleState(JobState):
 
     @classmethod
     def of_task(
-        cls,
-        context: Context,
-        service: Service,
-        request: TextToImageRequest,
-        *,
-        durable: bool,
-        request_id: str | None = None,
+        cls, context: Context, service: Service, request: TextToImageRequest, request_id: str | None = None
     ) -> Self:
         """What the running task wants.
 
-        :param durable: whether to keep a record.
         :param request_id: where an earlier process of this try has submitted it.
         """
         payload = request.payload()
         key = fingerprint(service.hook.get_conn().base_url, service.model, payload)
         if request_id is None:
             arguments = argument_hashes(service.model, payload)
-            ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path, arguments=arguments).read()
+            ledger = JobLedger.of(context, service.ledger_store(context), arguments).read()
         else:
-            ledger = ledger_of_job(context, service, request_id, durable=durable, key=key)
+            ledger = ledger_of_job(context, service, request_id, key)
             key = ledger.record.key if ledger.record else key
         item = Item(key, request, has_own_seed=request.seed == derive_seed(context))
         return cls(item, ledger, JobMetrics.of_task(context["ti"], service.model))
-
-    def count_reused(self) -> None:
-        """Count what was stored already."""
-        self._metrics.reused()
-
-    def count_reattached(self, source: Literal["ledger", "history"]) -> None:
-        """Count what an earlier try has submitted.
-
-        :param source: what knows of it.
-        """
-        self._metrics.reattached(source)
 
     def log_what_changed(self) -> None:
         """Say why an item is submitted again though an earlier try has submitted one."""
@@ -83,11 +64,10 @@ class SingleState(JobState):
             log.info("The task was cleared and its seed is -1: a new image is wanted beside that of %s", before)
 
 
-def ledger_of_job(context: Context, service: Service, request_id: str, *, durable: bool, key: str = "") -> JobLedger:
+def ledger_of_job(context: Context, service: Service, request_id: str, key: str = "") -> JobLedger:
     """The ledger with a job that an earlier process of this try has submitted.
 
-    :param durable: whether one is kept.
     :param key: what the job is called where none is.
     """
-    ledger = JobLedger.of(context, durable=durable, ledger_path=service.ledger_path).read(is_resumed=True)
+    ledger = JobLedger.of(context, service.ledger_store(context)).read(is_resumed=True)
     return ledger.of_job(key, request_id, context["ti"].start_date.timestamp())

@@ -26,8 +26,10 @@ class JobState:
 
     def __init__(self, items: Sequence[Item], ledger: Ledger, metrics: JobMetrics) -> None:
         self.items = items
+        #: Those about which there may be something to do.
+        self._open_items = items
         self._ledger = ledger
-        self._metrics = metrics
+        self.metrics = metrics
         self._uncounted: list[Callable[[], None]] = []
 
     @property
@@ -42,11 +44,11 @@ class JobState:
     @property
     def wanted(self) -> Iterator[Item]:
         """The items that are still to be submitted."""
-        return (item for item in self.items if self.record(item) is None)
+        return (item for item in self._open_items if self.record(item) is None)
 
     def records(self) -> list[tuple[Item, JobRecord]]:
         """All that were begun, with how far they have come."""
-        return [(item, record) for item in self.items if (record := self.record(item))]
+        return [(item, record) for item in self._open_items if (record := self.record(item))]
 
     def in_flight(self) -> list[tuple[Item, JobRecord]]:
         """What was submitted and is to be waited for."""
@@ -96,15 +98,13 @@ class JobState:
         :param submitted_at: seconds since the epoch.
         """
         self._ledger.put(replace(self._begun(item), request_id=request_id, submitted_at=submitted_at))
-        self._uncounted.append(self._metrics.submitted)
+        self._uncounted.append(self.metrics.submitted)
 
-    def adopt_from_history(self, item: Item, past: PastRequest | None) -> bool:
+    def adopt_from_history(self, item: Item, past: PastRequest) -> bool:
         """Take a request of the history for an item's.
 
-        :return: whether there is one; one that failed was not billed, and counts as none.
+        :return: whether it counts; one that failed was not billed.
         """
-        if past is None:
-            return False
         begun = self._begun(item)
         if past.status is JobStatus.FAILED:
             # Kept, so that it is not taken for what is submitted in its place.
@@ -117,7 +117,7 @@ class JobState:
             return True
         # By this machine's clock: the history's may be another, and in another zone.
         self.record_submitted(item, past.request_id, begun.sent_at or begun.intended_at)
-        self._uncounted.append(partial(self._metrics.reattached, "history"))
+        self._uncounted.append(partial(self.metrics.reattached, "history"))
         return True
 
     def note_reattached(self, item: Item, *, is_known: bool = False) -> None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from airflow.configuration import conf
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import task_state_store
 from airflow_provider_kandinsky.compat.loops import loop_index
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
+from airflow_provider_kandinsky.hooks.connection import ConnectionSettings
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +47,15 @@ def ledger_store_for(context: Context, *, durable: bool, ledger_path: str | None
         from airflow_provider_kandinsky.durable.object_store import ObjectStore  # slow to import, and most have none
 
         files = ObjectStore.of_task(ledger_path, context)
-        store = files if store is None else _MovedStore(files, store)
+        store = files if store is None else _WrappedStore(files, before=store)
     if store is None:
         _warn_of_no_store()
         return None
+    # Airflow's own store keeps the iterations of a task loop apart. One of the user's own, written for an Airflow
+    # without loops, may name what it keeps after the DAG, the run, the task and the map index, as files do, and
+    # iterations share all of them.
     index = loop_index(context)
-    return store if index is None else _IterationStore(store, index)
+    return store if index is None else _WrappedStore(store, suffix=f"_iteration_{index}")
 
 
 def place_of(store: LedgerStore) -> str:
@@ -63,45 +63,23 @@ def place_of(store: LedgerStore) -> str:
     return getattr(store, "place", _TASK_STATE_STORE)
 
 
-class _MovedStore:
-    """A store that was set up while tasks may have been under way: what they have written before is still read.
+class _WrappedStore:
+    """A store that was set up while tasks may have been under way, or that several iterations share.
 
     :param store: where it is written.
-    :param before: where it was.
+    :param suffix: is added to all keys.
+    :param before: where it was. What was written there before is still read.
     """
 
-    def __init__(self, store: LedgerStore, before: LedgerStore) -> None:
+    def __init__(self, store: LedgerStore, *, suffix: str = "", before: LedgerStore | None = None) -> None:
         self._store = store
+        self._suffix = suffix
         self._before = before
         self.place = place_of(store)
 
     def get(self, key: str) -> Any:
-        value = self._store.get(key)
-        return self._before.get(key) if value is None else value
-
-    def set(self, key: str, value: Any) -> None:
-        self._store.set(key, value)
-
-    def delete(self, key: str) -> None:
-        self._store.delete(key)
-
-
-class _IterationStore:
-    """The store of one iteration of a task loop.
-
-    Airflow's own store keeps iterations apart. One of the user's own, written for an Airflow without loops, may name
-    what it keeps after the DAG, the run, the task and the map index, as files do, and iterations share all of them.
-
-    :param index: the iteration, counted from 0.
-    """
-
-    def __init__(self, store: LedgerStore, index: int) -> None:
-        self._store = store
-        self._suffix = f"_iteration_{index}"
-        self.place = place_of(store)
-
-    def get(self, key: str) -> Any:
-        return self._store.get(key + self._suffix)
+        value = self._store.get(key + self._suffix)
+        return self._before.get(key + self._suffix) if value is None and self._before is not None else value
 
     def set(self, key: str, value: Any) -> None:
         self._store.set(key + self._suffix, value)

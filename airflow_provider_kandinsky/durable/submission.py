@@ -27,6 +27,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     SubmissionUnknownError,
 )
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +79,7 @@ class Submission:
                 self._state.note_presumed(record)
             if step is Step.FAIL:
                 self._state.note_failure(item, _unknown_error(finding))
-            elif self._state.adopt_from_history(item, finding.row):
-                self._log_found(item)
-            else:
+            elif not self._adopt(item, finding.row):
                 log.log(
                     self._log_level if record.presumed else logging.WARNING,
                     "What the request history says of an earlier try's %s: %s. Submitting",
@@ -180,21 +179,18 @@ class Submission:
         for (item, unknown), finding in zip(lost, findings, strict=True):
             # A row that has failed may be of another submission, as long as this one's is not there yet.
             row = None if finding.history is History.FAILED else finding.row
-            if row is not None and self._state.adopt_from_history(item, row):
-                self._service.budget.accepted(item, row.request_id)
-                self._log_found(item)
-            else:
+            if not self._adopt(item, row):
                 # Without a ledger the next try would just pay again.
                 unknown.retryable = self._state.are_kept
                 self._state.note_failure(item, unknown)
 
-    def _log_found(self, item: Item) -> None:
-        record = self._state.record(item)
-        log.log(
-            self._log_level,
-            "An earlier submission is in the request history: request %s",
-            record and record.request_id,
-        )
+    def _adopt(self, item: Item, row: PastRequest | None) -> bool:
+        """Take a request of the history for an item's; see :meth:`~.state.JobState.adopt_from_history`."""
+        if row is None or not self._state.adopt_from_history(item, row):
+            return False
+        self._service.budget.accepted(item, row.request_id)
+        log.log(self._log_level, "An earlier submission is in the request history: request %s", row.request_id)
+        return True
 
     def _intent(self, item: Item, record: JobRecord) -> Intent:
         send_by = record.intended_at + self._send_within if record.send_by is None else record.send_by

@@ -7,13 +7,12 @@ success with ``[state_store] clear_on_success``. Whether the earlier tries have 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.records import JobRecord
 from airflow_provider_kandinsky.segmind.constants import IMAGE_LIFETIME
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 
 @dataclass(frozen=True, slots=True)

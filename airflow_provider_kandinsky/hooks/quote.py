@@ -7,18 +7,16 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from airflow_provider_kandinsky.hooks.base import ClientHook
 from airflow_provider_kandinsky.hooks.spending import priced_parameters
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
-
-if TYPE_CHECKING:
-    from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 
 #: How far back prices are read, in seconds.
 _PERIOD: Final = 30 * 86_400.0

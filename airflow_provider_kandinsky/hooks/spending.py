@@ -6,16 +6,14 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from airflow_provider_kandinsky.hooks.base import ClientHook
 from airflow_provider_kandinsky.segmind.errors import ServiceUnavailableError
+from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
+from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 from airflow_provider_kandinsky.segmind.wire.values import integer_in
-
-if TYPE_CHECKING:
-    from airflow_provider_kandinsky.segmind.http.async_client import AsyncSegmindClient
-    from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 DAY: Final = 86_400.0
 #: So many pages are read of one period: 100 000 rows.

@@ -80,16 +80,10 @@ class JobMetrics:
     def completed(self, result: GenerationResult) -> None:
         """A job's result was delivered."""
         self._count(Metric.COMPLETED)
-        if result.cost is not None:
-            self._count(Metric.COST, result.cost)
-        if result.polls is not None:
-            self._count(Metric.POLLS, result.polls)
-        for metric, seconds in (
-            (Metric.INFERENCE_TIME, result.inference_time),
-            (Metric.QUEUE_TIME, result.queue_time),
-        ):
-            if seconds is not None:
-                self._emit("timing", metric, seconds)
+        self._count(Metric.COST, result.cost)
+        self._count(Metric.POLLS, result.polls)
+        self._emit("timing", Metric.INFERENCE_TIME, result.inference_time)
+        self._emit("timing", Metric.QUEUE_TIME, result.queue_time)
 
     def failed(self, error: KandinskyError) -> None:
         """A try, or an item of a batch, failed."""
@@ -99,12 +93,13 @@ class JobMetrics:
         """A sensor polled a job."""
         self._count(Metric.POLLS)
 
-    def _count(self, metric: Metric, count: float = 1, **tags: str) -> None:
+    def _count(self, metric: Metric, count: float | None = 1, **tags: str) -> None:
         self._emit("incr", metric, count, **tags)
 
-    def _emit(self, method: Literal["incr", "timing"], metric: Metric, value: float, **tags: str) -> None:
+    def _emit(self, method: Literal["incr", "timing"], metric: Metric, value: float | None, **tags: str) -> None:
+        """Emit a metric, if its value is known."""
         try:
-            if number_in(value) is None:
+            if value is None or number_in(value) is None:
                 return  # not a finite number; it may have come through an event
             with _stats_lock:
                 emit = getattr(self._stats(), method)

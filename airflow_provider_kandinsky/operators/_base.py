@@ -10,13 +10,13 @@ from airflow.sdk import Context
 from airflow_provider_kandinsky.compat.airflow import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.results.reuse_policy import DEFAULT_CLAIM_POLICY, check_reuse
+from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
-from airflow_provider_kandinsky.tasks.arguments import check_output_path, check_settings, invalid_argument
+from airflow_provider_kandinsky.tasks.arguments import check_choice, check_output_path, invalid_argument
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
 
 OnBudget = Literal["fail", "wait"]
-_ON_BUDGET: Final = ("fail", "wait")
 #: The hook's; importing the hook would import the client.
 DEFAULT_CONN_ID: Final = "kandinsky_default"
 
@@ -59,12 +59,12 @@ class GenerationOperator(ImageTask):
         from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 
         with self._failures(None), KandinskyHook(self.kandinsky_conn_id) as hook:
-            requests, defaults = self._requests_to_quote()
+            requests, defaults = self._requests_and_defaults()
             quote = hook.quote(requests, self.model, output_path=self.output_path, reuse=self.reuse, **defaults)
         self.log.info("Nothing was submitted. Quote: %s", quote)
 
-    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
-        """What :meth:`dry_run` asks the price of: requests, and what they have in common."""
+    def _requests_and_defaults(self) -> tuple[Any, dict[str, Any]]:
+        """What is asked for: requests, and the arguments that they have in common."""
         raise NotImplementedError
 
     def _engine(self, context: Context) -> Any:
@@ -97,8 +97,12 @@ class GenerationOperator(ImageTask):
         """
         check_output_path(self.output_path, samples)
         check_reuse(self.reuse, self.output_path)
-        check_settings(self.timeout, self.poll_interval, self.on_unknown_submit)
-        if self.on_budget not in _ON_BUDGET:
-            raise invalid_argument("on_budget", self.on_budget, f"one of {', '.join(_ON_BUDGET)}")
+        if not 0 < self.timeout <= RECORD_LIFETIME:
+            allowed = f"a number of seconds above 0, at most {RECORD_LIFETIME:.0f}"
+            raise invalid_argument("timeout", self.timeout, allowed)
+        check_choice("on_unknown_submit", self.on_unknown_submit, OnUnknownSubmit)
+        if self.poll_interval is not None and self.poll_interval <= 0:
+            raise invalid_argument("poll_interval", self.poll_interval, "a number of seconds above 0")
+        check_choice("on_budget", self.on_budget, OnBudget)
         if self.max_cost is not None and not self.max_cost > 0:
             raise invalid_argument("max_cost", self.max_cost, "a number of dollars above 0")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
@@ -15,15 +17,11 @@ from airflow_provider_kandinsky.operators._runtime import (
     keeps_record,
     open_service_of,
 )
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.results.errors import ReuseIndexError
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError, ServiceUnavailableError
 from airflow_provider_kandinsky.tasks.error_translation import is_rescheduled
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
-    from airflow_provider_kandinsky.triggers.hand_over import PendingJob
+from airflow_provider_kandinsky.triggers.hand_over import PendingJob
 
 
 class BatchTask:
@@ -35,7 +33,6 @@ class BatchTask:
     def __init__(self, task: KandinskyTextToImageBatchOperator, context: Context) -> None:
         self._task = task
         self._context = context
-        self._pinned: dict[str, Any] | None = None
 
     def can_wait_here(self) -> bool:
         """Whether it is known what an ended deferral was waiting for."""
@@ -46,76 +43,54 @@ class BatchTask:
 
         :param is_over: whether there is time for one poll only.
         """
-        return self.run(is_last_poll=is_over, waits_here=not is_over)
+        return self.run(is_over=is_over)
 
     def run(
         self,
         *,
         is_resumed: bool = True,
         outcomes: Mapping[str, Any] | None = None,
-        is_last_poll: bool = False,
-        waits_here: bool = False,
-        entries: Sequence[Mapping[str, Any]] | None = None,
-        stopped: dict[str, Any] | None = None,
-        pinned: Mapping[str, Any] | None = None,
+        is_over: bool | None = None,
         resets: int = 0,
-        **_unknown_kwargs: Any,
+        **carried_over: Any,
     ) -> list[dict[str, Any]] | None:
         """
         :param is_resumed: whether an earlier process of this try has begun.
         :param outcomes: what became of jobs that were deferred for.
-        :param is_last_poll: whether what is in flight has no time left.
-        :param waits_here: whether to wait here for what is in flight, as its trigger cannot.
-        :param entries: what was submitted by earlier processes of this try, where there is no store.
-        :param stopped: why those have stopped submitting.
-        :param pinned: which requests the try has begun with, where there is no store.
+        :param is_over: see :meth:`wait_here`; ``None`` unless a deferral has ended by itself.
         :param resets: how often in a row the submission has waited for the rate limit to reset.
+        :param carried_over: see :meth:`~.batch.run.BatchRun.carry_over`.
         """
         task, context = self._task, self._context
         with task._failures(context), open_service_of(task) as service:
-            run, self._pinned = open_run(
-                task,
-                context,
-                service,
-                is_resumed=is_resumed,
-                outcomes=outcomes,
-                entries=entries,
-                stopped=stopped,
-                pinned=pinned,
-            )
+            run = open_run(task, context, service, carried_over, outcomes, is_resumed=is_resumed)
             if not is_resumed:
                 run.find_stored()
-            self._go_on(run, outcomes, is_last_poll=is_last_poll, waits_here=waits_here)
+            if outcomes is None:
+                run.begin()
+            else:
+                run.apply_outcomes(outcomes)
+            if is_over is not None:
+                run.wait_for_in_flight(is_last_poll=is_over)
+            elif outcomes is None:
+                run.state.count_reattached()
             if not is_resumed and context["ti"].try_number == 1:
                 run.log_quote()
             while (jobs := self._submit(run, resets)) or run.waits_for_others:
                 if jobs:
-                    wait_for_jobs(task, run, jobs, self._carried_over(run))
+                    wait_for_jobs(task, run, jobs)
                 else:
-                    wait_for_others(task, run, service, self._carried_over(run) | {"resets": resets})
+                    wait_for_others(task, run, service, resets)
             # What has stopped it today is not carried over to tomorrow.
-            defer_until_day_ends(task, run.submission.stopped, self._carried_over(run) | {"stopped": None})
+            defer_until_day_ends(task, run.submission.stopped, run.carry_over() | {"stopped": None})
             return self._deliver(run)
-
-    def _go_on(
-        self, run: BatchRun, outcomes: Mapping[str, Any] | None, *, is_last_poll: bool, waits_here: bool
-    ) -> None:
-        """Go on from where earlier processes and tries have ended; see :meth:`run`."""
-        if outcomes is None:
-            run.begin()
-        else:
-            run.apply_outcomes(outcomes)
-        if is_last_poll or waits_here:
-            run.wait_for_in_flight(is_last_poll=is_last_poll)
-        elif outcomes is None:
-            run.state.count_reattached()
 
     def _submit(self, run: BatchRun, resets: int) -> Sequence[PendingJob]:
         try:
             return run.submit(self._task.max_in_flight)
         except (RateLimitedError, ServiceUnavailableError, ReuseIndexError) as error:
             if self._task.deferrable and isinstance(error, RateLimitedError):
-                defer_until_reset(self._task, error, resets, self._carried_over(run))
+                defer_until_reset(self._task, error, resets, run.carry_over())
             if not run.state.are_kept and run.state.known_ids():
                 # To run again would submit again what is done, so that is delivered.
                 run.submission.stopped = error
@@ -149,13 +124,3 @@ class BatchTask:
                 self._context["ti"].xcom_push(key="return_value", value=rows)
             raise failure
         return rows
-
-    def _carried_over(self, run: BatchRun) -> dict[str, Any]:
-        """What the next process of this try has to be given."""
-        entries = run.state.export_records()
-        carried = {
-            "entries": entries,
-            "stopped": run.submission.stopped and run.submission.stopped.to_dict(),
-            "pinned": None if entries is None else self._pinned,
-        }
-        return {name: value for name, value in carried.items() if value is not None}

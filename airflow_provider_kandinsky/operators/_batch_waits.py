@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.batch.run import BatchRun
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.service import Service
-from airflow_provider_kandinsky.tasks.deferral import claim_trigger, defer_until_enough, resume_delay
+from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
+from airflow_provider_kandinsky.tasks.deferral import defer_until, defer_until_enough, resume_delay
 from airflow_provider_kandinsky.triggers.hand_over import (
     DEFERRED_RULE,
     LAST_RULE,
@@ -20,17 +20,9 @@ from airflow_provider_kandinsky.triggers.hand_over import (
     PendingJob,
 )
 
-if TYPE_CHECKING:
-    from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 
-
-def wait_for_jobs(
-    task: KandinskyTextToImageBatchOperator, run: BatchRun, jobs: Sequence[PendingJob], carried_over: dict[str, Any]
-) -> None:
-    """Wait until enough jobs are over.
-
-    :param carried_over: what the next process of this try has to be given.
-    """
+def wait_for_jobs(task: KandinskyTextToImageBatchOperator, run: BatchRun, jobs: Sequence[PendingJob]) -> None:
+    """Wait until enough jobs are over."""
     task.in_flight_count = len(jobs)
     rule = _rule(task, run, jobs)
     if task.deferrable:
@@ -38,7 +30,7 @@ def wait_for_jobs(
             task,
             jobs,
             rule,
-            kwargs=carried_over,
+            kwargs=run.carry_over(),
             kandinsky_conn_id=task.kandinsky_conn_id,
             model=task.model,
             poll_interval=task.poll_interval,
@@ -53,12 +45,10 @@ def wait_for_jobs(
     task.in_flight_count = 0
 
 
-def wait_for_others(
-    task: KandinskyTextToImageBatchOperator, run: BatchRun, service: Service, carried_over: dict[str, Any]
-) -> None:
+def wait_for_others(task: KandinskyTextToImageBatchOperator, run: BatchRun, service: Service, resets: int) -> None:
     """Nothing of this task is in flight, and other tasks are making images that it wants.
 
-    :param carried_over: what the next process of this try has to be given.
+    :param resets: how often in a row the submission has waited for the rate limit to reset.
     """
     claimed = run.reuse.claimed if run.reuse is not None else {}
     seconds = max(claimed.values(), default=0.0)
@@ -67,7 +57,7 @@ def wait_for_others(
     )
     interval = task.claim_policy.interval
     if task.deferrable:
-        task.defer(trigger=claim_trigger(interval), method_name="execute_after_reset", kwargs=carried_over)
+        defer_until(task, time.time() + interval, run.carry_over() | {"resets": resets})
     service.runner.run(asyncio.sleep(interval))
 
 

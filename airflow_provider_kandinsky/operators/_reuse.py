@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.loops import loop_index
+from airflow_provider_kandinsky.operators._base import GenerationOperator
 from airflow_provider_kandinsky.results.claims import Claims
 from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators._base import GenerationOperator
 
 
 def index_of(task: GenerationOperator, context: Context, output_path: OutputPath | None) -> ReuseIndex | None:

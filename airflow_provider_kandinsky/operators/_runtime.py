@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pendulum
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import task_state_store
 from airflow_provider_kandinsky.durable.errors import BudgetExceededError
 from airflow_provider_kandinsky.durable.service import Service, open_service
 from airflow_provider_kandinsky.durable.stores import ledger_path_of
 from airflow_provider_kandinsky.hooks.connection import read_settings
+from airflow_provider_kandinsky.operators._base import GenerationOperator
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
-from airflow_provider_kandinsky.tasks.deferral import day_end_trigger, reset_trigger
+from airflow_provider_kandinsky.tasks.deferral import MAX_RESETS, day_end, defer_until, resume_delay
 from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators._base import GenerationOperator
 
 
 def open_service_of(task: GenerationOperator) -> AbstractContextManager[Service]:
     """The service as a task's arguments say."""
-    return open_service(task.kandinsky_conn_id, task.model, task.on_unknown_submit, task.poll_policy)
+    return open_service(
+        task.kandinsky_conn_id, task.model, task.on_unknown_submit, task.poll_policy, durable=task.durable
+    )
 
 
 def report_errors(task: GenerationOperator, context: Context | None) -> AbstractContextManager[None]:
@@ -49,9 +51,10 @@ def defer_until_reset(
     :param resets: how often in a row the submission has waited for that.
     :param kwargs: what the next process of this try has to be given.
     """
-    if trigger := reset_trigger(error, resets):
-        task.log.info("Rate limited; submitting at %s", trigger.moment)
-        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs={**kwargs, "resets": resets + 1})
+    if resets < MAX_RESETS:
+        moment = time.time() + resume_delay(error)
+        task.log.info("Rate limited; submitting at %s", pendulum.from_timestamp(moment))
+        defer_until(task, moment, {**kwargs, "resets": resets + 1})
 
 
 def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None, kwargs: Mapping[str, Any]) -> None:
@@ -63,6 +66,6 @@ def defer_until_day_ends(task: GenerationOperator, error: KandinskyError | None,
     if not isinstance(error, BudgetExceededError) or error.until is None:
         return
     if task.deferrable and task.on_budget == "wait":
-        trigger = day_end_trigger(error)
-        task.log.info("%s. Submitting at %s", error.message, trigger.moment)
-        task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=dict(kwargs))
+        moment = day_end(error)
+        task.log.info("%s. Submitting at %s", error.message, pendulum.from_timestamp(moment))
+        defer_until(task, moment, kwargs)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.compat.airflow import AirflowTaskTimeout
 from airflow_provider_kandinsky.durable.generation import ClaimedElsewhere, Generation, SubmittedJob, job_deferred_for
 from airflow_provider_kandinsky.durable.service import Service
-from airflow_provider_kandinsky.operators._runtime import defer_until_day_ends, defer_until_reset, open_service_of
+from airflow_provider_kandinsky.operators._runtime import (
+    defer_until_day_ends,
+    defer_until_reset,
+    keeps_record,
+    open_service_of,
+)
 from airflow_provider_kandinsky.operators._single_reuse import SingleReuse
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.segmind.errors import KandinskyError, RateLimitedError
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-from airflow_provider_kandinsky.tasks.deferral import claim_trigger, defer_until_done
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
+from airflow_provider_kandinsky.tasks.deferral import defer_until, defer_until_done
 
 
 class SingleTask:
@@ -77,7 +80,7 @@ class SingleTask:
         with task._failures(self._context), open_service_of(task) as service:
             rendered = {"prompt": str(task.prompt), "seed": _sent_seed(task.seed)}
             sent = {} if task.has_sent_arguments else rendered
-            job, changed = job_deferred_for(self._context, service, request_id, sent, durable=task.durable)
+            job, changed = job_deferred_for(self._context, service, request_id, sent)
             for name in changed:
                 setattr(task, name, None)
             deadline = time.time() if is_over else self._deadline(job)
@@ -90,11 +93,10 @@ class SingleTask:
 
     def _generation(self, service: Service, request: TextToImageRequest, request_id: str | None = None) -> Generation:
         task = self._task
-        return Generation.of_task(
+        return Generation(
             self._context,
             service,
             request,
-            durable=task.durable,
             request_id=request_id,
             id_only=not task.wait_for_completion,
             max_cost=task.max_cost,
@@ -113,9 +115,7 @@ class SingleTask:
                     "Another task is making the same image; waiting for it, for %.0f s at most", claimed.seconds
                 )
                 if task.deferrable:
-                    trigger = claim_trigger(interval)
-                    kwargs = {"arguments": request.payload(), "resets": resets}
-                    task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=kwargs)
+                    defer_until(task, time.time() + interval, {"arguments": request.payload(), "resets": resets})
                 service.runner.run(asyncio.sleep(interval))
 
     def _submit_once(self, generation: Generation, request: TextToImageRequest, resets: int) -> SubmittedJob:
@@ -129,9 +129,9 @@ class SingleTask:
             defer_until_day_ends(self._task, error, {"arguments": request.payload()})
             raise
         except AirflowTaskTimeout as error:
+            next_try = "asks the request history what became of it" if self._is_kept() else "submits it again"
             raise AirflowTaskTimeout(
-                f"{error}. A submission was under way, which may have been accepted and billed; a retry asks the "
-                "request history what became of it"
+                f"{error}. A submission was under way, which may have been accepted and billed; a retry {next_try}"
             ) from error
 
     def _finish(
@@ -190,8 +190,11 @@ class SingleTask:
         except AirflowTaskTimeout as error:
             raise AirflowTaskTimeout(
                 f"{error}. Request {job.request_id} may still be running, and will then be billed. "
-                + ("A retry re-attaches it" if task.durable else "A retry submits it again")
+                + ("A retry re-attaches it" if self._is_kept() else "A retry submits it again")
             ) from error
+
+    def _is_kept(self) -> bool:
+        return keeps_record(self._task, self._context)
 
     def _note_request(self, request_id: str) -> None:
         """Keep the id for ``on_kill`` and for lineage."""

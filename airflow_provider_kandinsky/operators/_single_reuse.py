@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+
+from airflow.sdk import Context
 
 from airflow_provider_kandinsky.durable.ledger import argument_hashes
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.operators._reuse import index_of
+from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.results.delivery import OnStored, deliver_again
 from airflow_provider_kandinsky.results.output_path import OutputPath
 from airflow_provider_kandinsky.results.reuse import ReuseIndex
 from airflow_provider_kandinsky.results.reuse_entry import StoredRequest
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest, fingerprint
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
-
-    from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 
 
 class SingleReuse:

@@ -16,23 +16,21 @@ from airflow_provider_kandinsky.compat.airflow import (
     response_timeout_argument,
     show_form,
 )
+from airflow_provider_kandinsky.operators import _review_form as form
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
-from airflow_provider_kandinsky.tasks.arguments import invalid_argument
+from airflow_provider_kandinsky.tasks.arguments import check_choice, invalid_argument
 
 if TYPE_CHECKING:
     from airflow.providers.standard.operators.hitl import HITLOperator
     from airflow.sdk import BaseNotifier
     from airflow.sdk.execution_time.hitl import HITLUser
-
-    from airflow_provider_kandinsky.operators._review_form import Candidate
 else:
     HITLOperator = hitl_operator()
     if HITLOperator is None:
         raise ImportError(f"KandinskyReviewOperator needs {HUMAN_IN_THE_LOOP_MISSING}")
 
 ReviewDefaults = Literal["fail", "none", "all"]
-_DEFAULTS: Final = ("fail", "none", "all")
 #: The XComs, and the field of the form.
 IMAGES: Final = "images"
 REJECTED: Final = "rejected"
@@ -123,7 +121,6 @@ class KandinskyReviewOperator(HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Show the images, and wait for a person."""
-        from airflow_provider_kandinsky.operators._review_form import describe_choice, write_body
         from airflow_provider_kandinsky.tasks.error_translation import translate_operator_errors
 
         with translate_operator_errors(context):
@@ -132,8 +129,8 @@ class KandinskyReviewOperator(HITLOperator):
                 self.log.info("There is no image to choose; nobody is asked")
                 return []
             self._set_options(len(candidates))
-            images = write_body(candidates, self._image_url(context))
-            self.body = "\n\n".join(filter(None, (self.body, describe_choice(self.minimum, self.maximum), images)))
+            images = form.write_body(candidates, self._image_url(context))
+            self.body = "\n\n".join(filter(None, (self.body, form.describe_choice(self.minimum, self.maximum), images)))
             # What is shown is what can be chosen, whatever the templates render to when the task resumes. The gallery
             # sends stored images by their position in it.
             context["ti"].xcom_push(key=IMAGES, value=[each.entry for each in candidates])
@@ -143,8 +140,6 @@ class KandinskyReviewOperator(HITLOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Return what was chosen; show the form again if it is too few or too many."""
-        from airflow_provider_kandinsky.operators._review_form import NONE, option
-
         ti = context["ti"]
         entries = ti.xcom_pull(task_ids=self.task_id, map_indexes=ti.map_index, key=IMAGES)
         if not isinstance(entries, list):
@@ -154,31 +149,29 @@ class KandinskyReviewOperator(HITLOperator):
         self._set_options(len(entries))
         response = super().execute_complete(context, event)
         self.log.info("Chosen by %s: %s", response["responded_by_user"] or "timeout", response["chosen_options"])
-        chosen = set(response["chosen_options"]) - {NONE}
+        chosen = set(response["chosen_options"]) - {form.NONE}
         if not self.minimum <= len(chosen) <= (len(entries) if self.maximum is None else self.maximum):
             self.log.warning("%d images were chosen, which is not allowed; asking again", len(chosen))
             return self.execute(context)
-        ti.xcom_push(key=REJECTED, value=[each for index, each in enumerate(entries) if option(index) not in chosen])
+        by_option = dict(zip(self.options, entries, strict=False))  # the option for none comes last
+        ti.xcom_push(key=REJECTED, value=[each for option, each in by_option.items() if option not in chosen])
         if self.with_comment:
             ti.xcom_push(key=COMMENT, value=str(response["params_input"].get(COMMENT) or ""))
         if fields := {name: value for name, value in response["params_input"].items() if name != COMMENT}:
             ti.xcom_push(key="params_input", value=fields)
-        return [each for index, each in enumerate(entries) if option(index) in chosen]
+        return [each for option, each in by_option.items() if option in chosen]
 
     def _check_arguments(self) -> None:
         if not isinstance(self.minimum, int) or self.minimum < 0:
             raise invalid_argument("minimum", self.minimum, "an integer, 0 or more")
         if self.maximum is not None and (not isinstance(self.maximum, int) or self.maximum < max(self.minimum, 1)):
             raise invalid_argument("maximum", self.maximum, "an integer, 1 or more and no less than minimum, or None")
-        if self.on_timeout not in _DEFAULTS:
-            raise invalid_argument("defaults", self.on_timeout, f"one of {', '.join(_DEFAULTS)}")
+        check_choice("defaults", self.on_timeout, ReviewDefaults)
         if self.on_timeout == "none" and self.minimum > 0:
             raise invalid_argument("defaults", self.on_timeout, "fail or all, or minimum must be 0")
 
-    def _candidates(self) -> list[Candidate]:
-        from airflow_provider_kandinsky.operators._review_form import list_candidates
-
-        candidates = list_candidates(self.images, self.details)
+    def _candidates(self) -> list[form.Candidate]:
+        candidates = form.list_candidates(self.images, self.details)
         count = len(candidates)
         if count < self.minimum:
             raise invalid_argument("images", f"({count} images)", f"at least {self.minimum} images, by minimum")
@@ -187,10 +180,8 @@ class KandinskyReviewOperator(HITLOperator):
         return candidates
 
     def _set_options(self, count: int) -> None:
-        from airflow_provider_kandinsky.operators._review_form import NONE, option, options_for
-
-        self.options = options_for(count, self.minimum)
-        by_default = {"fail": None, "none": [NONE], "all": [option(index) for index in range(count)]}
+        self.options = form.options_for(count, self.minimum)
+        by_default = {"fail": None, "none": [form.NONE], "all": self.options[:count]}
         self.defaults = by_default[self.on_timeout]
 
     def _image_url(self, context: Context) -> Any:
@@ -199,15 +190,14 @@ class KandinskyReviewOperator(HITLOperator):
         from airflow_provider_kandinsky.segmind.errors import ImageRefusedError
         from airflow_provider_kandinsky.segmind.http.downloads import browser_url
 
-        hosts: Any = None
+        hook = KandinskyHook(self.kandinsky_conn_id)  # reads the connection once, and only if a URL needs it
 
         def image_url(uri: str, index: int) -> str | None:
-            nonlocal hosts
             if not uri.lower().startswith(("http:", "https:")):
                 if not self.output_path:
                     raise invalid_argument("output_path", None, "where the images are stored, as some of them are")
                 return stored_image_path(context["ti"], position=index)
-            hosts = hosts or KandinskyHook(self.kandinsky_conn_id).settings.all_image_hosts
+            hosts = hook.settings.all_image_hosts
             try:
                 return browser_url(uri, hosts)
             except ImageRefusedError as error:

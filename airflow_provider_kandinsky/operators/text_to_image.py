@@ -217,7 +217,7 @@ class KandinskyTextToImageOperator(GenerationOperator):
         check_destination(self.output_path, request.samples or 1, base64=bool(request.base64), reuse=self.reuse)
         return request
 
-    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
+    def _requests_and_defaults(self) -> tuple[Any, dict[str, Any]]:
         return [{name: getattr(self, name) for name in GENERATION_ARGUMENTS}], {}
 
     def _take_arguments(self, payload: Mapping[str, Any]) -> None:

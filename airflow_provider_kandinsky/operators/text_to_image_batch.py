@@ -12,7 +12,12 @@ from airflow_provider_kandinsky.durable.policy import OnUnknownSubmit
 from airflow_provider_kandinsky.operators._base import DEFAULT_CONN_ID, GenerationOperator, OnBudget
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, WAIT_TIMEOUT
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
-from airflow_provider_kandinsky.tasks.arguments import GENERATION_ARGUMENTS, invalid_argument, literal_arguments
+from airflow_provider_kandinsky.tasks.arguments import (
+    GENERATION_ARGUMENTS,
+    check_choice,
+    invalid_argument,
+    literal_arguments,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import XComArg
@@ -26,7 +31,6 @@ SHARED_ARGUMENTS: Final = tuple(name for name in GENERATION_ARGUMENTS if name !=
 _MOST_IN_FLIGHT: Final = 1000
 
 OnItemFailure = Literal["fail", "keep"]
-_ON_ITEM_FAILURE: Final = ("fail", "keep")
 
 
 class KandinskyTextToImageBatchOperator(GenerationOperator):
@@ -78,7 +82,6 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
     :raises KandinskyError: the batch could not go on: outages, rate limits.
     """
 
-    shared_arguments = SHARED_ARGUMENTS
     #: How many items are submitted at a time.
     group_size = 20
     template_fields = ("requests", *SHARED_ARGUMENTS, "model", "kandinsky_conn_id", "output_path")
@@ -173,15 +176,14 @@ class KandinskyTextToImageBatchOperator(GenerationOperator):
 
         return BatchTask(self, context)
 
-    def _requests_to_quote(self) -> tuple[Any, dict[str, Any]]:
-        return self.requests, {name: getattr(self, name) for name in self.shared_arguments}
+    def _requests_and_defaults(self) -> tuple[Any, dict[str, Any]]:
+        return self.requests, {name: getattr(self, name) for name in SHARED_ARGUMENTS}
 
     def _check_literals(self) -> None:
         literals = literal_arguments(self, SHARED_ARGUMENTS)
         request = TextToImageRequest.of("(each item has its own)", literals, self.model)
         self._check_shared(request.samples or 1)
-        if self.on_item_failure not in _ON_ITEM_FAILURE:
-            raise invalid_argument("on_item_failure", self.on_item_failure, f"one of {', '.join(_ON_ITEM_FAILURE)}")
+        check_choice("on_item_failure", self.on_item_failure, OnItemFailure)
         if not isinstance(self.max_in_flight, int) or not 1 <= self.max_in_flight <= _MOST_IN_FLIGHT:
             raise invalid_argument("max_in_flight", self.max_in_flight, f"an integer from 1 to {_MOST_IN_FLIGHT}")
         if not isinstance(self.max_xcom_items, int) or self.max_xcom_items < 0:

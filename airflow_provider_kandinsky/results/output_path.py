@@ -85,10 +85,6 @@ class OutputPath:
         """Whether no other job's images can have these names, so that an existing file is this job's."""
         return any(name == "request_id" for _, name, _, _ in string.Formatter().parse(self.template))
 
-    def sibling(self, name: str) -> ObjectStoragePath:
-        """A file in the innermost folder that all images have in common."""
-        return self.folder / name
-
     @property
     def folder(self) -> ObjectStoragePath:
         """The innermost folder that all images have in common."""

@@ -50,6 +50,7 @@ class ReuseIndex:
         claims: Claims | None = None,
         origin: Mapping[str, Any] | None = None,
     ) -> None:
+        self.output_path = output_path
         self._folder = output_path.folder
         self._uri = str(self._folder).rstrip("/")
         self._root = self._folder.path.rstrip("/")

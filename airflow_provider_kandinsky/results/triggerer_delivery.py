@@ -10,11 +10,11 @@ import asyncio
 import logging
 from collections.abc import Mapping, MutableMapping
 from contextvars import Context as CallContext
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, Context
 
 from airflow_provider_kandinsky.compat.airflow import (
     get_xcom,
@@ -23,10 +23,8 @@ from airflow_provider_kandinsky.compat.airflow import (
     triggers_can_set_mapped_length,
     triggers_can_set_xcom,
 )
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +65,10 @@ class TriggererDelivery:
             return "a downstream task expands over its result, and this Airflow's triggers cannot store its length"
         return None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a trigger's kwargs."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The reverse of :meth:`to_dict`; fields that this version does not know are ignored."""
-        return cls(**{each.name: values[each.name] for each in fields(cls) if each.name in values})
+        """From a trigger's kwargs, perhaps of another version."""
+        return from_stored(cls, values)
 
     async def deliver(self, result: GenerationResult, ti: Any) -> None:
         """Write the XComs of a task instance. Its link was written when it deferred, and stays the same.

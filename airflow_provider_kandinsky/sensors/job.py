@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from airflow.configuration import conf
-from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
+from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue, XComArg
 
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
@@ -24,9 +24,6 @@ from airflow_provider_kandinsky.tasks.error_translation import (
 )
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
 from airflow_provider_kandinsky.triggers.event import result_in_event
-
-if TYPE_CHECKING:
-    from airflow.sdk import XComArg
 
 
 class KandinskyJobSensor(ImageTask, BaseSensorOperator):

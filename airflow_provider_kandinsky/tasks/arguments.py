@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from airflow_provider_kandinsky.durable.policy import ON_UNKNOWN_SUBMIT
 from airflow_provider_kandinsky.results.reuse_policy import check_reuse
-from airflow_provider_kandinsky.segmind.constants import RECORD_LIFETIME
 from airflow_provider_kandinsky.segmind.errors import BadRequestError
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 
@@ -46,17 +44,14 @@ def _has_no_template(value: object) -> bool:
     return is_literal(value)
 
 
-def check_settings(timeout: float, poll_interval: float | None, on_unknown_submit: str) -> None:
-    """Check what is not templated.
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Check an argument that is one of a few words.
 
-    :raises BadRequestError: naming the argument, its value and what is allowed.
+    :param choices: a ``Literal`` of them.
+    :raises BadRequestError: it is none of them.
     """
-    if not 0 < timeout <= RECORD_LIFETIME:
-        raise invalid_argument("timeout", timeout, f"a number of seconds above 0, at most {RECORD_LIFETIME:.0f}")
-    if on_unknown_submit not in ON_UNKNOWN_SUBMIT:
-        raise invalid_argument("on_unknown_submit", on_unknown_submit, f"one of {', '.join(ON_UNKNOWN_SUBMIT)}")
-    if poll_interval is not None and poll_interval <= 0:
-        raise invalid_argument("poll_interval", poll_interval, "a number of seconds above 0")
+    if value not in get_args(choices):
+        raise invalid_argument(name, value, f"one of {', '.join(get_args(choices))}")
 
 
 def check_output_path(output_path: str | None, samples: int = 1) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import pendulum
 from airflow.sdk import BaseOperator, Context
@@ -21,9 +21,6 @@ from airflow_provider_kandinsky.triggers.batch import KandinskyBatchTrigger
 from airflow_provider_kandinsky.triggers.hand_over import HandOverRule, PendingJob
 from airflow_provider_kandinsky.triggers.job import KandinskyJobTrigger
 from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME
-
-if TYPE_CHECKING:
-    from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
 #: How long after the trigger's own deadline Airflow's deferral timeout comes, should the triggerer be gone.
 _TIMEOUT_MARGIN: Final = timedelta(minutes=5)
@@ -58,9 +55,7 @@ def defer_until_done(
     :param trigger_kwargs: for :class:`~airflow_provider_kandinsky.triggers.job.KandinskyJobTrigger`.
     """
     delivery = TriggererDelivery.plan(task, context, output_path)
-    trigger = KandinskyJobTrigger(
-        deadline=deadline, delivery=delivery.to_dict() if delivery else None, **trigger_kwargs
-    )
+    trigger = KandinskyJobTrigger(deadline=deadline, delivery=asdict(delivery) if delivery else None, **trigger_kwargs)
     task.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=deferral_timeout(deadline))
 
 
@@ -83,23 +78,12 @@ def defer_until_enough(
     task.defer(trigger=trigger, method_name="execute_complete", kwargs=kwargs, timeout=timeout)
 
 
-def reset_trigger(error: RateLimitedError, resets: int = 0) -> DateTimeTrigger | None:
-    """The trigger that fires when a rate limit has reset.
-
-    The service's ``Retry-After`` is capped at a minute, because its limits are per minute, and is at least
-    :data:`~airflow_provider_kandinsky.triggers.min_lifetime.MIN_TRIGGER_LIFETIME`.
-
-    :param resets: how many resets this submission has waited for before.
-    :return: ``None`` after :data:`MAX_RESETS`.
-    """
-    if resets >= MAX_RESETS:
-        return None
-    return _trigger_at(time.time() + resume_delay(error))
-
-
 def resume_delay(error: KandinskyError | None) -> float:
     """Seconds until a refused submission is to be made again. Those of all tasks that hit the limit are spread, and
     those that poll go first.
+
+    The service's ``Retry-After`` is capped at a minute, because its limits are per minute, and is at least
+    :data:`~airflow_provider_kandinsky.triggers.min_lifetime.MIN_TRIGGER_LIFETIME`.
 
     :param error: the refusal, if there was one.
     """
@@ -108,25 +92,20 @@ def resume_delay(error: KandinskyError | None) -> float:
     return wait + SUBMIT_RESUME_DELAY + random.uniform(0, SUBMIT_RESUME_SPREAD)
 
 
-def claim_trigger(interval: float) -> DateTimeTrigger:
-    """The trigger that fires when a task is to ask again whether another task is done.
-
-    :param interval: seconds until then.
-    """
-    return _trigger_at(time.time() + interval)
-
-
-def day_end_trigger(error: BudgetExceededError) -> DateTimeTrigger:
-    """The trigger that fires when the day of a used-up budget has ended, a little later for each task."""
+def day_end(error: BudgetExceededError) -> float:
+    """When the day of a used-up budget has ended, a little later for each task; seconds since the epoch."""
     now = time.time()
     until = now if error.until is None else error.until
-    return _trigger_at(max(until, now + MIN_TRIGGER_LIFETIME) + random.uniform(0, _DAY_SPREAD))
+    return max(until, now + MIN_TRIGGER_LIFETIME) + random.uniform(0, _DAY_SPREAD)
 
 
-def _trigger_at(moment: float) -> DateTimeTrigger:
-    """
-    :param moment: seconds since the epoch.
+def defer_until(task: BaseOperator, moment: float, kwargs: Mapping[str, Any]) -> NoReturn:
+    """Defer a submission; ``execute_after_reset`` makes it.
+
+    :param moment: until when, seconds since the epoch.
+    :param kwargs: for ``execute_after_reset``.
     """
     from airflow.providers.standard.triggers.temporal import DateTimeTrigger  # seldom needed, slow to import
 
-    return DateTimeTrigger(pendulum.from_timestamp(moment))
+    trigger = DateTimeTrigger(pendulum.from_timestamp(moment))
+    task.defer(trigger=trigger, method_name="execute_after_reset", kwargs=dict(kwargs))

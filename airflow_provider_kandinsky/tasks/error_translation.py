@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import BaseSensorOperator, Context
 
 from airflow_provider_kandinsky.compat.airflow import (
     AirflowFailException,
@@ -32,9 +34,6 @@ from airflow_provider_kandinsky.segmind.errors import (
     KandinskyError,
     SubmissionUnknownError,
 )
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseSensorOperator, Context
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.hooks.kandinsky import KandinskyHook
 from airflow_provider_kandinsky.hooks.shared_client import poll_with_shared_client
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
@@ -45,13 +46,11 @@ class KandinskyBatchTrigger(BaseTrigger):
         **_unknown_kwargs: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's base is not typed
-        self.jobs = [
-            PendingJob(job["request_id"], job["submitted_at"], job["deadline"], job.get("samples")) for job in jobs
-        ]
+        self.jobs = [from_stored(PendingJob, job) for job in jobs]
         self.kandinsky_conn_id = kandinsky_conn_id
         self.model = model
         self.poll_interval = poll_interval
-        self.hand_over = None if hand_over is None else HandOverRule.from_dict(hand_over)
+        self.hand_over = None if hand_over is None else from_stored(HandOverRule, hand_over)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments, from which any triggerer can run this at any time."""

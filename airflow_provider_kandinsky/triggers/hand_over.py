@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult
@@ -56,12 +56,6 @@ class HandOverRule:
     min_rest: float = 0.0
     max_delay: float = 600.0
     wake_at: float | None = None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The way back from :meth:`to_dict`, also of another version, which may have other fields."""
-        names = {each.name for each in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in names})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's row: those that differ from the defaults."""

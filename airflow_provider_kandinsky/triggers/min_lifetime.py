@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from airflow.configuration import conf
-
-if TYPE_CHECKING:
-    from airflow.triggers.base import BaseTrigger
+from airflow.triggers.base import BaseTrigger
 
 #: Seconds. The scheduler fails a deferred task that is queued again before it has noticed the exit of the process that
 #: deferred (apache/airflow#66374). It may notice late: a supervisor that misses the exit checks again after its

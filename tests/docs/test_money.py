@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import pytest
 
 from airflow_provider_kandinsky.durable.policy import (
-    ON_UNKNOWN_SUBMIT,
     History,
     OnUnknownSubmit,
     Step,
@@ -30,7 +30,7 @@ STEPS = {
 #: For each column of the second table: how old the submission is, and whether a whole wait gave nothing but 404.
 COLUMNS = [(5.0, False), (5.0, True), (RECORD_LIFETIME, False), (IMAGE_LIFETIME + 1, False)]
 
-each_way = pytest.mark.parametrize("way", ON_UNKNOWN_SUBMIT)
+each_way = pytest.mark.parametrize("way", get_args(OnUnknownSubmit))
 
 
 def table_below(heading: str) -> dict[History, list[str]]:

@@ -12,6 +12,7 @@ from airflow_provider_kandinsky.batch.closed import Closed
 from airflow_provider_kandinsky.batch.ledger import BatchLedger
 from airflow_provider_kandinsky.batch.state import BatchState
 from airflow_provider_kandinsky.durable.records import Item, JobRecord
+from airflow_provider_kandinsky.durable.stores import ledger_store_for
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, TextToImageRequest
 
@@ -36,7 +37,7 @@ def ti(request: pytest.FixtureRequest) -> FakeTaskInstance:
 
 
 def read(ti: FakeTaskInstance) -> BatchLedger:
-    return BatchLedger.read(ti.context, durable=True)
+    return BatchLedger.read(ti.context, ledger_store_for(ti.context, durable=True), {})
 
 
 #: 2 500 are eight stored images, with their URLs and their URIs.
@@ -80,7 +81,7 @@ def test_what_has_moved_on_is_not_read_as_it_once_was(ti: FakeTaskInstance) -> N
     ti.store.values["kandinsky_batch_0002"] = [each | {"uris": ["stored since"]} for each in moved]
     ti.store.values["kandinsky_batch_closed"] = Closed(1, chunks=1, ranges=((0, 19),)).to_dict()
 
-    again = BatchLedger.read(ti.context, durable=True, is_resumed=True)
+    again = BatchLedger.read(ti.context, ledger_store_for(ti.context, durable=True), {}, is_resumed=True)
     again.read_all()
 
     assert again.get("k25") == entry(25, uris=["stored since"])
@@ -140,7 +141,7 @@ def test_a_wave_of_a_large_batch_reads_only_what_is_not_done(ti: FakeTaskInstanc
     ti.store.get = count  # type: ignore[method-assign]  # to count the reads
     waves = 0
     while True:
-        ledger = BatchLedger.read(ti.context, durable=True, is_resumed=waves > 0)
+        ledger = BatchLedger.read(ti.context, ledger_store_for(ti.context, durable=True), {}, is_resumed=waves > 0)
         state = BatchState(items, ledger, metrics)
         if not (wave := list(islice(state.wanted, 80))):
             break

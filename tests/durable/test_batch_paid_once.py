@@ -13,6 +13,7 @@ from airflow_provider_kandinsky.batch.submission import BatchSubmission
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.durable.service import open_service
+from airflow_provider_kandinsky.durable.stores import ledger_store_for
 from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, LedgerError
 from airflow_provider_kandinsky.observability.metrics import JobMetrics
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
@@ -237,7 +238,9 @@ def test_submitting_ends_where_no_submission_is_accepted(sandbox: Sandbox, ti: F
     sandbox.configure(history_lag=60)
     sandbox.fault("submit", drop=True, after=True, stall=0.2, times=1_000)
     items = [Item(f"k{seed}", TextToImageRequest(prompt="a cat", seed=seed), (seed,)) for seed in range(100)]
-    state = BatchState(items, BatchLedger.read(ti.context, durable=True), JobMetrics.of_task(ti))
+    state = BatchState(
+        items, BatchLedger.read(ti.context, ledger_store_for(ti.context, durable=True), {}), JobMetrics.of_task(ti)
+    )
     with open_service("kandinsky_default", DEFAULT_MODEL) as service:
         submission = BatchSubmission(state, service, group_size=20, longest_submission=0.3)
         assert submission.submit_up_to(100) == []

@@ -23,7 +23,7 @@ from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL
 from airflow_provider_kandinsky.segmind.errors import ConfigurationError, error_from_dict
 from airflow_provider_kandinsky.segmind.schemas import TextToImageRequest
-from airflow_provider_kandinsky.tasks.deferral import day_end_trigger
+from airflow_provider_kandinsky.tasks.deferral import day_end, defer_until
 
 from ..support.airflow_names import TaskDeferred
 from ..support.task_instance import FakeTaskInstance, cats, paint, paint_all
@@ -250,7 +250,9 @@ def test_a_batch_waits_for_the_next_day_with_what_is_left(
 def test_a_day_that_is_over_is_not_waited_for() -> None:
     now = time.time()
     for until in (None, now - 100):
-        moment = day_end_trigger(BudgetExceededError("used up", until=until)).moment.timestamp()
+        with pytest.raises(TaskDeferred) as deferral:
+            defer_until(paint(), day_end(BudgetExceededError("used up", until=until)), {})
+        moment = deferral.value.trigger.moment.timestamp()
         assert now < moment <= now + 135
 
 

@@ -167,7 +167,7 @@ def test_what_goes_well_is_left_alone() -> None:
 def test_the_context_has_the_store(store: MemoryStore) -> None:
     context: Any = FakeTaskInstance().context | {"task_state_store": store}
     assert ledger_store_for(context, durable=True) is store
-    ledger = JobLedger.of(context, durable=True)
+    ledger = JobLedger.of(context, ledger_store_for(context, durable=True))
     ledger.put(MADE)
     ledger.write()
     assert store.values == {"kandinsky_job": WRITTEN}
@@ -177,9 +177,9 @@ def test_the_context_has_the_store(store: MemoryStore) -> None:
 def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
     context: Any = FakeTaskInstance().context | {"task_state_store": store}
     assert ledger_store_for(context, durable=False) is None
-    assert not JobLedger.of(context, durable=False).is_kept
+    assert not JobLedger.of(context, ledger_store_for(context, durable=False)).is_kept
     del context["task_state_store"]  # as before Airflow 3.3
-    assert not JobLedger.of(context, durable=False).is_kept
+    assert not JobLedger.of(context, ledger_store_for(context, durable=False)).is_kept
     assert caplog.records == []
 
 
@@ -187,7 +187,7 @@ def test_without_durable_nothing_is_logged(store: MemoryStore, caplog: pytest.Lo
 def test_without_a_store_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     context = FakeTaskInstance().context
     del context["task_state_store"]  # as before Airflow 3.3
-    ledgers = [JobLedger.of(context, durable=True) for _ in range(3)]
+    ledgers = [JobLedger.of(context, ledger_store_for(context, durable=True)) for _ in range(3)]
 
     assert not any(ledger.is_kept for ledger in ledgers)
     (record,) = caplog.records

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from airflow_provider_kandinsky.batch.pin import Pin
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.durable.records import Item
 from airflow_provider_kandinsky.exceptions import BatchItemsFailedError, RequestsChangedError
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
@@ -130,8 +132,8 @@ def test_what_has_changed_is_named(now: list[str], named: str) -> None:
 def test_a_large_batch_is_pinned_in_blocks() -> None:
     keys = [str(number) for number in range(10_000)]
     pin = Pin.of(items(keys), 1)
-    assert len(str(pin.to_dict())) < 60_000
-    pin.check(Pin.from_dict(pin.to_dict()))
+    assert len(str(asdict(pin))) < 60_000
+    pin.check(from_stored(Pin, asdict(pin)))
     keys[5_000] = "other"
     with pytest.raises(RequestsChangedError, match=r"\[4998\] to \[5000\] of 10000"):
         pin.check(Pin.of(items(keys), 1))

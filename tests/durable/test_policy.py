@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from airflow_provider_kandinsky.durable.policy import (
-    ON_UNKNOWN_SUBMIT,
     History,
     OnUnknownSubmit,
     Step,
@@ -39,7 +40,7 @@ def test_after_a_lost_response(history: History, fail: Step, resubmit: Step) -> 
     assert after_lost_response(history, "resubmit") is resubmit
 
 
-@pytest.mark.parametrize("way", ON_UNKNOWN_SUBMIT)
+@pytest.mark.parametrize("way", get_args(OnUnknownSubmit))
 @pytest.mark.parametrize("history", History)
 def test_after_a_clear_without_a_record_nothing_but_the_history_can_stop_a_submission(
     history: History, way: OnUnknownSubmit

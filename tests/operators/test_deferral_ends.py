@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_kandinsky.operators._runtime import defer_until_reset
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import RateLimitedError
 from airflow_provider_kandinsky.segmind.http.rate_limit import SUBMIT_RESUME_DELAY, SUBMIT_RESUME_SPREAD
-from airflow_provider_kandinsky.tasks.deferral import MAX_RESETS, reset_trigger
+from airflow_provider_kandinsky.tasks.deferral import MAX_RESETS
 from airflow_provider_kandinsky.triggers.min_lifetime import MIN_TRIGGER_LIFETIME
 
 from ..support.airflow_names import TaskDeferred
@@ -71,8 +72,10 @@ def test_it_waits_no_longer_than_the_trigger_would_have(sandbox: Sandbox, ti: Fa
     ],
 )
 def test_a_reset_is_believed_within_bounds(retry_after: float | None, at_least: float) -> None:
-    trigger = reset_trigger(RateLimitedError("Rate limited", retry_after=retry_after))
-    wait = (trigger.moment - datetime.now(UTC)).total_seconds()
+    error = RateLimitedError("Rate limited", retry_after=retry_after)
+    with pytest.raises(TaskDeferred) as deferral:
+        defer_until_reset(paint(deferrable=True), error, 0, {})
+    wait = (deferral.value.trigger.moment - datetime.now(UTC)).total_seconds()
     assert at_least - 1 < wait <= at_least + SUBMIT_RESUME_DELAY + SUBMIT_RESUME_SPREAD
 
 

@@ -219,6 +219,34 @@ def test_an_execution_timeout_during_the_submission_says_so(sandbox: Sandbox, ti
     assert ti.store.values["kandinsky_job"]["request_id"] is None
 
 
+def not_durable(ti: FakeTaskInstance) -> KandinskyTextToImageOperator:
+    return paint(durable=False)
+
+
+def without_store(ti: FakeTaskInstance) -> KandinskyTextToImageOperator:
+    """As before Airflow 3.3."""
+    ti.store = None
+    return paint()
+
+
+@pytest.mark.parametrize("unrecorded", [not_durable, without_store])
+@pytest.mark.parametrize("is_submitting", [True, False])
+def test_an_execution_timeout_promises_nothing_without_a_record(
+    sandbox: Sandbox, ti: FakeTaskInstance, unrecorded: Any, is_submitting: bool
+) -> None:
+    sandbox.configure(latency=60)
+    if is_submitting:
+        sandbox.fault("submit", after=True, stall=5)
+    operator = unrecorded(ti)
+    message = "A submission was under way.*; a retry" if is_submitting else r"may still be running.*\. A retry"
+    repeated = pytest.raises(AirflowTaskTimeout, match=f"{message} submits it again$")
+    with (
+        repeated,
+        execution_timeout(lambda: bool(sandbox.submissions if is_submitting else sandbox.count_calls("status"))),
+    ):
+        ti.run(operator)
+
+
 @both_ways
 def test_a_long_list_of_faults_is_waited_out(sandbox: Sandbox, ti: FakeTaskInstance, deferrable: bool) -> None:
     for number in range(20):

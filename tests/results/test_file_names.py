@@ -203,7 +203,7 @@ def test_a_good_template_needs_no_storage(template: str, whole: str) -> None:
 def test_braces_that_are_meant_are_part_of_the_folder(tmp_path: Path) -> None:
     path = OutputPath(f"file://{tmp_path}/{{{{request_id}}}}/{{index}}.{{extension}}")
     assert not path.is_unique_per_job
-    assert str(path.sibling("m")) == f"file://{tmp_path}/{{request_id}}/m"
+    assert str(path.folder / "m") == f"file://{tmp_path}/{{request_id}}/m"
     assert str(path.of(GenerationResult("r", ()), 0, "png")) == f"file://{tmp_path}/{{request_id}}/0.png"
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_provider_kandinsky.compat.stored_values import from_stored
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image
 from airflow_provider_kandinsky.triggers.hand_over import (
@@ -135,4 +136,4 @@ def test_in_a_worker_jobs_are_polled_on_while_it_submits_and_each_is_handed_over
 )
 def test_a_rule_travels_in_a_triggers_row(rule: HandOverRule) -> None:
     written = json.dumps(rule.to_dict(), allow_nan=False)
-    assert HandOverRule.from_dict(json.loads(written) | {"of_a_later_version": 1}) == rule
+    assert from_stored(HandOverRule, json.loads(written) | {"of_a_later_version": 1}) == rule
