@@ -115,7 +115,13 @@ async def poll_with_shared_client(
     :raises KandinskyError: see :meth:`~.http.client.SegmindClient.poll_until_done`.
     """
     async with _pooled_hook(kandinsky_conn_id, poll_policy) as pooled:
-        poller = JobPoller(request_id, submitted_at=submitted_at, deadline=deadline, poll_interval=poll_interval)
+        poller = JobPoller(
+            request_id,
+            submitted_at=submitted_at,
+            deadline=deadline,
+            poll_interval=poll_interval,
+            policy=poll_policy,
+        )
         client = await _usable_client(pooled, poller, lookup_interval)
         del poller  # it is not held for the whole wait: thousands may wait
         return await client.poll_until_done(
