@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_kandinsky.sandbox.faults import Fault
+from airflow_provider_kandinsky.sandbox.service import Service
 from airflow_provider_kandinsky.sandbox.settings import format_validation_error
-from airflow_provider_kandinsky.sandbox.state import State, StateHolder
 
 _CHANGES = TypeAdapter(dict[str, Any])
 
@@ -35,13 +35,9 @@ def control_routes() -> list[Route]:
     ]
 
 
-def _holder(request: Request) -> StateHolder:
-    holder: StateHolder = request.app.state.holder
-    return holder
-
-
-def _state(request: Request) -> State:
-    return _holder(request).state
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
 
 
 def _listed(request: Request, name: str, rows: list[dict[str, Any]]) -> Response:
@@ -54,7 +50,7 @@ def _invalid(error: ValidationError) -> Response:
 
 
 async def _submissions(request: Request) -> Response:
-    return _listed(request, "submissions", _state(request).submissions())
+    return _listed(request, "submissions", _service(request).submissions())
 
 
 async def _calls(request: Request) -> Response:
@@ -62,12 +58,12 @@ async def _calls(request: Request) -> Response:
         filters = _CallFilters.model_validate(dict(request.query_params))
     except ValidationError as error:
         return _invalid(error)
-    rows = _state(request).calls.find(filters.call, filters.request_id, filters.status)
+    rows = _service(request).calls.find(filters.call, filters.request_id, filters.status)
     return _listed(request, "calls", rows)
 
 
 async def _faults(request: Request) -> Response:
-    faults = _state(request).faults
+    faults = _service(request).faults
     if request.method == "POST":
         try:
             faults.add(Fault.model_validate_json(await request.body()))
@@ -79,15 +75,15 @@ async def _faults(request: Request) -> Response:
 
 
 async def _settings(request: Request) -> Response:
-    state = _state(request)
+    service = _service(request)
     if request.method == "PATCH":
         try:
-            state.configure(_CHANGES.validate_json(await request.body()))
+            service.configure(_CHANGES.validate_json(await request.body()))
         except ValidationError as error:
             return _invalid(error)
-    return JSONResponse(state.settings.model_dump(mode="json"))
+    return JSONResponse(service.settings.model_dump(mode="json"))
 
 
 async def _reset(request: Request) -> Response:
-    _holder(request).reset()
+    request.app.state.service = _service(request).restarted()
     return Response(status_code=204)
