@@ -12,7 +12,8 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from airflow_provider_kandinsky.gallery.api import ApiError, MountedApp, UnreadableResponseError
+from airflow_provider_kandinsky.gallery.api import ApiError, MountedApp
+from airflow_provider_kandinsky.gallery.coerce import UnreadableError
 from airflow_provider_kandinsky.gallery.file_access import FileNotShownError
 from airflow_provider_kandinsky.gallery.rendering import render_loading, render_message
 from airflow_provider_kandinsky.gallery.routes import router
@@ -41,7 +42,7 @@ def create_app() -> FastAPI:
     app.include_router(router)
     app.add_api_route("/static/{name}", _send_static)
     app.add_api_route("/open/{path:path}", _show_loading)
-    for kind in (AnyHTTPException, RequestValidationError, ApiError, NotFoundError, UnreadableResponseError):
+    for kind in (AnyHTTPException, RequestValidationError, ApiError, NotFoundError, UnreadableError):
         app.add_exception_handler(kind, _show_error)
     return app
 
@@ -65,7 +66,7 @@ async def _show_error(request: Request, error: Exception) -> Response:
     status = 404
     if isinstance(error, (AnyHTTPException, ApiError)):
         status = error.status_code
-    elif isinstance(error, UnreadableResponseError):
+    elif isinstance(error, UnreadableError):
         status = 500
     text = _MESSAGES.get(status, "This cannot be shown.")
     if isinstance(error.__cause__, FileNotShownError):

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, mapping, parse, texts
-from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
+from airflow_provider_kandinsky.gallery.file_access import MANIFEST_PREFIX, FileNotShownError, OutputFolder
 from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 from airflow_provider_kandinsky.segmind.constants import LARGEST_IMAGE
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
@@ -118,7 +118,7 @@ def find_image(uri: str, folder: OutputFolder | None) -> StoredFile:
     """
     if folder is None:
         raise FileNotShownError("the task has no rendered output_path, or gallery_serves_files is off")
-    return _stat(*_call_storage(folder.locate_image, uri))
+    return _stat(*_call_storage(folder.locate, uri, folder.prefix))
 
 
 def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | None] | None:
@@ -130,7 +130,7 @@ def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | 
     if record.output_folder is None:
         return None
     try:
-        file = _stat(*_call_storage(record.output_folder.locate_manifest, uri))
+        file = _stat(*_call_storage(record.output_folder.locate, uri, MANIFEST_PREFIX))
         # The time is part of the cache key, for storages without an attribute that changes with the content.
         return _rows(file, uri, record.written_at)
     except FileNotShownError as error:

@@ -103,12 +103,11 @@ class GalleryUrls:
         return f"{self._path(scope)}/{position}/{index}"
 
     def _path(self, scope: Scope) -> str:
-        run = f"{self.root}/dags/{_segment(scope.dag_id)}/runs/{_segment(scope.run_id)}"
-        return run if scope.task_id is None else _task_path(run, scope.task_id, scope.map_index)
-
-
-def _task_path(run: str, task_id: str, map_index: int | None) -> str:
-    return f"{run}/tasks/{_segment(task_id)}/{_segment(NOT_MAPPED if map_index is None else str(map_index))}"
+        path = f"{self.root}/dags/{_segment(scope.dag_id)}/runs/{_segment(scope.run_id)}"
+        if scope.task_id is None:
+            return path
+        map_index = NOT_MAPPED if scope.map_index is None else str(scope.map_index)
+        return f"{path}/tasks/{_segment(scope.task_id)}/{_segment(map_index)}"
 
 
 def _query(**parameters: object) -> str:

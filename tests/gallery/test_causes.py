@@ -14,7 +14,7 @@ from airflow_provider_kandinsky import exceptions
 from airflow_provider_kandinsky.gallery.cards import build_cards
 from airflow_provider_kandinsky.gallery.causes import sum_up_failures
 from airflow_provider_kandinsky.gallery.items import Item, list_items
-from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, PageNumber, Part, Section
+from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, PageNumber, Section
 from airflow_provider_kandinsky.gallery.rendering import render_gallery, render_image
 from airflow_provider_kandinsky.gallery.task_records import Scope, TaskKind, TaskRecord
 from airflow_provider_kandinsky.gallery.urls import GalleryUrls
@@ -105,8 +105,8 @@ def test_a_type_that_is_none_breaks_nothing(made_up: Any) -> None:
 def page_of(*records: TaskRecord, documentation: str | None = DOCS, only: Any = None) -> str:
     items = listed(*records)
     scope = Scope("d", "r")
-    parts = [Part(Section("paint", scope, items, len(items)), items)]
-    page = Page.of_parts(parts, PageNumber(), only_failed=only is not None, is_ours=True)
+    whole = [Section("paint", scope, items, len(items), items)]
+    page = Page.of_sections(whole, PageNumber(), only_failed=only is not None, is_ours=True)
     cards = build_cards(items, items, NOW, lambda _: ())
     urls = GalleryUrls("/gallery", scope, only=only, documentation=documentation)
     sections = [(section, cards) for section in page.sections]
