@@ -17,7 +17,6 @@ from airflow_provider_kandinsky.gallery.coerce import UnreadableError
 from airflow_provider_kandinsky.gallery.file_access import FileNotShownError
 from airflow_provider_kandinsky.gallery.rendering import render_loading, render_message
 from airflow_provider_kandinsky.gallery.routes import router
-from airflow_provider_kandinsky.gallery.run_instances import NotFoundError
 from airflow_provider_kandinsky.gallery.task_records import Scope
 from airflow_provider_kandinsky.gallery.urls import GalleryUrls
 
@@ -42,7 +41,7 @@ def create_app() -> FastAPI:
     app.include_router(router)
     app.add_api_route("/static/{name}", _send_static)
     app.add_api_route("/open/{path:path}", _show_loading)
-    for kind in (AnyHTTPException, RequestValidationError, ApiError, NotFoundError, UnreadableError):
+    for kind in (AnyHTTPException, RequestValidationError, ApiError, UnreadableError):
         app.add_exception_handler(kind, _show_error)
     return app
 

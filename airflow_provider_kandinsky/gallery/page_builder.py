@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
+from fastapi import HTTPException
 from fastapi.concurrency import run_in_threadpool
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi
@@ -30,18 +31,10 @@ from airflow_provider_kandinsky.gallery.pages import (
     failed_first,
     split_into_pages,
 )
-from airflow_provider_kandinsky.gallery.run_instances import Counts, DagTask, NotFoundError, RunInstances
+from airflow_provider_kandinsky.gallery.run_instances import Counts, RunInstances
 from airflow_provider_kandinsky.gallery.stored_files import read_manifest
-from airflow_provider_kandinsky.gallery.task_records import (
-    FINISHED_STATES,
-    Scope,
-    TaskKind,
-    TaskRecord,
-    read_xcoms,
-)
+from airflow_provider_kandinsky.gallery.task_records import FINISHED_STATES, DagTask, Scope, TaskKind, TaskRecord
 
-#: Task instances whose XComs are read at the same time; the API server has other clients.
-_CONCURRENT_READS: Final = 4
 #: Instances per page of a mapped batch.
 _BATCHES_PER_PAGE: Final = 5
 #: Larger page numbers could overflow the database's integers.
@@ -55,15 +48,13 @@ class PageBuilder:
     :param scope: the run, on the page of a task that task, and on the page of a task instance that one.
     :param serves_files: whether stored files may be read.
     :param only_failed: whether only the failed are shown.
-    :raises NotFoundError: (from each method) the run or the task does not exist.
+    :raises ApiError: (from each method) the run or the task does not exist, or the reader may not see it.
     """
 
     def __init__(self, api: AirflowApi, scope: Scope, *, serves_files: bool, only_failed: bool = False) -> None:
-        self._api = api
         self._scope = scope
         self._only_failed = only_failed
         self._instances = RunInstances(api, scope, serves_files=serves_files)
-        self._slots = asyncio.Semaphore(_CONCURRENT_READS)
 
     async def build(self, number: int) -> Page:
         """A page of what the scope names.
@@ -78,7 +69,8 @@ class PageBuilder:
 
     async def read_items(self) -> list[Item]:
         """All generations of the task instance."""
-        return await self._items(await self._with_xcoms_of(await self._read()))
+        (record,) = await self._instances.with_xcoms([await self._read()])
+        return await self._items(record)
 
     async def build_cards(self, selected: Sequence[Item], items: Sequence[Item]) -> list[Card]:
         """Build cards; see :func:`.cards.build_cards`."""
@@ -124,10 +116,10 @@ class PageBuilder:
             offset = (page.number - 1) * size
             records, counts = await self._instances.page(task_id, offset, size, only_failed=failed_alone)
         if not records and not self._only_failed:
-            raise NotFoundError(task_id)
+            raise HTTPException(404)
         if [record.map_index for record in records] == [-1]:
             return await self._instance_page(records[0], number)
-        records = await self._with_xcoms(records)
+        records = await self._instances.with_xcoms(records)
         if any(map(is_batch, records)):
             sections = [await self._batch_preview(record) for record in records]
         else:
@@ -138,7 +130,8 @@ class PageBuilder:
 
     async def _instance_page(self, record: TaskRecord, number: int) -> Page:
         """A page of one task instance."""
-        section = await self._instance(await self._with_xcoms_of(record))
+        (read,) = await self._instances.with_xcoms([record])
+        section = await self._instance(read)
         page = PageNumber.nearest(number, section.count, BATCH_PAGE_SIZE)
         is_ours = record.kind is not None
         section = replace(
@@ -161,7 +154,7 @@ class PageBuilder:
         limit = _BATCHES_PER_PAGE if is_of_batches else PREVIEW_SIZE
         failed_alone = self._only_failed and not is_of_batches
         records, counts = await self._instances.page(task.task_id, 0, limit, only_failed=failed_alone)
-        records = await self._with_xcoms(records)
+        records = await self._instances.with_xcoms(records)
         if not any(map(is_batch, records)):
             return [await self._generations(task.task_id, records, counts, errors)]
         previews = [await self._batch_preview(record) for record in records]
@@ -178,7 +171,7 @@ class PageBuilder:
         unread = counts.beside(records)
         elsewhere: Sequence[Item] = ()
         if errors and records and unread.failed:
-            elsewhere = await read_other_failures(self._api, self._scope, self._instances, records, errors, self._slots)
+            elsewhere = await read_other_failures(self._instances, records, errors)
         return Section(
             task_id,
             replace(self._scope, task_id=task_id),
@@ -218,16 +211,6 @@ class PageBuilder:
         if not is_batch(record):
             return list_items(record, read_manifest)
         return await run_in_threadpool(list_items, record, read_manifest)
-
-    async def _with_xcoms(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
-        return list(await asyncio.gather(*map(self._with_xcoms_of, records)))
-
-    async def _with_xcoms_of(self, record: TaskRecord) -> TaskRecord:
-        if record.state is None or record.kind is None:
-            return record
-        async with self._slots:
-            record = await self._instances.with_fields(record)
-            return await read_xcoms(self._api, self._scope, record)
 
 
 def _title(record: TaskRecord) -> str:

@@ -9,8 +9,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 from airflow_provider_kandinsky.gallery.causes import Cause, sum_up_failures
 from airflow_provider_kandinsky.gallery.items import Item, State
 from airflow_provider_kandinsky.gallery.regions import Region
-from airflow_provider_kandinsky.gallery.run_instances import Counts, DagTask
-from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
+from airflow_provider_kandinsky.gallery.run_instances import Counts
+from airflow_provider_kandinsky.gallery.task_records import DagTask, Scope, TaskRecord
 
 _T = TypeVar("_T")
 #: An image's task id, map index, position, index and region.

@@ -162,14 +162,14 @@ def _image_response(uri: str, folder: OutputFolder | None, index: int, known_eta
         headers["ETag"] = file.etag
         if known_etag == file.etag:
             return Response(status_code=304, headers=headers)
-    image = file.open_image()
+    extension, chunks = file.open_image()
     headers |= {
-        "Content-Length": str(image.size),
-        "Content-Disposition": f'inline; filename="{index}.{image.extension}"',
+        "Content-Length": str(file.size),
+        "Content-Disposition": f'inline; filename="{index}.{extension}"',
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cross-Origin-Resource-Policy": "same-origin",
     }
-    return StreamingResponse(image.chunks(), media_type=f"image/{image.extension}", headers=headers)
+    return StreamingResponse(chunks, media_type=f"image/{extension}", headers=headers)
 
 
 async def _show_page(request: Request, scope: Scope, number: int, only: Only) -> Response:

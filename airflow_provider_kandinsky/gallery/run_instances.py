@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -11,8 +12,19 @@ from airflow.utils.state import TaskInstanceState
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
 from airflow_provider_kandinsky.gallery.regions import region_parameters
-from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, Scope, TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import (
+    FAILED_STATES,
+    FINISHED_STATES,
+    DagTask,
+    Scope,
+    TaskKind,
+    TaskRecord,
+    read_error,
+    read_xcoms,
+)
 
+#: Task instances whose XComs are read at the same time; the API server has other clients.
+_CONCURRENT_READS: Final = 4
 #: Up to so many task instances, a run is read completely.
 _SMALL_RUN: Final = 200
 #: Task instances per call: small enough that their longest rendered fields fit into one response.
@@ -33,22 +45,6 @@ _ORDER: Final = (
     FAILED_STATES,
     (*_UNFINISHED_STATES, *(state for state in FINISHED_STATES if state not in FAILED_STATES)),
 )
-
-
-class NotFoundError(LookupError):
-    """The run or the task instance does not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class DagTask:
-    """A Kandinsky task of a DAG.
-
-    :param is_mapped: whether it can have several instances in a run.
-    """
-
-    task_id: str
-    kind: TaskKind
-    is_mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +80,7 @@ class RunInstances:
         self._path = (*self._run_path, "taskInstances")
         self._kinds: dict[str, TaskKind] = {}
         self._serves_files = serves_files
+        self._slots = asyncio.Semaphore(_CONCURRENT_READS)
         self._all: list[TaskRecord] | None = None
 
     async def read_tasks(self) -> list[DagTask]:
@@ -108,12 +105,12 @@ class RunInstances:
         """Read all task instances if there are at most 200; later calls then use these.
 
         :return: ``None`` if there are more.
-        :raises NotFoundError: there is no such run.
+        :raises ApiError: there is no such run.
         """
         records, total = await self._list(limit=_CHUNK_SIZE, order_by=_BY_ID)
         if not total:
             # Airflow 3.1 lists nothing for a run of another DAG.
-            await self._get(*self._run_path)
+            await self._api.get(*self._run_path)
         while len(records) < total <= _SMALL_RUN:
             more, total = await self._list(limit=_CHUNK_SIZE, offset=len(records), order_by=_BY_ID)
             if not more:
@@ -125,12 +122,27 @@ class RunInstances:
     async def one(self, scope: Scope) -> TaskRecord:
         """Read one task instance.
 
-        :raises NotFoundError: it does not exist.
+        :raises ApiError: it does not exist.
         """
         parameters = region_parameters(scope.region)
-        return self._record(await self._get(*self._path, scope.task_id, scope.map_index, **parameters))
+        return self._record(await self._api.get(*self._path, scope.task_id, scope.map_index, **parameters))
 
-    async def with_fields(self, record: TaskRecord) -> TaskRecord:
+    async def with_xcoms(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
+        """Some task instances with their XComs, and their rendered fields."""
+        return list(await asyncio.gather(*map(self._with_xcoms, records)))
+
+    async def read_error(self, record: TaskRecord) -> Any:
+        """See :func:`.task_records.read_error`."""
+        async with self._slots:
+            return await read_error(self._api, self._scope, record)
+
+    async def _with_xcoms(self, record: TaskRecord) -> TaskRecord:
+        if record.state is None or record.kind is None:
+            return record
+        async with self._slots:
+            return await read_xcoms(self._api, self._scope, await self._with_fields(record))
+
+    async def _with_fields(self, record: TaskRecord) -> TaskRecord:
         """A listed task instance with its rendered fields, which Airflow 3.1 and 3.2 have only where one is read."""
         if record.fields:
             return record
@@ -144,22 +156,22 @@ class RunInstances:
         """
         records = self._all
         if records is None:
-            run_after = (await self._get(*self._run_path)).get("run_after")
+            run_after = (await self._api.get(*self._run_path)).get("run_after")
             filters = {"run_after_gte": run_after, "run_after_lte": run_after} if run_after else {}
             known = await self._known_tasks()
             nodes = await self._grid(**filters)
-            removed = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
-            records = [record for task_id in removed for record in (await self._list(task_id=task_id, limit=1))[0]]
+            task_ids = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
+            records = [record for task_id in task_ids for record in (await self._list(task_id=task_id, limit=1))[0]]
         others = {record.task_id: record for record in records if record.task_id not in self._kinds}
         if not all(record.fields for record in others.values()):
             known = await self._known_tasks()
-            others = {task_id: await self.with_fields(each) for task_id, each in others.items() if task_id not in known}
-        tasks = {
-            record.task_id: DagTask(record.task_id, record.kind, record.map_index >= 0)
-            for record in others.values()
+            removed = [record for task_id, record in others.items() if task_id not in known]
+            others = {record.task_id: await self._with_fields(record) for record in removed}
+        return [
+            DagTask(task_id, record.kind, record.map_index >= 0)
+            for task_id, record in sorted(others.items())
             if record.kind
-        }
-        return [tasks[task_id] for task_id in sorted(tasks)]
+        ]
 
     async def _known_tasks(self) -> set[str]:
         return {task["task_id"] for task in await self._dag_tasks()}
@@ -167,8 +179,10 @@ class RunInstances:
     async def _dag_tasks(self) -> list[Mapping[str, Any]]:
         """All tasks of the latest version; empty if the DAG was deleted, whose runs can still be there."""
         try:
-            return list((await self._get("api", "v2", "dags", self._scope.dag_id, "tasks"))["tasks"])
-        except NotFoundError:
+            return list((await self._api.get("api", "v2", "dags", self._scope.dag_id, "tasks"))["tasks"])
+        except ApiError as error:
+            if error.status_code != 404:
+                raise
             return []
 
     async def _grid(self, **runs: str) -> list[Mapping[str, Any]]:
@@ -217,16 +231,8 @@ class RunInstances:
         return found[offset : offset + limit], len(found)
 
     async def _list(self, **parameters: Any) -> tuple[list[TaskRecord], int]:
-        response = await self._get(*self._path, **parameters)
+        response = await self._api.get(*self._path, **parameters)
         return [self._record(each) for each in response["task_instances"]], response["total_entries"]
-
-    async def _get(self, *path: object, **parameters: Any) -> Any:
-        try:
-            return await self._api.get(*path, **parameters)
-        except ApiError as error:
-            if error.status_code == 404:
-                raise NotFoundError(str(error)) from error
-            raise
 
     def _record(self, instance: Mapping[str, Any]) -> TaskRecord:
         kind = self._kinds.get(instance["task_id"])

@@ -49,29 +49,6 @@ _VERSION_FIELDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImage:
-    """An opened image.
-
-    :param extension: see :func:`~airflow_provider_kandinsky.segmind.wire.images.image_extension`.
-    :param size: in bytes.
-    """
-
-    extension: str
-    size: int
-    _head: bytes
-    _file: IO[bytes]
-
-    def chunks(self) -> Iterator[bytes]:
-        """The content in chunks, at most ``size`` bytes; closes the file."""
-        with self._file:
-            left = self.size - len(self._head)
-            yield self._head
-            while left > 0 and (chunk := self._file.read(min(_CHUNK, left))):
-                left -= len(chunk)
-                yield chunk
-
-
-@dataclass(frozen=True, slots=True)
 class StoredFile:
     """An existing file.
 
@@ -90,9 +67,11 @@ class StoredFile:
         file: IO[bytes] = _call_storage(self._fs.open, self._path, "rb")
         return file
 
-    def open_image(self) -> StoredImage:
+    def open_image(self) -> tuple[str, Iterator[bytes]]:
         """Open it as an image. Blocks.
 
+        :return: its extension, see :func:`~airflow_provider_kandinsky.segmind.wire.images.image_extension`, and its
+            content in chunks, which close the file at their end.
         :raises FileNotShownError: it is not an image, or larger than 32 MiB.
         """
         if self.size > LARGEST_IMAGE:
@@ -107,7 +86,16 @@ class StoredFile:
         if extension is None:
             file.close()
             raise FileNotShownError("it is not an image")
-        return StoredImage(extension, self.size, head, file)
+        return extension, self._chunks(head, file)
+
+    def _chunks(self, head: bytes, file: IO[bytes]) -> Iterator[bytes]:
+        """The content after its head was read; never more than its size, which the client knows."""
+        with file:
+            left = self.size - len(head)
+            yield head
+            while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
 
 
 def find_image(uri: str, folder: OutputFolder | None) -> StoredFile:

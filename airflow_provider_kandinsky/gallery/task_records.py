@@ -64,6 +64,18 @@ class TaskKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DagTask:
+    """A Kandinsky task of a DAG.
+
+    :param is_mapped: whether it can have several instances in a run.
+    """
+
+    task_id: str
+    kind: TaskKind
+    is_mapped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """Which task instances are shown.
 

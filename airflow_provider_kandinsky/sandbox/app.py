@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,7 +23,7 @@ from airflow_provider_kandinsky.sandbox.image_painter import paint
 from airflow_provider_kandinsky.sandbox.jobs import Job
 from airflow_provider_kandinsky.sandbox.output_shapes import CONTENT_TYPE, embed_images, link_images, needs_image_bytes
 from airflow_provider_kandinsky.sandbox.service import ApiError, Service
-from airflow_provider_kandinsky.sandbox.settings import Settings
+from airflow_provider_kandinsky.sandbox.settings import Settings, format_validation_error
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 HISTORY_PATH = "/inference-request/request-history"
@@ -47,7 +48,7 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> St
             Route("/generations/{name}", endpoint("image", _image, keyed=False)),
             *control_routes(),
         ],
-        exception_handlers={404: _not_found, 405: _method_not_allowed},
+        exception_handlers={404: _not_found, 405: _method_not_allowed, ValidationError: _invalid},
     )
     app.router.redirect_slashes = False  # the service is not known to redirect
     app.state.service = Service(settings, clock)
@@ -185,6 +186,10 @@ def _own_url(context: CallContext) -> str:
 
 def _images_url(context: CallContext) -> str:
     return f"{context.service.settings.public_url or _own_url(context)}/generations"
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": format_validation_error(cast("ValidationError", error))}, 422)
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:

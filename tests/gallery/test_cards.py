@@ -24,8 +24,7 @@ from airflow_provider_kandinsky.gallery.pages import (
     failed_first,
     split_into_pages,
 )
-from airflow_provider_kandinsky.gallery.run_instances import DagTask
-from airflow_provider_kandinsky.gallery.task_records import TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import DagTask, TaskKind, TaskRecord
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor

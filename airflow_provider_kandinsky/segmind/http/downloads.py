@@ -65,17 +65,12 @@ def check_image_url(url: str, hosts: Collection[str], request_id: str | None = N
         raise ImageRefusedError(f"Invalid image URL: {url:.200}", request_id=request_id) from None
     if place.scheme != "https" and not (place.scheme == "http" and is_loopback(place.host)):
         raise ImageRefusedError(f"The image is not served over https: {url:.200}", request_id=request_id)
-    if (place.host, place.port) not in {_host_and_port(host) for host in hosts}:
+    if str(place) not in {str(origin(f"https://{host}")) for host in hosts}:
         raise ImageRefusedError(
             f"The image is at {str(place)!r}, which is not an allowed host ({', '.join(sorted(hosts))}); add it to "
             "image_hosts in the connection if you trust it",
             request_id=request_id,
         )
-
-
-def _host_and_port(host: str) -> tuple[str, int | None]:
-    _, name, port = origin(f"https://{host}")
-    return name, port
 
 
 def browser_url(url: str, hosts: Collection[str]) -> str:
