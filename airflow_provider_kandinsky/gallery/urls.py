@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from airflow_provider_kandinsky import __version__, exceptions
 from airflow_provider_kandinsky.gallery.cards import Card
+from airflow_provider_kandinsky.gallery.items import Item
 from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
 from airflow_provider_kandinsky.gallery.task_records import Scope
 from airflow_provider_kandinsky.links.documentation import documentation_url, error_url
@@ -56,10 +57,10 @@ class GalleryUrls:
         """The page of all instances of a task."""
         return self.gallery(Scope(self.scope.dag_id, self.scope.run_id, task_id))
 
-    def image(self, card: Card, index: int = 0) -> str:
+    def image(self, generation: Card | Item, index: int = 0) -> str:
         """The page of a generation, with one of its images large."""
-        record = card.record
-        return self.image_at(record.task_id, record.map_index, card.position, index, record.region)
+        record = generation.record
+        return self.image_at(record.task_id, record.map_index, generation.position, index, record.region)
 
     def image_at(self, task_id: str, map_index: int, position: int, index: int, region: Region | None = None) -> str:
         """The same by its position."""
