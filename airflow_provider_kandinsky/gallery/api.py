@@ -100,19 +100,20 @@ class _ResponseBuffer:
     def __init__(self) -> None:
         self.status_code = 500
         self._body = bytearray()
-        self._is_too_long = False
 
     async def receive(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status_code = message["status"]
-        elif message["type"] == "http.response.body" and not self._is_too_long:
+        elif message["type"] == "http.response.body" and not self._is_too_long():
             self._body += message.get("body", b"")
-            self._is_too_long = len(self._body) > _MAX_RESPONSE_BYTES
 
     def json(self) -> Any:
-        if self._is_too_long:
+        if self._is_too_long():
             raise UnreadableError
         return parse(bytes(self._body))
+
+    def _is_too_long(self) -> bool:
+        return len(self._body) > _MAX_RESPONSE_BYTES
 
 
 async def _receive() -> dict[str, Any]:

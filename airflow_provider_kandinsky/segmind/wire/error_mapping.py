@@ -77,18 +77,18 @@ def error_from_status(
     text, status = error_text(response), response.status
     if status == 429:
         retry_after = retry_after_from(response.headers, response.received_at)
-        return about_job(RateLimitedError, f"Rate limited: {text}", response, request_id, retry_after=retry_after)
+        return about_job(RateLimitedError, f"Rate limited: {text}", status, request_id, retry_after=retry_after)
     if 300 <= status < 400:
         message = "The service responded with a redirect, which is not followed; check the connection's host"
-        return about_job(ConfigurationError, message, response, request_id)
+        return about_job(ConfigurationError, message, status, request_id)
     if status == 404 and purpose is Purpose.JOB:
         message = "The service has no record of this request; records are kept for one hour after submission"
-        return about_job(JobExpiredError, message, response, request_id)
+        return about_job(JobExpiredError, message, status, request_id)
     if purpose is Purpose.SUBMIT and _is_outage(status):
         message = f"The service failed while accepting the job: {text}. It may have been accepted"
-        return about_job(SubmissionUnknownError, message, response, request_id)
+        return about_job(SubmissionUnknownError, message, status, request_id)
     error_type, meaning = _meaning(status, text, purpose, model)
-    return about_job(error_type, f"{meaning}: {text}", response, request_id)
+    return about_job(error_type, f"{meaning}: {text}", status, request_id)
 
 
 def error_from_failed_job(response: Response, request_id: str | None) -> JobFailedError:
@@ -103,14 +103,15 @@ def error_from_failed_job(response: Response, request_id: str | None) -> JobFail
 
 
 def about_job(
-    error_type: type[KandinskyError], message: str, response: Response, request_id: str | None, **details: Any
+    error_type: type[KandinskyError], message: str, status: int | None, request_id: str | None, **details: Any
 ) -> KandinskyError:
     """An error of a call; if the call is about a job, that job was accepted and may be billed.
 
+    :param status: of the response; ``None`` if there was none.
     :param details: further arguments of the error's type.
     """
     billing = Billing.MAYBE if request_id else None
-    return error_type(message, http_status=response.status, request_id=request_id, billing=billing, **details)
+    return error_type(message, http_status=status, request_id=request_id, billing=billing, **details)
 
 
 def unexpected_body(call: str, response: Response) -> InvalidResponseError:
