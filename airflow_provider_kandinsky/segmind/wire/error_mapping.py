@@ -114,13 +114,9 @@ def about_job(
     return error_type(message, http_status=status, request_id=request_id, billing=billing, **details)
 
 
-def unexpected_body(call: str, response: Response) -> InvalidResponseError:
-    """The error of a free call whose response is not the API's.
-
-    :param call: what the response is of.
-    """
-    text = f"Unexpected response {call}: {error_text(response)}"
-    return InvalidResponseError(text, http_status=response.status)
+def unexpected_body(message: str, response: Response) -> InvalidResponseError:
+    """The error of a free call whose response is not the API's; its text is added to the message."""
+    return InvalidResponseError(f"{message}: {error_text(response)}", http_status=response.status)
 
 
 def _meaning(status: int, text: str, purpose: Purpose, model: str | None) -> tuple[type[KandinskyError], str]:

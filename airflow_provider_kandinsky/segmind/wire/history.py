@@ -82,7 +82,7 @@ def read_history(response: Response) -> list[PastRequest]:
         found.setdefault(row.request_id or object(), []).append(row)
     # An empty list means that nothing was submitted; a list of other things means nothing.
     if rows is None or (rows and not found):
-        raise unexpected_body("from history_url", response)
+        raise unexpected_body("Unexpected response from history_url", response)
     return [merge_rows(rows_of_one) for rows_of_one in found.values()]
 
 
@@ -101,7 +101,7 @@ def read_past_request(response: Response) -> PastRequest | None:
     # An envelope may have a request id of its own, but no inputs.
     past = max(found, key=lambda each: bool(each.payload), default=None)
     if past is None:
-        raise unexpected_body("for one request from history_url", response)
+        raise unexpected_body("Unexpected response for one request from history_url", response)
     return merge_rows([each for each in found if each.request_id == past.request_id])
 
 

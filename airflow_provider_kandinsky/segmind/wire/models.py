@@ -26,7 +26,7 @@ def read_models(response: Response) -> list[str]:
         raise error_from_status(response, Purpose.ACCOUNT)
     slugs = list(dict.fromkeys(_slugs(response.json(), _MAX_DEPTH)))
     if not slugs:
-        raise unexpected_body("from the list of models", response)
+        raise unexpected_body("Unexpected response from the list of models", response)
     return slugs[:_MAX_MODELS]
 
 
