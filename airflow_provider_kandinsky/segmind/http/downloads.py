@@ -21,9 +21,9 @@ from airflow_provider_kandinsky.segmind.constants import (
 )
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.segmind.http.call import TRANSPORT_ERRORS
-from airflow_provider_kandinsky.segmind.http.exchange import USER_AGENT, NoCookies, ssl_context
+from airflow_provider_kandinsky.segmind.http.exchange import http_client, ssl_context
 from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
-from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
+from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin
 from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY
 from airflow_provider_kandinsky.segmind.wire.bodies import UnreadBodyError, raw_chunks
 from airflow_provider_kandinsky.segmind.wire.images import image_extension, is_complete
@@ -100,17 +100,11 @@ class ImageDownloader:
     ) -> None:
         self._policy = policy
         self._sleep = sleep
-        self._http = httpx.AsyncClient(
-            headers={
-                "user-agent": USER_AGENT,
-                "accept": "image/*",
-                "accept-encoding": "identity",
-            },
-            cookies=NoCookies(),
+        self._http = http_client(
+            (f"https://{host}" for host in policy.hosts),
+            "image/*",
             timeout=httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout),
             verify=ssl_context(),
-            follow_redirects=False,
-            mounts=without_proxy(f"https://{host}" for host in policy.hosts),
         )
 
     async def __aenter__(self) -> Self:
