@@ -71,8 +71,9 @@ def one_row(service: Service, request_id: str, images_url: str) -> dict[str, Any
 def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
     """One page of the history, under the key ``history_container``."""
     view = _View(service, images_url)
-    rows, last = view.rows(view.jobs(query)), query.page * query.per_page
-    page = [view.row(job, index) for job, index in islice(rows, last - query.per_page, last)]
+    rows = view.rows(view.jobs(query))
+    end = query.page * query.per_page
+    page = [view.row(job, index) for job, index in islice(rows, end - query.per_page, end)]
     container = service.settings.history_container
     return page if container is None else {container: page, "page": query.page, "per_page": query.per_page}
 
