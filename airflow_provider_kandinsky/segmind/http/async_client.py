@@ -146,7 +146,7 @@ class AsyncSegmindClient(SingleCalls):
         return await self._poll_scheduler.poll_until_done(poller, model, samples)
 
     async def _read_page(self, model: str, since: float, page: int) -> list[PastRequest]:
-        return await self._sender.send(self._api.history(model, since, page), HISTORY_TIMEOUT)
+        return await self._sender.send(self._sender.api.history(model, since, page), HISTORY_TIMEOUT)
 
     async def _poll_once(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, GENERATE_TIMEOUT
-from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.sender import RequestSender
 from airflow_provider_kandinsky.segmind.request import TextToImageRequest
 from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
@@ -22,18 +21,14 @@ class SingleCalls:
         self._sender = sender
 
     @property
-    def _api(self) -> SegmindApi:
-        return self._sender.api
-
-    @property
     def base_url(self) -> str:
         """Where the requests go; part of a submission's fingerprint."""
-        return self._api.base_url
+        return self._sender.api.base_url
 
     @property
     def has_history(self) -> bool:
         """Whether there is a request history."""
-        return self._api.history_url is not None
+        return self._sender.api.history_url is not None
 
     async def submit(
         self,
@@ -54,7 +49,7 @@ class SingleCalls:
         :raises ServiceUnavailableError: not reached in that time; nothing was sent.
         :raises KandinskyError: rejected; nothing was accepted.
         """
-        return await self._sender.send_with_retries(self._api.submit(request, model, on_send), send_by)
+        return await self._sender.send_with_retries(self._sender.api.submit(request, model, on_send), send_by)
 
     async def get_status(self, request_id: str) -> JobStatus:
         """Poll the status of a job once.
@@ -63,7 +58,7 @@ class SingleCalls:
         :raises JobExpiredError: the service has no record of the job.
         :raises KandinskyError: the poll failed.
         """
-        return await self._sender.send(self._api.status(request_id))
+        return await self._sender.send(self._sender.api.status(request_id))
 
     async def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
         """Fetch the result of a completed job.
@@ -74,7 +69,7 @@ class SingleCalls:
         :raises EmptyResultError: the job has finished without an image.
         :raises KandinskyError: the call failed.
         """
-        return await self._sender.send(self._api.result(request_id, model))
+        return await self._sender.send(self._sender.api.result(request_id, model))
 
     async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
         """Submit a generation and wait for its result in the same request (v1), for at most 600 s.
@@ -84,11 +79,11 @@ class SingleCalls:
         :raises SubmissionUnknownError: the response was lost; the generation may have been billed.
         :raises KandinskyError: rejected.
         """
-        return await self._sender.send(self._api.generate(request, model), GENERATE_TIMEOUT)
+        return await self._sender.send(self._sender.api.generate(request, model), GENERATE_TIMEOUT)
 
     async def get_credits(self) -> Credits:
         """Read the balance of the account. Free of charge."""
-        return await self._sender.send(self._api.credits())
+        return await self._sender.send(self._sender.api.credits())
 
     async def list_models(self) -> list[str]:
         """Read the slugs of the service's models, from the host of the request history. Free of charge.
@@ -98,7 +93,7 @@ class SingleCalls:
         :raises InvalidResponseError: there are no slugs in the response, whose form is not documented.
         :raises KandinskyError: the call failed.
         """
-        return await self._sender.send(self._api.models())
+        return await self._sender.send(self._sender.api.models())
 
     async def get_history(
         self, model: str, since: float, page: int = 1, *, until: float | None = None
@@ -110,7 +105,7 @@ class SingleCalls:
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the call failed.
         """
-        return await self._sender.send_with_retries(self._api.history(model, since, page, until))
+        return await self._sender.send_with_retries(self._sender.api.history(model, since, page, until))
 
     async def get_past_request(self, request_id: str) -> PastRequest | None:
         """Read one request, of any age, from the history. Free of charge.
@@ -119,4 +114,4 @@ class SingleCalls:
         :raises ConfigurationError: there is no history URL.
         :raises KandinskyError: the call failed.
         """
-        return await self._sender.send_with_retries(self._api.past_request(request_id))
+        return await self._sender.send_with_retries(self._sender.api.past_request(request_id))

@@ -77,12 +77,8 @@ def read_result(response: Response, request_id: str | None, model: str | None = 
     body = _job_body(response, request_id)
     images = collect_images(body.get("images"), body.get("output"), parse=response.parse)
     if "status" in body and not JobStatus.parse(body["status"]).is_terminal:
-        raise about_job(
-            InvalidResponseError,
-            f"The result is not ready: the status in it is {_abbreviated(body['status'])!r:.80}",
-            response.status,
-            request_id,
-        )
+        text = f"The result is not ready: the status in it is {_abbreviated(body['status'])!r:.80}"
+        raise about_job(InvalidResponseError, text, response.status, request_id)
     if not images:
         keys = sorted(body)
         named = ", ".join(one_line(key, 40) for key in keys[:_MAX_KEYS]) or "none"
