@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
 from airflow_provider_kandinsky.gallery.causes import Cause, sum_up_failures
@@ -46,9 +46,15 @@ class Totals:
     unread: int = 0
 
     @classmethod
-    def from_items(cls, items: Sequence[Item]) -> Totals:
-        """Sum up."""
-        generations = images = failures = under_way = unlisted = 0
+    def from_items(cls, items: Sequence[Item], unread: Sequence[Counts] = ()) -> Totals:
+        """Sum up.
+
+        :param unread: further generations, whose XComs were not read.
+        """
+        not_read = generations = sum(counts.all for counts in unread)
+        failures = sum(counts.failed for counts in unread)
+        under_way = sum(counts.under_way for counts in unread)
+        images = unlisted = 0
         costs: dict[str | int, float | None] = {}
         for index, item in enumerate(items):
             count, cost, state = len(item.uris), item.cost, item.state
@@ -60,17 +66,7 @@ class Totals:
             if count or cost:
                 costs[item.request_id or index] = cost
         known = [cost for cost in costs.values() if cost is not None]
-        return cls(generations, images, sum(known), len(costs) - len(known), failures, under_way, unlisted)
-
-    def with_unread(self, counts: Counts) -> Totals:
-        """Add generations whose XComs were not read."""
-        return replace(
-            self,
-            generations=self.generations + counts.all,
-            failures=self.failures + counts.failed,
-            under_way=self.under_way + counts.under_way,
-            unread=self.unread + counts.all,
-        )
+        return cls(generations, images, sum(known), len(costs) - len(known), failures, under_way, unlisted, not_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +150,7 @@ class Page:
         :param facts: the page's other fields.
         """
         items = [item for section in sections for item in section.items]
-        totals = Totals.from_items(items)
-        for section in sections:
-            totals = totals.with_unread(section.unread)
+        totals = Totals.from_items(items, [section.unread for section in sections])
         elsewhere = [item for section in sections for item in section.failed_elsewhere]
         causes = sum_up_failures(items + elsewhere, totals.failures) if totals.failures > 1 else ()
         auto_refresh = any(section.auto_refresh for section in sections)
