@@ -109,7 +109,7 @@ def pages() -> dict[str, str]:
             shown_cards = list(zip(sections, cards, strict=True))
             found[f"cards, {only}, {docs}"] = rendering.render_gallery(urls, page, shown_cards)
             for card in (card for of_task in cards for card in of_task if docs and not only):
-                name = f"{card.record.task_id} {card.position}"
+                name = f"{card.item.record.task_id} {card.item.position}"
                 found[name] = rendering.render_image(urls, card, 0, Neighbours(2, 3))
     urls = GalleryUrls("/gallery", scope)
     found["empty"] = rendering.render_gallery(urls, GalleryPage([]), [])

@@ -143,7 +143,7 @@ def test_an_image_s_urls_say_which_iteration_it_is_of() -> None:
     async def urls_of(builder: PageBuilder) -> Any:
         items = (await builder.build(1)).items
         urls = GalleryUrls("/g", Scope("d", "r"))
-        return [[urls.image(card), urls.file(card, 0)] for card in await builder.build_cards(items, items)]
+        return [[urls.image(card.item), urls.file(card.item, 0)] for card in await builder.build_cards(items, items)]
 
     found = from_builder(urls_of, Scope("d", "r"))
     path = "/g/dags/d/runs/r/tasks/paint/-1/0/0"
