@@ -9,7 +9,7 @@ from airflow_provider_kandinsky.sandbox.balance import Balance
 from airflow_provider_kandinsky.sandbox.call_log import CallLog
 from airflow_provider_kandinsky.sandbox.faults import FaultPlan
 from airflow_provider_kandinsky.sandbox.jobs import Job, create_job
-from airflow_provider_kandinsky.sandbox.rate_limit import RateLimit, rate_limit_headers
+from airflow_provider_kandinsky.sandbox.rate_limit import RateLimit
 from airflow_provider_kandinsky.sandbox.settings import Settings
 from airflow_provider_kandinsky.sandbox.team import with_team_mates
 
@@ -75,10 +75,8 @@ class Service:
             raise ApiError(401, "Unauthorized: invalid or missing API key")
         if not self._counts(call):
             return
-        now = self.clock()
-        reset_at = self._rate_limit.reset_at(key, self.settings, now)
-        if reset_at is not None:
-            headers = rate_limit_headers(self.settings, now=now, reset_at=reset_at)
+        headers = self._rate_limit.refusal(key, self.settings, self.clock())
+        if headers is not None:
             raise ApiError(429, "Rate limit exceeded", headers)
 
     def _counts(self, call: str) -> bool:
