@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from fastapi import FastAPI, Request
 
-from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, parse
+from airflow_provider_kandinsky.gallery.coerce import UnreadableError, parse
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,6 @@ class ApiError(Exception):
     def __init__(self, status_code: int, path: str) -> None:
         super().__init__(f"Airflow's API responded {status_code} to GET {path}")
         self.status_code = status_code
-
-
-class UnreadableResponseError(Exception):
-    """The response is too long, or its JSON is nested too deeply."""
 
 
 class MountedApp(FastAPI):
@@ -69,14 +65,14 @@ class AirflowApi:
         :param parameters: of the query; a list repeats the parameter.
         :return: the response's JSON.
         :raises ApiError: the status is not 200.
-        :raises UnreadableResponseError: the response is longer than 4 MiB, or its JSON is nested too deeply.
+        :raises UnreadableError: the response is longer than 4 MiB, or its JSON is nested too deeply.
         """
         url = f"{self._app.root_path}/" + "/".join(map(str, path))
         response = _ResponseBuffer()
         try:
             await self._app(self._scope_of(url, urlencode(parameters, doseq=True)), _receive, response.receive)
         except RecursionError:
-            raise UnreadableResponseError from None
+            raise UnreadableError from None
         except Exception as error:
             log.warning("GET %s failed within Airflow's API", url, exc_info=True)
             raise ApiError(500, url) from error
@@ -104,22 +100,20 @@ class _ResponseBuffer:
     def __init__(self) -> None:
         self.status_code = 500
         self._body = bytearray()
-        self._is_too_long = False
 
     async def receive(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status_code = message["status"]
-        elif message["type"] == "http.response.body" and not self._is_too_long:
+        elif message["type"] == "http.response.body" and not self._is_too_long():
             self._body += message.get("body", b"")
-            self._is_too_long = len(self._body) > _MAX_RESPONSE_BYTES
 
     def json(self) -> Any:
-        if self._is_too_long:
-            raise UnreadableResponseError
-        try:
-            return parse(bytes(self._body))
-        except NestedTooDeeplyError as error:
-            raise UnreadableResponseError from error
+        if self._is_too_long():
+            raise UnreadableError
+        return parse(bytes(self._body))
+
+    def _is_too_long(self) -> bool:
+        return len(self._body) > _MAX_RESPONSE_BYTES
 
 
 async def _receive() -> dict[str, Any]:

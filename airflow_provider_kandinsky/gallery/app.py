@@ -12,11 +12,11 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from airflow_provider_kandinsky.gallery.api import ApiError, MountedApp, UnreadableResponseError
+from airflow_provider_kandinsky.gallery.api import ApiError, MountedApp
+from airflow_provider_kandinsky.gallery.coerce import UnreadableError
 from airflow_provider_kandinsky.gallery.file_access import FileNotShownError
 from airflow_provider_kandinsky.gallery.rendering import render_loading, render_message
 from airflow_provider_kandinsky.gallery.routes import router
-from airflow_provider_kandinsky.gallery.run_instances import NotFoundError
 from airflow_provider_kandinsky.gallery.task_records import Scope
 from airflow_provider_kandinsky.gallery.urls import GalleryUrls
 
@@ -41,7 +41,7 @@ def create_app() -> FastAPI:
     app.include_router(router)
     app.add_api_route("/static/{name}", _send_static)
     app.add_api_route("/open/{path:path}", _show_loading)
-    for kind in (AnyHTTPException, RequestValidationError, ApiError, NotFoundError, UnreadableResponseError):
+    for kind in (AnyHTTPException, RequestValidationError, ApiError, UnreadableError):
         app.add_exception_handler(kind, _show_error)
     return app
 
@@ -65,7 +65,7 @@ async def _show_error(request: Request, error: Exception) -> Response:
     status = 404
     if isinstance(error, (AnyHTTPException, ApiError)):
         status = error.status_code
-    elif isinstance(error, UnreadableResponseError):
+    elif isinstance(error, UnreadableError):
         status = 500
     text = _MESSAGES.get(status, "This cannot be shown.")
     if isinstance(error.__cause__, FileNotShownError):

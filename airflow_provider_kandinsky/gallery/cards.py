@@ -77,12 +77,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One generation.
+    """One generation as it is shown.
 
-    :param position: index in its batch; 0 otherwise.
-    :param row: number in its batch, from 1; ``None`` if it is not of a batch.
+    :param prompt: its own, or that of the task that submitted its request.
     :param arguments: those besides prompt and seed, as text.
-    :param cost: in US dollars.
     :param key: the user's own name for it.
     :param is_reused: whether its images were stored before, and nothing was submitted.
     :param inference_time: seconds of inference.
@@ -90,15 +88,10 @@ class Card:
     :param note: shown in place of the image: the error, or why there is no image.
     """
 
-    record: TaskRecord
-    state: State
-    position: int = 0
-    row: int | None = None
+    item: Item
     prompt: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
-    request_id: str | None = None
     seed: int | None = None
-    cost: float | None = None
     key: str | None = None
     is_reused: bool = False
     inference_time: float | None = None
@@ -129,7 +122,8 @@ def build_cards(
         except Exception:
             log.exception("Cannot build a card of %s [%s]", item.record.task_id, item.record.map_index)
             note = "This cannot be shown. The API server's log says why."
-            cards.append(Card(item.record, State.WITHOUT_IMAGE, item.position, _row_number(item), note=note))
+            broken = Item(item.record, item.position, note=note, is_of_batch=item.is_of_batch)
+            cards.append(Card(broken, note=note))
     return cards
 
 
@@ -137,17 +131,12 @@ def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_image
     row, error = item.row, mapping(item.row.get("error"))
     seeds = (integer(row.get("seed")), integer_argument(item.arguments.get("seed")))
     return Card(
-        record=item.record,
-        state=item.state,
-        position=item.position,
-        row=_row_number(item),
+        item,
         prompt=text(arguments.get("prompt")),
         arguments={
             as_text(name): as_text(value) for name, value in arguments.items() if name not in ("prompt", "seed")
         },
-        request_id=item.request_id,
         seed=next((seed for seed in seeds if seed is not None), None),
-        cost=item.cost,
         key=text(row.get("key")),
         is_reused=row.get("reused") is True,
         inference_time=number(row.get("inference_time")),
@@ -156,10 +145,6 @@ def _card(item: Item, arguments: Mapping[str, object], now: datetime, find_image
         note=item.note or _note(item),
         error_type=text(error.get("type")),
     )
-
-
-def _row_number(item: Item) -> int | None:
-    return item.position + 1 if item.is_of_batch else None
 
 
 def _note(item: Item) -> str | None:

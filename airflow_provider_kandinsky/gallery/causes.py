@@ -34,11 +34,6 @@ class Cause:
         return self.count - len(self.items)
 
 
-def error_type_of(item: Item) -> str | None:
-    """The type of an item's error; ``None`` if it left none."""
-    return text(mapping(item.row.get("error")).get("type"))
-
-
 def sum_up_failures(items: Sequence[Item], failures: int) -> list[Cause]:
     """The causes of failures, the most frequent first and what is not known last.
 
@@ -49,7 +44,7 @@ def sum_up_failures(items: Sequence[Item], failures: int) -> list[Cause]:
     found: dict[str | None, list[Item]] = {}
     for item in items:
         if item.has_failed:
-            cause = error_type_of(item)
+            cause = text(mapping(item.row.get("error")).get("type"))
             counts[cause] = counts.get(cause, 0) + max(item.failures, 1)
             found.setdefault(cause, []).append(item)
     named = sorted((cause for cause in counts if cause), key=lambda cause: (-counts[cause], cause))[:_MAX_CAUSES]

@@ -19,20 +19,20 @@ _MAX_IMAGES: Final = 16
 _MAX_TEXT: Final = 10_000
 
 
-class NestedTooDeeplyError(ValueError):
-    """JSON that is nested beyond Python's recursion limit."""
+class UnreadableError(ValueError):
+    """A response that is too long, or JSON that is nested beyond Python's recursion limit."""
 
 
 def parse(text: str | bytes) -> Any:
     """Parse JSON.
 
     :raises ValueError: it is not JSON.
-    :raises NestedTooDeeplyError: it is nested too deeply.
+    :raises UnreadableError: it is nested too deeply.
     """
     try:
         return json.loads(text)
     except RecursionError:
-        raise NestedTooDeeplyError from None
+        raise UnreadableError from None
 
 
 def text(value: Any) -> str | None:

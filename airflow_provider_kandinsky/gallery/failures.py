@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from airflow_provider_kandinsky.gallery.api import AirflowApi
 from airflow_provider_kandinsky.gallery.items import Item
 from airflow_provider_kandinsky.gallery.run_instances import RunInstances
-from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord, read_error
+from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 
 #: The most errors that are read for one page, at a call each.
 MAX_ERRORS: Final = 100
@@ -17,21 +16,12 @@ MAX_ERRORS: Final = 100
 _CHUNK_SIZE: Final = 50
 
 
-async def read_other_failures(
-    api: AirflowApi,
-    scope: Scope,
-    instances: RunInstances,
-    read: Sequence[TaskRecord],
-    limit: int,
-    slots: asyncio.Semaphore,
-) -> list[Item]:
+async def read_other_failures(instances: RunInstances, read: Sequence[TaskRecord], limit: int) -> list[Item]:
     """Read the errors of failed instances, and nothing else of them.
 
-    :param scope: the run.
     :param instances: of the run.
     :param read: instances of one task that were read already; at least one.
     :param limit: how many errors are read at most: those of the first failed instances by map index.
-    :param slots: how many calls are made at a time.
     """
     task_id, known = read[0].task_id, {(record.map_index, record.region) for record in read}
     others: list[TaskRecord] = []
@@ -42,10 +32,6 @@ async def read_other_failures(
         offset += _CHUNK_SIZE
         if offset >= counts.failed:
             break
-
-    async def read_one(record: TaskRecord) -> Item:
-        async with slots:
-            error = await read_error(api, scope, record)
-        return Item(record, row={"error": error})
-
-    return list(await asyncio.gather(*map(read_one, others[:limit])))
+    del others[limit:]
+    errors = await asyncio.gather(*map(instances.read_error, others))
+    return [Item(record, row={"error": error}) for record, error in zip(others, errors, strict=True)]

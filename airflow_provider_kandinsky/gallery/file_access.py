@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LOCAL: Final = ("", "file", "local")
 #: Prefix of manifests' file names.
-_MANIFEST: Final = "manifest_"
+MANIFEST_PREFIX: Final = "manifest_"
 
 
 class FileNotShownError(Exception):
@@ -63,16 +63,30 @@ class OutputFolder:
         folder, slash, prefix = fixed.rpartition("/")
         return cls(folder, prefix) if slash else None
 
-    def locate_image(self, uri: str) -> tuple[AbstractFileSystem, str]:
-        """The file system of an image, and its path there.
+    def locate(self, uri: str, prefix: str) -> tuple[AbstractFileSystem, str]:
+        """The file system of a file, and its path there.
 
-        :raises FileNotShownError: it is not where this task instance stores its images.
+        :param prefix: of its name in the folder.
+        :raises FileNotShownError: it is not where this task instance stores such files.
         """
-        return _locate(uri, self.uri, self.prefix)
-
-    def locate_manifest(self, uri: str) -> tuple[AbstractFileSystem, str]:
-        """The same for a manifest."""
-        return _locate(uri, self.uri, _MANIFEST)
+        wanted, root = _Location.parse(uri), _Location.parse(self.uri)
+        if (wanted.scheme, wanted.conn_id) != (root.scheme, root.conn_id):
+            raise FileNotShownError(
+                "it is in another storage, or behind another connection, than the task's output_path"
+            )
+        if wanted.scheme == "file":
+            # With symbolic links and ".." resolved.
+            path, below = os.path.realpath(wanted.path), os.path.join(os.path.realpath(root.path), prefix)
+        else:
+            path, below = wanted.path, f"{root.path}/{prefix}"
+            if not {".", ".."}.isdisjoint(_decode(path).split("/")):
+                raise FileNotShownError("its path contains '.' or '..'")
+        if below == "/" or not path.startswith(below):
+            raise FileNotShownError("it is not below the task's output_path")
+        if wanted.scheme == "file":
+            return ObjectStoragePath("file:///").fs, path
+        found = ObjectStoragePath(uri)
+        return found.fs, found.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +118,6 @@ class _Location:
                 raise FileNotShownError("its path is not absolute")
             return cls("file", conn_id, path)
         return cls(parsed.scheme, conn_id, path.lstrip("/"))
-
-
-def _locate(uri: str, folder: str, prefix: str) -> tuple[AbstractFileSystem, str]:
-    wanted, root = _Location.parse(uri), _Location.parse(folder)
-    if (wanted.scheme, wanted.conn_id) != (root.scheme, root.conn_id):
-        raise FileNotShownError("it is in another storage, or behind another connection, than the task's output_path")
-    if wanted.scheme == "file":
-        # With symbolic links and ".." resolved.
-        path, below = os.path.realpath(wanted.path), os.path.join(os.path.realpath(root.path), prefix)
-    else:
-        path, below = wanted.path, f"{root.path}/{prefix}"
-        if not {".", ".."}.isdisjoint(_decode(path).split("/")):
-            raise FileNotShownError("its path contains '.' or '..'")
-    if below == "/" or not path.startswith(below):
-        raise FileNotShownError("it is not below the task's output_path")
-    if wanted.scheme == "file":
-        return ObjectStoragePath("file:///").fs, path
-    found = ObjectStoragePath(uri)
-    return found.fs, found.path
 
 
 def _decode(path: str) -> str:

@@ -27,15 +27,13 @@ def find_image_hosts(conn_id: str | None) -> Collection[str]:
     """
     try:
         connection = BaseHook.get_connection(conn_id or KandinskyHook.default_conn_name)
-        if connection.conn_type != KandinskyHook.conn_type:
-            return {IMAGE_HOST}
-        # The key is not needed, and may be in the workers' environment only.
-        settings = ConnectionSettings.read(connection, connection.extra_dejson, api_key="not needed")
+        if connection.conn_type == KandinskyHook.conn_type:
+            # The key is not needed, and may be in the workers' environment only.
+            return ConnectionSettings.read(connection, connection.extra_dejson, api_key="not needed").all_image_hosts
     except AirflowNotFoundException:
-        return {IMAGE_HOST}
+        pass
     except KandinskyError as error:
         log.warning("Only images at %s are shown: %s", IMAGE_HOST, error)
-        return {IMAGE_HOST}
     except Exception as error:  # noqa: BLE001  a backend may fail in any way
         # Without its text, which may contain a secret.
         log.warning(
@@ -44,5 +42,4 @@ def find_image_hosts(conn_id: str | None) -> Collection[str]:
             conn_id,
             type(error).__name__,
         )
-        return {IMAGE_HOST}
-    return settings.all_image_hosts
+    return {IMAGE_HOST}

@@ -55,6 +55,11 @@ class Item:
     is_of_batch: bool = False
 
     @property
+    def row_number(self) -> int | None:
+        """Its number in its batch, from 1; ``None`` if it is not of a batch."""
+        return self.position + 1 if self.is_of_batch else None
+
+    @property
     def uris(self) -> list[str]:
         """The URLs of its images, or the URIs of the stored files."""
         return texts(self.row.get("urls"))

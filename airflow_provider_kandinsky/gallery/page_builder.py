@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
+from fastapi import HTTPException
 from fastapi.concurrency import run_in_threadpool
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi
@@ -26,24 +27,14 @@ from airflow_provider_kandinsky.gallery.pages import (
     PREVIEW_SIZE,
     Page,
     PageNumber,
-    Part,
     Section,
     failed_first,
     split_into_pages,
 )
-from airflow_provider_kandinsky.gallery.run_instances import Counts, DagTask, NotFoundError, RunInstances, read_tasks
+from airflow_provider_kandinsky.gallery.run_instances import Counts, RunInstances
 from airflow_provider_kandinsky.gallery.stored_files import read_manifest
-from airflow_provider_kandinsky.gallery.task_records import (
-    FAILED_STATES,
-    FINISHED_STATES,
-    Scope,
-    TaskKind,
-    TaskRecord,
-    read_xcoms,
-)
+from airflow_provider_kandinsky.gallery.task_records import FINISHED_STATES, DagTask, Scope, TaskKind, TaskRecord
 
-#: Task instances whose XComs are read at the same time; the API server has other clients.
-_CONCURRENT_READS: Final = 4
 #: Instances per page of a mapped batch.
 _BATCHES_PER_PAGE: Final = 5
 #: Larger page numbers could overflow the database's integers.
@@ -54,75 +45,32 @@ class PageBuilder:
     """Builds the pages of a run, its tasks and their instances.
 
     :param api: with the rights of the page's reader.
-    :param scope: the run, and on the page of a task that task.
+    :param scope: the run, on the page of a task that task, and on the page of a task instance that one.
     :param serves_files: whether stored files may be read.
-    :raises NotFoundError: (from each method) the run or the task does not exist.
+    :param only_failed: whether only the failed are shown.
+    :raises ApiError: (from each method) the run or the task does not exist, or the reader may not see it.
     """
 
-    def __init__(self, api: AirflowApi, scope: Scope, *, serves_files: bool) -> None:
-        self._api = api
+    def __init__(self, api: AirflowApi, scope: Scope, *, serves_files: bool, only_failed: bool = False) -> None:
         self._scope = scope
-        self._serves_files = serves_files
-        self._slots = asyncio.Semaphore(_CONCURRENT_READS)
+        self._only_failed = only_failed
+        self._instances = RunInstances(api, scope, serves_files=serves_files)
 
-    async def run_page(self, number: int, *, only_failed: bool) -> Page:
-        """A page of a run: its tasks, each with its first generations."""
-        tasks = await read_tasks(self._api, self._scope.dag_id)
-        instances = self._instances(tasks)
-        records = await instances.read_if_few()
-        tasks += await instances.removed_tasks()
-        # The tasks that a review has its images from show them, and count what they cost.
-        tasks = [task for task in tasks if task.kind is not TaskKind.REVIEW]
-        if records:
-            present = {record.task_id for record in records}
-            tasks = [task for task in tasks if task.task_id in present]
-        is_ours = bool(tasks)
-        if only_failed:
-            failed = await instances.failed_tasks()
-            tasks = [task for task in tasks if task.task_id in failed or task.kind is TaskKind.BATCH]
-        pages = split_into_pages(tasks)
-        page = PageNumber.nearest(number, len(pages), 1)
-        shown = pages[page.number - 1]
-        errors = MAX_ERRORS // max(1, sum(task.is_mapped for task in shown)) if only_failed else 0
-        previews = [self._preview_parts(instances, task, errors, only_failed=only_failed) for task in shown]
-        parts = [part for parts_of_task in await asyncio.gather(*previews) for part in parts_of_task]
-        return await run_in_threadpool(Page.of_parts, parts, page, only_failed=only_failed, is_ours=is_ours)
+    async def build(self, number: int) -> Page:
+        """A page of what the scope names.
 
-    async def task_page(self, task_id: str, number: int, *, only_failed: bool) -> Page:
-        """A page of all instances of a task."""
-        instances, kind = await self._instances_of_task(task_id)
-        size = _BATCHES_PER_PAGE if kind is TaskKind.BATCH else MAPPED_PAGE_SIZE
-        number = min(max(number, 1), _MAX_PAGE_NUMBER)
-        # A batch that succeeded may have failed items.
-        failed_alone = only_failed and kind is not TaskKind.BATCH
-        records, counts = await instances.page(task_id, (number - 1) * size, size, only_failed=failed_alone)
-        page = PageNumber.nearest(number, counts.all, size)
-        if page.number != number:
-            offset = (page.number - 1) * size
-            records, counts = await instances.page(task_id, offset, size, only_failed=failed_alone)
-        if not records and not only_failed:
-            raise NotFoundError(task_id)
-        if [record.map_index for record in records] == [-1]:
-            return await self._record_page(records[0], number, only_failed=only_failed)
-        records = await self._with_xcoms(records)
-        if any(map(is_batch, records)):
-            parts = [await self._batch_part(record, only_failed=only_failed) for record in records]
-        else:
-            part = await self._generations_part(task_id, records, counts, only_failed=failed_alone)
-            part = await self._with_other_failures(part, instances, records, MAX_ERRORS if failed_alone else 0)
-            parts = [replace(part, section=replace(part.section, is_preview=False))]
-        is_ours = any(record.kind for record in records) or kind is not None
-        whole = await run_in_threadpool(Page.of_parts, parts, page, only_failed=only_failed, is_ours=is_ours)
-        return replace(whole, title=task_id)
+        :param number: from 1; the nearest page if there is none of that number.
+        """
+        if self._scope.task_id is None:
+            return await self._run_page(number)
+        if self._scope.map_index is None:
+            return await self._task_page(self._scope.task_id, number)
+        return await self._instance_page(await self._read(), number)
 
-    async def instance_page(self, task_id: str, map_index: int, number: int, *, only_failed: bool) -> Page:
-        """A page of one task instance."""
-        return await self._record_page(await self._read(task_id, map_index), number, only_failed=only_failed)
-
-    async def read_items(self, task_id: str, map_index: int) -> list[Item]:
-        """All generations of one task instance."""
-        record = await self._read(task_id, map_index)
-        return await self._items(await self._with_xcoms_of(record))
+    async def read_items(self) -> list[Item]:
+        """All generations of the task instance."""
+        (record,) = await self._instances.with_xcoms([await self._read()])
+        return await self._items(record)
 
     async def build_cards(self, selected: Sequence[Item], items: Sequence[Item]) -> list[Card]:
         """Build cards; see :func:`.cards.build_cards`."""
@@ -131,92 +79,131 @@ class PageBuilder:
 
     async def count_instances(self, task_id: str) -> int:
         """The number of instances of a task."""
-        _, counts = await self._instances([]).page(task_id, 0, 0)
+        _, counts = await self._instances.page(task_id, 0, 0)
         return counts.all
 
-    def _instances(self, tasks: Sequence[DagTask]) -> RunInstances:
-        return RunInstances(self._api, self._scope, tasks, serves_files=self._serves_files)
+    async def _run_page(self, number: int) -> Page:
+        """A page of a run: its tasks, each with its first generations."""
+        tasks = await self._instances.read_tasks()
+        records = await self._instances.read_if_few()
+        tasks += await self._instances.removed_tasks()
+        # The tasks that a review has its images from show them, and count what they cost.
+        tasks = [task for task in tasks if task.kind is not TaskKind.REVIEW]
+        if records:
+            present = {record.task_id for record in records}
+            tasks = [task for task in tasks if task.task_id in present]
+        is_ours = bool(tasks)
+        if self._only_failed:
+            failed = await self._instances.failed_tasks()
+            tasks = [task for task in tasks if task.task_id in failed or task.kind is TaskKind.BATCH]
+        pages = split_into_pages(tasks)
+        page = PageNumber.nearest(number, len(pages), 1)
+        shown = pages[page.number - 1]
+        errors = MAX_ERRORS // max(1, sum(task.is_mapped for task in shown)) if self._only_failed else 0
+        previews = await asyncio.gather(*(self._previews(task, errors) for task in shown))
+        return await self._page([section for of_task in previews for section in of_task], page, is_ours=is_ours)
 
-    async def _instances_of_task(self, task_id: str) -> tuple[RunInstances, TaskKind | None]:
-        tasks = await read_tasks(self._api, self._scope.dag_id)
-        kind = next((task.kind for task in tasks if task.task_id == task_id), None)
-        return self._instances(tasks), kind
+    async def _task_page(self, task_id: str, number: int) -> Page:
+        """A page of all instances of a task."""
+        kind = await self._kind_of(task_id)
+        size = _BATCHES_PER_PAGE if kind is TaskKind.BATCH else MAPPED_PAGE_SIZE
+        number = min(max(number, 1), _MAX_PAGE_NUMBER)
+        # A batch that succeeded may have failed items.
+        failed_alone = self._only_failed and kind is not TaskKind.BATCH
+        records, counts = await self._instances.page(task_id, (number - 1) * size, size, only_failed=failed_alone)
+        page = PageNumber.nearest(number, counts.all, size)
+        if page.number != number:
+            offset = (page.number - 1) * size
+            records, counts = await self._instances.page(task_id, offset, size, only_failed=failed_alone)
+        if not records and not self._only_failed:
+            raise HTTPException(404)
+        if [record.map_index for record in records] == [-1]:
+            return await self._instance_page(records[0], number)
+        records = await self._instances.with_xcoms(records)
+        if any(map(is_batch, records)):
+            sections = [await self._batch_preview(record) for record in records]
+        else:
+            section = await self._generations(task_id, records, counts, MAX_ERRORS if failed_alone else 0)
+            sections = [replace(section, is_preview=False)]
+        is_ours = any(record.kind for record in records) or kind is not None
+        return await self._page(sections, page, is_ours=is_ours, title=task_id)
 
-    async def _read(self, task_id: str, map_index: int) -> TaskRecord:
-        # The DAG has the kind before the fields are rendered, and after Airflow has deleted them.
-        record = await self._instances([]).one(task_id, map_index, self._scope.region)
-        if record.kind is None:
-            _, kind = await self._instances_of_task(task_id)
-            record = replace(record, kind=kind)
-        return record
-
-    async def _record_page(self, record: TaskRecord, number: int, *, only_failed: bool) -> Page:
-        items = await self._items(await self._with_xcoms_of(record))
-        shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
-        page = PageNumber.nearest(number, len(shown), BATCH_PAGE_SIZE)
-        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index, region=record.region)
-        cut = page.cut(shown, BATCH_PAGE_SIZE)
-        part = Part(
-            Section(_title(record), scope, cut, len(shown), is_preview=False),
-            items,
-            auto_refresh=record.state not in FINISHED_STATES and record.kind is not None,
-        )
+    async def _instance_page(self, record: TaskRecord, number: int) -> Page:
+        """A page of one task instance."""
+        (read,) = await self._instances.with_xcoms([record])
+        section = await self._instance(read)
+        page = PageNumber.nearest(number, section.count, BATCH_PAGE_SIZE)
         is_ours = record.kind is not None
-        whole = await run_in_threadpool(Page.of_parts, [part], page, only_failed=only_failed, is_ours=is_ours)
-        return replace(whole, title=_title(record), record=record)
+        section = replace(
+            section,
+            shown=page.cut(section.shown, BATCH_PAGE_SIZE),
+            is_preview=False,
+            auto_refresh=section.auto_refresh and is_ours,
+        )
+        return await self._page([section], page, is_ours=is_ours, title=section.title, record=record)
 
-    async def _preview_parts(
-        self, instances: RunInstances, task: DagTask, errors: int, *, only_failed: bool
-    ) -> list[Part]:
+    async def _page(self, sections: Sequence[Section], number: PageNumber, **facts: Any) -> Page:
+        return await run_in_threadpool(Page.of_sections, sections, number, only_failed=self._only_failed, **facts)
+
+    async def _previews(self, task: DagTask, errors: int) -> list[Section]:
         """The first generations of a task.
 
         :param errors: of how many failed instances that are not among them the errors are read.
         """
         is_of_batches = task.kind is TaskKind.BATCH
         limit = _BATCHES_PER_PAGE if is_of_batches else PREVIEW_SIZE
-        records, counts = await instances.page(task.task_id, 0, limit, only_failed=only_failed and not is_of_batches)
-        records = await self._with_xcoms(records)
+        failed_alone = self._only_failed and not is_of_batches
+        records, counts = await self._instances.page(task.task_id, 0, limit, only_failed=failed_alone)
+        records = await self._instances.with_xcoms(records)
         if not any(map(is_batch, records)):
-            part = await self._generations_part(task.task_id, records, counts, only_failed=only_failed)
-            return [await self._with_other_failures(part, instances, records, errors)]
-        parts = [await self._batch_part(record, only_failed=only_failed) for record in records]
+            return [await self._generations(task.task_id, records, counts, errors)]
+        previews = [await self._batch_preview(record) for record in records]
         if counts.all > len(records):
             left = counts.all - len(records)
             scope = replace(self._scope, task_id=task.task_id)
             title = f"{task.task_id}: {left} more batches"
-            parts.append(Part(Section(title, scope, [], counts.all), [], (left, 0, 0)))
-        return parts
+            previews.append(Section(title, scope, [], counts.all, [], Counts(left)))
+        return previews
 
-    async def _generations_part(
-        self, task_id: str, records: Sequence[TaskRecord], counts: Counts, *, only_failed: bool
-    ) -> Part:
+    async def _generations(self, task_id: str, records: Sequence[TaskRecord], counts: Counts, errors: int) -> Section:
+        """Some instances of a task, with the errors of others; see :func:`.failures.read_other_failures`."""
         items = [item for record in records for item in await self._items(record)]
-        scope = replace(self._scope, task_id=task_id)
-        unread = (
-            counts.all - len(records),
-            counts.failed - sum(record.state in FAILED_STATES for record in records),
-            counts.under_way - sum(record.state not in (*FINISHED_STATES, *FAILED_STATES) for record in records),
+        unread = counts.beside(records)
+        elsewhere: Sequence[Item] = ()
+        if errors and records and unread.failed:
+            elsewhere = await read_other_failures(self._instances, records, errors)
+        return Section(
+            task_id,
+            replace(self._scope, task_id=task_id),
+            failed_first(items, only_failed=self._only_failed),
+            counts.all,
+            items,
+            unread,
+            elsewhere,
+            # A task instance that is up for retry has failed, but is not finished.
+            auto_refresh=counts.under_way > 0 or any(record.state not in FINISHED_STATES for record in records),
         )
-        section = Section(task_id, scope, failed_first(items, only_failed=only_failed), counts.all)
-        # A task instance that is up for retry has failed, but is not finished.
-        auto_refresh = counts.under_way > 0 or any(record.state not in FINISHED_STATES for record in records)
-        return Part(section, items, unread, auto_refresh=auto_refresh)
 
-    async def _with_other_failures(
-        self, part: Part, instances: RunInstances, records: Sequence[TaskRecord], limit: int
-    ) -> Part:
-        """Add what failed on other pages; see :func:`.failures.read_other_failures`."""
-        if not (limit and records and part.unread[1]):
-            return part
-        others = await read_other_failures(self._api, self._scope, instances, records, limit, self._slots)
-        return replace(part, failed_elsewhere=others)
+    async def _batch_preview(self, record: TaskRecord) -> Section:
+        section = await self._instance(record)
+        return replace(section, shown=section.shown[:PREVIEW_SIZE])
 
-    async def _batch_part(self, record: TaskRecord, *, only_failed: bool) -> Part:
+    async def _instance(self, record: TaskRecord) -> Section:
+        """All generations of a task instance."""
         items = await self._items(record)
-        shown = await run_in_threadpool(failed_first, items, only_failed=only_failed)
-        scope = replace(self._scope, task_id=record.task_id, map_index=record.map_index, region=record.region)
-        section = Section(_title(record), scope, shown[:PREVIEW_SIZE], len(shown))
-        return Part(section, items, auto_refresh=record.state not in FINISHED_STATES)
+        shown = await run_in_threadpool(failed_first, items, only_failed=self._only_failed)
+        auto_refresh = record.state not in FINISHED_STATES
+        return Section(_title(record), self._scope.of(record), shown, len(shown), items, auto_refresh=auto_refresh)
+
+    async def _kind_of(self, task_id: str) -> TaskKind | None:
+        """A task's kind by the DAG's latest version."""
+        tasks = await self._instances.read_tasks()
+        return next((task.kind for task in tasks if task.task_id == task_id), None)
+
+    async def _read(self) -> TaskRecord:
+        # The DAG has the kind before the fields are rendered, and after Airflow has deleted them.
+        record = await self._instances.one(self._scope)
+        return record if record.kind else replace(record, kind=await self._kind_of(record.task_id))
 
     async def _items(self, record: TaskRecord) -> list[Item]:
         if record.kind is None:
@@ -224,16 +211,6 @@ class PageBuilder:
         if not is_batch(record):
             return list_items(record, read_manifest)
         return await run_in_threadpool(list_items, record, read_manifest)
-
-    async def _with_xcoms(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
-        return list(await asyncio.gather(*map(self._with_xcoms_of, records)))
-
-    async def _with_xcoms_of(self, record: TaskRecord) -> TaskRecord:
-        if record.state is None or record.kind is None:
-            return record
-        async with self._slots:
-            record = await self._instances([]).with_fields(record)
-            return await read_xcoms(self._api, self._scope, record)
 
 
 def _title(record: TaskRecord) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar
 
 from airflow_provider_kandinsky.gallery.causes import Cause, sum_up_failures
 from airflow_provider_kandinsky.gallery.items import Item, State
 from airflow_provider_kandinsky.gallery.regions import Region
-from airflow_provider_kandinsky.gallery.run_instances import DagTask
-from airflow_provider_kandinsky.gallery.task_records import Scope, TaskRecord
+from airflow_provider_kandinsky.gallery.run_instances import Counts
+from airflow_provider_kandinsky.gallery.task_records import DagTask, Scope, TaskRecord
 
 _T = TypeVar("_T")
 #: An image's task id, map index, position, index and region.
@@ -46,9 +46,15 @@ class Totals:
     unread: int = 0
 
     @classmethod
-    def from_items(cls, items: Sequence[Item]) -> Totals:
-        """Sum up."""
-        generations = images = failures = under_way = unlisted = 0
+    def from_items(cls, items: Sequence[Item], unread: Sequence[Counts] = ()) -> Totals:
+        """Sum up.
+
+        :param unread: further generations, whose XComs were not read.
+        """
+        not_read = generations = sum(counts.all for counts in unread)
+        failures = sum(counts.failed for counts in unread)
+        under_way = sum(counts.under_way for counts in unread)
+        images = unlisted = 0
         costs: dict[str | int, float | None] = {}
         for index, item in enumerate(items):
             count, cost, state = len(item.uris), item.cost, item.state
@@ -60,17 +66,7 @@ class Totals:
             if count or cost:
                 costs[item.request_id or index] = cost
         known = [cost for cost in costs.values() if cost is not None]
-        return cls(generations, images, sum(known), len(costs) - len(known), failures, under_way, unlisted)
-
-    def with_unread(self, generations: int, failures: int, under_way: int) -> Totals:
-        """Add generations whose XComs were not read."""
-        return replace(
-            self,
-            generations=self.generations + generations,
-            failures=self.failures + failures,
-            under_way=self.under_way + under_way,
-            unread=self.unread + generations,
-        )
+        return cls(generations, images, sum(known), len(costs) - len(known), failures, under_way, unlisted, not_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,35 +97,27 @@ class PageNumber:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Some task instances, and the generations of them that are shown.
+    """Some task instances: the generations of them that are shown, and what they add to the totals.
 
     :param title: what names it among others.
     :param scope: what it shows a part of.
     :param shown: those that are shown.
     :param count: how many generations it has; of those that are to be shown only, if not all are.
+    :param items: all items that were read, shown or not.
+    :param unread: generations that were not read.
+    :param failed_elsewhere: some of the failed that were not read, with nothing but their errors.
     :param is_preview: whether the rest is on a page of its own.
+    :param auto_refresh: whether results may follow.
     """
 
     title: str
     scope: Scope
     shown: Sequence[Item]
     count: int
-    is_preview: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A section and what it adds to the totals.
-
-    :param items: all items that were read, shown or not.
-    :param unread: generations that were not read: all, the failed, and those under way.
-    :param failed_elsewhere: some of the failed that were not read, with nothing but their errors.
-    """
-
-    section: Section
     items: Sequence[Item]
-    unread: tuple[int, int, int] = (0, 0, 0)
+    unread: Counts = field(default_factory=Counts)
     failed_elsewhere: Sequence[Item] = ()
+    is_preview: bool = True
     auto_refresh: bool = False
 
 
@@ -155,20 +143,19 @@ class Page:
     auto_refresh: bool = False
 
     @classmethod
-    def of_parts(cls, parts: Sequence[Part], number: PageNumber, *, only_failed: bool, is_ours: bool) -> Page:
-        """Put its parts together.
+    def of_sections(cls, sections: Sequence[Section], number: PageNumber, *, only_failed: bool, **facts: Any) -> Page:
+        """Put its sections together.
 
         :param only_failed: whether sections without a failure are left out.
+        :param facts: the page's other fields.
         """
-        items = [item for part in parts for item in part.items]
-        totals = Totals.from_items(items)
-        for part in parts:
-            totals = totals.with_unread(*part.unread)
-        sections = [part.section for part in parts if part.section.shown or (part.section.count and not only_failed)]
-        elsewhere = [item for part in parts for item in part.failed_elsewhere]
+        items = [item for section in sections for item in section.items]
+        totals = Totals.from_items(items, [section.unread for section in sections])
+        elsewhere = [item for section in sections for item in section.failed_elsewhere]
         causes = sum_up_failures(items + elsewhere, totals.failures) if totals.failures > 1 else ()
-        auto_refresh = any(part.auto_refresh for part in parts)
-        return cls(sections, number, totals, causes, is_ours=is_ours, auto_refresh=auto_refresh)
+        auto_refresh = any(section.auto_refresh for section in sections)
+        shown = [section for section in sections if section.shown or (section.count and not only_failed)]
+        return cls(shown, number, totals, causes, auto_refresh=auto_refresh, **facts)
 
     @property
     def items(self) -> list[Item]:

@@ -28,15 +28,7 @@ def _money(dollars: float) -> str:
     return f"${whole}.{fraction:0<2}"
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-_TEMPLATES.filters |= {"money": _money, "seconds": _seconds, "count": _count}
+_TEMPLATES.filters |= {"money": _money, "seconds": "{:.1f} s".format, "count": "{:,}".format}
 
 
 def render_gallery(urls: GalleryUrls, page: Page, sections: Sequence[tuple[Section, Sequence[Card]]]) -> HTMLResponse:

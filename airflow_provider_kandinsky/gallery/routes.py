@@ -26,7 +26,7 @@ from airflow_provider_kandinsky.gallery.coerce import is_http_url
 from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
 from airflow_provider_kandinsky.gallery.items import Item
 from airflow_provider_kandinsky.gallery.page_builder import PageBuilder
-from airflow_provider_kandinsky.gallery.pages import Neighbours, Page
+from airflow_provider_kandinsky.gallery.pages import Neighbours
 from airflow_provider_kandinsky.gallery.rendering import render_gallery, render_image
 from airflow_provider_kandinsky.gallery.stored_files import find_image
 from airflow_provider_kandinsky.gallery.task_records import Scope
@@ -78,26 +78,20 @@ InstanceScope = Annotated[Scope, Depends(_one_instance)]
 @router.get(_RUN)
 async def show_run(request: Request, scope: RunScope, page: int = 1, only: Only = None) -> Response:
     """The images of all tasks of a run."""
-    content = await _page_builder(request, scope).run_page(page, only_failed=only is not None)
-    return await _render(request, scope, content, only)
+    return await _show_page(request, scope, page, only)
 
 
 @router.get(_TASK)
 async def show_task(request: Request, scope: TaskScope, page: int = 1, only: Only = None) -> Response:
     """The images of one task."""
-    builder, task_id, map_index = _page_builder(request, scope), scope.task_id or "", scope.map_index
-    if map_index is None:
-        content = await builder.task_page(task_id, page, only_failed=only is not None)
-    else:
-        content = await builder.instance_page(task_id, map_index, page, only_failed=only is not None)
-    return await _render(request, scope, content, only)
+    return await _show_page(request, scope, page, only)
 
 
 @router.get(_TASK + "/image")
 async def open_image(request: Request, scope: InstanceScope) -> Response:
     """The target of a task's link "Image": redirects to its first image, or to its tab if none may be shown."""
     builder = _page_builder(request, scope)
-    items = await builder.read_items(scope.task_id or "", scope.map_index or 0)
+    items = await builder.read_items()
     cards = await builder.build_cards(items[:1], items)
     image = next((image for card in cards for image in card.images[:1] if image.origin is not None), None)
     url = image.uri if image else GalleryUrls(request.scope["root_path"], scope).tab()
@@ -115,13 +109,15 @@ async def show_image(
     only: Only = None,
 ) -> Response:
     """One generation with all its details, and one of its images large."""
-    builder, task_id, map_index = _page_builder(request, task), task.task_id or "", task.map_index or 0
-    items = await builder.read_items(task_id, map_index)
+    builder = _page_builder(request, task)
+    items = await builder.read_items()
     item = _item_at(items, position)
     if item is None or not 0 <= index < max(1, len(item.uris)):
         raise HTTPException(404)
+    record = item.record
     # In a loop the instances of all iterations would be counted.
-    siblings = await builder.count_instances(task_id) if map_index >= 0 and item.record.iteration is None else 1
+    is_alone = record.map_index < 0 or record.iteration is not None
+    siblings = 1 if is_alone else await builder.count_instances(record.task_id)
     (card,) = await builder.build_cards([item], items)
     scope = {
         "run": Scope(task.dag_id, task.run_id),
@@ -139,7 +135,7 @@ async def send_file(request: Request, scope: InstanceScope, position: int, index
     The URL has its position; the file's URI comes from the task's XCom. A browser may cache it, but must revalidate it
     each time, as the user's rights or the file may have changed.
     """
-    item = _item_at(await _page_builder(request, scope).read_items(scope.task_id or "", scope.map_index or 0), position)
+    item = _item_at(await _page_builder(request, scope).read_items(), position)
     uris = item.uris if item else []
     if item is None or not 0 <= index < len(uris) or is_http_url(uris[index]):
         raise HTTPException(404)
@@ -166,26 +162,27 @@ def _image_response(uri: str, folder: OutputFolder | None, index: int, known_eta
         headers["ETag"] = file.etag
         if known_etag == file.etag:
             return Response(status_code=304, headers=headers)
-    image = file.open_image()
+    extension, chunks = file.open_image()
     headers |= {
-        "Content-Length": str(image.size),
-        "Content-Disposition": f'inline; filename="{index}.{image.extension}"',
+        "Content-Length": str(file.size),
+        "Content-Disposition": f'inline; filename="{index}.{extension}"',
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Cross-Origin-Resource-Policy": "same-origin",
     }
-    return StreamingResponse(image.chunks(), media_type=f"image/{image.extension}", headers=headers)
+    return StreamingResponse(chunks, media_type=f"image/{extension}", headers=headers)
 
 
-async def _render(request: Request, scope: Scope, page: Page, only: Only) -> Response:
-    items = page.items
-    cards = iter(await _page_builder(request, scope).build_cards(items, items))
+async def _show_page(request: Request, scope: Scope, number: int, only: Only) -> Response:
+    builder = _page_builder(request, scope, only)
+    page = await builder.build(number)
+    cards = iter(await builder.build_cards(page.items, page.items))
     sections = [(section, list(islice(cards, len(section.shown)))) for section in page.sections]
     return render_gallery(GalleryUrls(request.scope["root_path"], scope, page.number.number, only), page, sections)
 
 
-def _page_builder(request: Request, scope: Scope) -> PageBuilder:
+def _page_builder(request: Request, scope: Scope, only: Only = None) -> PageBuilder:
     serves_files = conf.getboolean("kandinsky", "gallery_serves_files", fallback=True)
-    return PageBuilder(AirflowApi(request), scope, serves_files=serves_files)
+    return PageBuilder(AirflowApi(request), scope, serves_files=serves_files, only_failed=only is not None)
 
 
 def _item_at(items: Sequence[Item], position: int) -> Item | None:

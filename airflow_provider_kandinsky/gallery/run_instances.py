@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -10,9 +11,20 @@ from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
 from airflow_provider_kandinsky.gallery.coerce import mapping
-from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
-from airflow_provider_kandinsky.gallery.task_records import FAILED_STATES, FINISHED_STATES, Scope, TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.regions import region_parameters
+from airflow_provider_kandinsky.gallery.task_records import (
+    FAILED_STATES,
+    FINISHED_STATES,
+    DagTask,
+    Scope,
+    TaskKind,
+    TaskRecord,
+    read_error,
+    read_xcoms,
+)
 
+#: Task instances whose XComs are read at the same time; the API server has other clients.
+_CONCURRENT_READS: Final = 4
 #: Up to so many task instances, a run is read completely.
 _SMALL_RUN: Final = 200
 #: Task instances per call: small enough that their longest rendered fields fit into one response.
@@ -35,72 +47,6 @@ _ORDER: Final = (
 )
 
 
-class NotFoundError(LookupError):
-    """The run or the task instance does not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class DagTask:
-    """A Kandinsky task of a DAG.
-
-    :param is_mapped: whether it can have several instances in a run.
-    """
-
-    task_id: str
-    kind: TaskKind
-    is_mapped: bool = False
-
-
-async def read_tasks(api: AirflowApi, dag_id: str) -> list[DagTask]:
-    """Read the Kandinsky tasks of a DAG's latest version.
-
-    :return: in the order of the grid; empty if the DAG was deleted.
-    """
-    ours = {
-        task["task_id"]: DagTask(task["task_id"], kind, bool(task["is_mapped"]))
-        for task in await _read_dag_tasks(api, dag_id)
-        if (kind := TaskKind.from_fields(task["template_fields"] or ()))
-    }
-    if not ours:
-        return []
-    # Only the grid's own endpoint has its order, and says which tasks are in a mapped group.
-    grid = {node["id"]: bool(node.get("is_mapped")) for node in await _read_grid(api, dag_id)}
-    positions = {task_id: position for position, task_id in enumerate(grid)}
-    return [
-        DagTask(task.task_id, task.kind, task.is_mapped or grid.get(task.task_id, False))
-        for task in sorted(ours.values(), key=lambda task: (positions.get(task.task_id, len(positions)), task.task_id))
-    ]
-
-
-async def _read_dag_tasks(api: AirflowApi, dag_id: str) -> list[Mapping[str, Any]]:
-    """All tasks of the latest version; empty if the DAG was deleted, whose runs can still be there."""
-    try:
-        return list((await api.get("api", "v2", "dags", dag_id, "tasks"))["tasks"])
-    except ApiError as error:
-        if error.status_code != 404:
-            raise
-        return []
-
-
-async def _read_grid(api: AirflowApi, dag_id: str, **runs: str) -> list[Mapping[str, Any]]:
-    """The tasks of the grid: of the latest version and of those that the given runs have had."""
-    try:
-        return list(_leaves(await api.get("ui", "grid", "structure", dag_id, **runs)))
-    except ApiError as error:
-        if error.status_code not in (404, 422):
-            raise
-        # Not part of the public API: without it, tasks are sorted by name.
-        return []
-
-
-def _leaves(nodes: Any) -> Iterator[Mapping[str, Any]]:
-    for node in nodes if isinstance(nodes, list) else []:
-        if children := mapping(node).get("children"):
-            yield from _leaves(children)
-        elif "id" in mapping(node):
-            yield node
-
-
 @dataclass(frozen=True, slots=True)
 class Counts:
     """The number of a task's instances.
@@ -108,37 +54,63 @@ class Counts:
     :param failed: those whose latest try failed.
     """
 
-    all: int
-    failed: int
-    under_way: int
+    all: int = 0
+    failed: int = 0
+    under_way: int = 0
+
+    def beside(self, records: Sequence[TaskRecord]) -> Counts:
+        """Those that are not among some instances of the task."""
+        return Counts(
+            self.all - len(records),
+            self.failed - sum(record.state in FAILED_STATES for record in records),
+            self.under_way - sum(record.state not in (*FINISHED_STATES, *FAILED_STATES) for record in records),
+        )
 
 
 class RunInstances:
-    """The task instances of a run.
+    """The Kandinsky tasks of a run and their instances.
 
-    :param tasks: the DAG's Kandinsky tasks.
     :param serves_files: whether stored files may be read.
     """
 
-    def __init__(self, api: AirflowApi, scope: Scope, tasks: Sequence[DagTask], *, serves_files: bool) -> None:
+    def __init__(self, api: AirflowApi, scope: Scope, *, serves_files: bool) -> None:
         self._api = api
-        self._dag_id = scope.dag_id
+        self._scope = scope
         self._run_path = ("api", "v2", "dags", scope.dag_id, "dagRuns", scope.run_id)
         self._path = (*self._run_path, "taskInstances")
-        self._kinds = {task.task_id: task.kind for task in tasks}
+        self._kinds: dict[str, TaskKind] = {}
         self._serves_files = serves_files
+        self._slots = asyncio.Semaphore(_CONCURRENT_READS)
         self._all: list[TaskRecord] | None = None
+
+    async def read_tasks(self) -> list[DagTask]:
+        """Read the Kandinsky tasks of the DAG's latest version; all that is read later is recognised by them.
+
+        :return: in the order of the grid; empty if the DAG was deleted.
+        """
+        tasks = await self._dag_tasks()
+        kinds = {task["task_id"]: TaskKind.from_fields(task["template_fields"] or ()) for task in tasks}
+        self._kinds = {task_id: kind for task_id, kind in kinds.items() if kind}
+        if not self._kinds:
+            return []
+        # Only the grid's own endpoint has its order, and says which tasks are in a mapped group.
+        grid = await self._grid()
+        positions = {node["id"]: position for position, node in enumerate(grid)}
+        mapped = {task["task_id"] for task in tasks if task["is_mapped"]}
+        mapped |= {node["id"] for node in grid if node.get("is_mapped")}
+        in_order = sorted(self._kinds, key=lambda task_id: (positions.get(task_id, len(positions)), task_id))
+        return [DagTask(task_id, self._kinds[task_id], task_id in mapped) for task_id in in_order]
 
     async def read_if_few(self) -> list[TaskRecord] | None:
         """Read all task instances if there are at most 200; later calls then use these.
 
         :return: ``None`` if there are more.
-        :raises NotFoundError: there is no such run.
+        :raises ApiError: there is no such run.
         """
         records, total = await self._list(limit=_CHUNK_SIZE, order_by=_BY_ID)
         if not total:
             # Airflow 3.1 lists nothing for a run of another DAG.
-            await self._get(*self._run_path)
+            await self._api.get(*self._run_path)
         while len(records) < total <= _SMALL_RUN:
             more, total = await self._list(limit=_CHUNK_SIZE, offset=len(records), order_by=_BY_ID)
             if not more:
@@ -147,20 +119,34 @@ class RunInstances:
         self._all = sorted(records, key=lambda record: record.map_index) if total <= _SMALL_RUN else None
         return self._all
 
-    async def one(self, task_id: str, map_index: int, region: Region | None = None) -> TaskRecord:
+    async def one(self, scope: Scope) -> TaskRecord:
         """Read one task instance.
 
-        :param map_index: -1 if it is not mapped.
-        :param region: if it has one.
-        :raises NotFoundError: it does not exist.
+        :raises ApiError: it does not exist.
         """
-        return self._record(await self._get(*self._path, task_id, map_index, **region_parameters(region)))
+        parameters = region_parameters(scope.region)
+        return self._record(await self._api.get(*self._path, scope.task_id, scope.map_index, **parameters))
 
-    async def with_fields(self, record: TaskRecord) -> TaskRecord:
+    async def with_xcoms(self, records: Sequence[TaskRecord]) -> list[TaskRecord]:
+        """Some task instances with their XComs, and their rendered fields."""
+        return list(await asyncio.gather(*map(self._with_xcoms, records)))
+
+    async def read_error(self, record: TaskRecord) -> Any:
+        """See :func:`.task_records.read_error`."""
+        async with self._slots:
+            return await read_error(self._api, self._scope, record)
+
+    async def _with_xcoms(self, record: TaskRecord) -> TaskRecord:
+        if record.state is None or record.kind is None:
+            return record
+        async with self._slots:
+            return await read_xcoms(self._api, self._scope, await self._with_fields(record))
+
+    async def _with_fields(self, record: TaskRecord) -> TaskRecord:
         """A listed task instance with its rendered fields, which Airflow 3.1 and 3.2 have only where one is read."""
         if record.fields:
             return record
-        read = await self.one(record.task_id, record.map_index, record.region)
+        read = await self.one(self._scope.of(record))
         return replace(read, kind=record.kind or read.kind)
 
     async def removed_tasks(self) -> list[DagTask]:
@@ -170,25 +156,44 @@ class RunInstances:
         """
         records = self._all
         if records is None:
-            run_after = (await self._get(*self._run_path)).get("run_after")
+            run_after = (await self._api.get(*self._run_path)).get("run_after")
             filters = {"run_after_gte": run_after, "run_after_lte": run_after} if run_after else {}
             known = await self._known_tasks()
-            nodes = await _read_grid(self._api, self._dag_id, **filters)
-            removed = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
-            records = [record for task_id in removed for record in (await self._list(task_id=task_id, limit=1))[0]]
+            nodes = await self._grid(**filters)
+            task_ids = sorted({node["id"] for node in nodes} - known)[:_MAX_REMOVED_TASKS]
+            records = [record for task_id in task_ids for record in (await self._list(task_id=task_id, limit=1))[0]]
         others = {record.task_id: record for record in records if record.task_id not in self._kinds}
         if not all(record.fields for record in others.values()):
             known = await self._known_tasks()
-            others = {task_id: await self.with_fields(each) for task_id, each in others.items() if task_id not in known}
-        tasks = {
-            record.task_id: DagTask(record.task_id, record.kind, record.map_index >= 0)
-            for record in others.values()
+            removed = [record for task_id, record in others.items() if task_id not in known]
+            others = {record.task_id: await self._with_fields(record) for record in removed}
+        return [
+            DagTask(task_id, record.kind, record.map_index >= 0)
+            for task_id, record in sorted(others.items())
             if record.kind
-        }
-        return [tasks[task_id] for task_id in sorted(tasks)]
+        ]
 
     async def _known_tasks(self) -> set[str]:
-        return {task["task_id"] for task in await _read_dag_tasks(self._api, self._dag_id)}
+        return {task["task_id"] for task in await self._dag_tasks()}
+
+    async def _dag_tasks(self) -> list[Mapping[str, Any]]:
+        """All tasks of the latest version; empty if the DAG was deleted, whose runs can still be there."""
+        try:
+            return list((await self._api.get("api", "v2", "dags", self._scope.dag_id, "tasks"))["tasks"])
+        except ApiError as error:
+            if error.status_code != 404:
+                raise
+            return []
+
+    async def _grid(self, **runs: str) -> list[Mapping[str, Any]]:
+        """The tasks of the grid: of the latest version and of those that the given runs have had."""
+        try:
+            return list(_leaves(await self._api.get("ui", "grid", "structure", self._scope.dag_id, **runs)))
+        except ApiError as error:
+            if error.status_code not in (404, 422):
+                raise
+            # Not part of the public API: without it, tasks are sorted by name.
+            return []
 
     async def page(
         self, task_id: str, offset: int, limit: int, *, only_failed: bool = False
@@ -226,17 +231,17 @@ class RunInstances:
         return found[offset : offset + limit], len(found)
 
     async def _list(self, **parameters: Any) -> tuple[list[TaskRecord], int]:
-        response = await self._get(*self._path, **parameters)
+        response = await self._api.get(*self._path, **parameters)
         return [self._record(each) for each in response["task_instances"]], response["total_entries"]
-
-    async def _get(self, *path: object, **parameters: Any) -> Any:
-        try:
-            return await self._api.get(*path, **parameters)
-        except ApiError as error:
-            if error.status_code == 404:
-                raise NotFoundError(str(error)) from error
-            raise
 
     def _record(self, instance: Mapping[str, Any]) -> TaskRecord:
         kind = self._kinds.get(instance["task_id"])
         return TaskRecord.from_api(instance, kind, serves_files=self._serves_files)
+
+
+def _leaves(nodes: Any) -> Iterator[Mapping[str, Any]]:
+    for node in nodes if isinstance(nodes, list) else []:
+        if children := mapping(node).get("children"):
+            yield from _leaves(children)
+        elif "id" in mapping(node):
+            yield node

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from airflow_provider_kandinsky.gallery.coerce import MAX_LISTED_ITEMS, mapping, parse, texts
-from airflow_provider_kandinsky.gallery.file_access import FileNotShownError, OutputFolder
+from airflow_provider_kandinsky.gallery.file_access import MANIFEST_PREFIX, FileNotShownError, OutputFolder
 from airflow_provider_kandinsky.gallery.task_records import TaskRecord
 from airflow_provider_kandinsky.segmind.constants import LARGEST_IMAGE
 from airflow_provider_kandinsky.segmind.wire.images import image_extension
@@ -49,29 +49,6 @@ _VERSION_FIELDS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class StoredImage:
-    """An opened image.
-
-    :param extension: see :func:`~airflow_provider_kandinsky.segmind.wire.images.image_extension`.
-    :param size: in bytes.
-    """
-
-    extension: str
-    size: int
-    _head: bytes
-    _file: IO[bytes]
-
-    def chunks(self) -> Iterator[bytes]:
-        """The content in chunks, at most ``size`` bytes; closes the file."""
-        with self._file:
-            left = self.size - len(self._head)
-            yield self._head
-            while left > 0 and (chunk := self._file.read(min(_CHUNK, left))):
-                left -= len(chunk)
-                yield chunk
-
-
-@dataclass(frozen=True, slots=True)
 class StoredFile:
     """An existing file.
 
@@ -90,9 +67,11 @@ class StoredFile:
         file: IO[bytes] = _call_storage(self._fs.open, self._path, "rb")
         return file
 
-    def open_image(self) -> StoredImage:
+    def open_image(self) -> tuple[str, Iterator[bytes]]:
         """Open it as an image. Blocks.
 
+        :return: its extension, see :func:`~airflow_provider_kandinsky.segmind.wire.images.image_extension`, and its
+            content in chunks, which close the file at their end.
         :raises FileNotShownError: it is not an image, or larger than 32 MiB.
         """
         if self.size > LARGEST_IMAGE:
@@ -107,7 +86,16 @@ class StoredFile:
         if extension is None:
             file.close()
             raise FileNotShownError("it is not an image")
-        return StoredImage(extension, self.size, head, file)
+        return extension, self._chunks(head, file)
+
+    def _chunks(self, head: bytes, file: IO[bytes]) -> Iterator[bytes]:
+        """The content after its head was read; never more than its size, which the client knows."""
+        with file:
+            left = self.size - len(head)
+            yield head
+            while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
 
 
 def find_image(uri: str, folder: OutputFolder | None) -> StoredFile:
@@ -118,7 +106,7 @@ def find_image(uri: str, folder: OutputFolder | None) -> StoredFile:
     """
     if folder is None:
         raise FileNotShownError("the task has no rendered output_path, or gallery_serves_files is off")
-    return _stat(*_call_storage(folder.locate_image, uri))
+    return _stat(*_call_storage(folder.locate, uri, folder.prefix))
 
 
 def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | None] | None:
@@ -130,7 +118,7 @@ def read_manifest(record: TaskRecord, uri: str) -> Sequence[Mapping[str, Any] | 
     if record.output_folder is None:
         return None
     try:
-        file = _stat(*_call_storage(record.output_folder.locate_manifest, uri))
+        file = _stat(*_call_storage(record.output_folder.locate, uri, MANIFEST_PREFIX))
         # The time is part of the cache key, for storages without an attribute that changes with the content.
         return _rows(file, uri, record.written_at)
     except FileNotShownError as error:

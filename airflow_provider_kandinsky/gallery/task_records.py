@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, UnreadableResponseError
-from airflow_provider_kandinsky.gallery.coerce import NestedTooDeeplyError, mapping, parse, text
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError
+from airflow_provider_kandinsky.gallery.coerce import UnreadableError, mapping, parse, text
 from airflow_provider_kandinsky.gallery.file_access import OutputFolder
 from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
 
@@ -64,6 +64,18 @@ class TaskKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class DagTask:
+    """A Kandinsky task of a DAG.
+
+    :param is_mapped: whether it can have several instances in a run.
+    """
+
+    task_id: str
+    kind: TaskKind
+    is_mapped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
     """Which task instances are shown.
 
@@ -77,6 +89,10 @@ class Scope:
     task_id: str | None = None
     map_index: int | None = None
     region: Region | None = None
+
+    def of(self, record: TaskRecord) -> Scope:
+        """One task instance of this run."""
+        return replace(self, task_id=record.task_id, map_index=record.map_index, region=record.region)
 
     def within(self, region: str | None) -> Scope | None:
         """The same in the region of a gallery's URL, if it has one; ``None`` if that is no region."""
@@ -189,7 +205,7 @@ async def _read_one(api: AirflowApi, scope: Scope, record: TaskRecord, key: str)
     try:
         place = {"map_index": record.map_index} | region_parameters(record.region)
         entry = await api.get(*_path(scope, record), key, **place)
-    except UnreadableResponseError:
+    except UnreadableError:
         return _XCom(_UNREADABLE)
     except ApiError as error:
         if error.status_code == 404:
@@ -217,7 +233,7 @@ def _value(value: Any) -> Any:
             return value
         try:
             value = parse(value)
-        except NestedTooDeeplyError:
+        except UnreadableError:
             return _UNREADABLE
         except ValueError:
             return value

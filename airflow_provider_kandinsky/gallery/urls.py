@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
 from airflow_provider_kandinsky import __version__, exceptions
-from airflow_provider_kandinsky.gallery.cards import Card
+from airflow_provider_kandinsky.gallery.items import Item
 from airflow_provider_kandinsky.gallery.regions import Region, region_parameters
 from airflow_provider_kandinsky.gallery.task_records import Scope
 from airflow_provider_kandinsky.links.documentation import documentation_url, error_url
@@ -56,10 +56,10 @@ class GalleryUrls:
         """The page of all instances of a task."""
         return self.gallery(Scope(self.scope.dag_id, self.scope.run_id, task_id))
 
-    def image(self, card: Card, index: int = 0) -> str:
+    def image(self, item: Item, index: int = 0) -> str:
         """The page of a generation, with one of its images large."""
-        record = card.record
-        return self.image_at(record.task_id, record.map_index, card.position, index, record.region)
+        record = item.record
+        return self.image_at(record.task_id, record.map_index, item.position, index, record.region)
 
     def image_at(self, task_id: str, map_index: int, position: int, index: int, region: Region | None = None) -> str:
         """The same by its position."""
@@ -71,11 +71,12 @@ class GalleryUrls:
         view = _query(region=region, within=within, page=self.page if self.page > 1 else None, only=self.only)
         return self._image_path(task_id, map_index, position, index) + view
 
-    def file(self, card: Card, index: int) -> str:
+    def file(self, item: Item, index: int) -> str:
         """The bytes of a stored image. The time keeps browsers from showing the cached image of an earlier try."""
-        version = card.record.written_at.timestamp() if card.record.written_at else 0
-        path = self._image_path(card.record.task_id, card.record.map_index, card.position, index)
-        return f"{path}/file{_query(region=card.record.region, v=version)}"
+        record = item.record
+        version = record.written_at.timestamp() if record.written_at else 0
+        path = self._image_path(record.task_id, record.map_index, item.position, index)
+        return f"{path}/file{_query(region=record.region, v=version)}"
 
     def tab(self) -> str:
         """The tab of a task instance in Airflow's UI."""
@@ -103,12 +104,11 @@ class GalleryUrls:
         return f"{self._path(scope)}/{position}/{index}"
 
     def _path(self, scope: Scope) -> str:
-        run = f"{self.root}/dags/{_segment(scope.dag_id)}/runs/{_segment(scope.run_id)}"
-        return run if scope.task_id is None else _task_path(run, scope.task_id, scope.map_index)
-
-
-def _task_path(run: str, task_id: str, map_index: int | None) -> str:
-    return f"{run}/tasks/{_segment(task_id)}/{_segment(NOT_MAPPED if map_index is None else str(map_index))}"
+        path = f"{self.root}/dags/{_segment(scope.dag_id)}/runs/{_segment(scope.run_id)}"
+        if scope.task_id is None:
+            return path
+        map_index = NOT_MAPPED if scope.map_index is None else str(scope.map_index)
+        return f"{path}/tasks/{_segment(scope.task_id)}/{_segment(map_index)}"
 
 
 def _query(**parameters: object) -> str:

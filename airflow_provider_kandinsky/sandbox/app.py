@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -21,9 +22,8 @@ from airflow_provider_kandinsky.sandbox.history import list_rows, one_row, read_
 from airflow_provider_kandinsky.sandbox.image_painter import paint
 from airflow_provider_kandinsky.sandbox.jobs import Job
 from airflow_provider_kandinsky.sandbox.output_shapes import CONTENT_TYPE, embed_images, link_images, needs_image_bytes
-from airflow_provider_kandinsky.sandbox.service import ApiError
-from airflow_provider_kandinsky.sandbox.settings import Settings
-from airflow_provider_kandinsky.sandbox.state import StateHolder
+from airflow_provider_kandinsky.sandbox.service import ApiError, Service
+from airflow_provider_kandinsky.sandbox.settings import Settings, format_validation_error
 from airflow_provider_kandinsky.segmind.schemas import JobStatus
 
 HISTORY_PATH = "/inference-request/request-history"
@@ -48,16 +48,16 @@ def create_app(settings: Settings, clock: Callable[[], float] = time.time) -> St
             Route("/generations/{name}", endpoint("image", _image, keyed=False)),
             *control_routes(),
         ],
-        exception_handlers={404: _not_found, 405: _method_not_allowed},
+        exception_handlers={404: _not_found, 405: _method_not_allowed, ValidationError: _invalid},
     )
     app.router.redirect_slashes = False  # the service is not known to redirect
-    app.state.holder = StateHolder(settings, clock)
+    app.state.service = Service(settings, clock)
     return app
 
 
 async def _submit(context: CallContext) -> Response:
     job = await _accept(context)
-    host = context.state.settings.status_url_host or _own_url(context)
+    host = context.service.settings.status_url_host or _own_url(context)
     url = f"{host}/v2/requests/{job.request_id}"
     return JSONResponse(
         {
@@ -72,7 +72,7 @@ async def _submit(context: CallContext) -> Response:
 
 async def _generate(context: CallContext) -> Response:
     job = await _accept(context)
-    service = context.state.service
+    service = context.service
     await context.hold(max(0.0, job.finished_at - service.clock()))
     if job.error is not None:
         return JSONResponse({"error": job.error}, 500)
@@ -82,7 +82,7 @@ async def _generate(context: CallContext) -> Response:
 
 
 async def _accept(context: CallContext) -> Job:
-    request, service = context.request, context.state.service
+    request, service = context.request, context.service
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ApiError(406, "Not acceptable: the body must be application/json")
     try:
@@ -97,7 +97,7 @@ async def _accept(context: CallContext) -> Job:
 
 
 async def _status(context: CallContext) -> Response:
-    service = context.state.service
+    service = context.service
     job = service.find(context.request.path_params["request_id"])
     status = job.status(service.clock())
     if status is JobStatus.FAILED:
@@ -107,7 +107,7 @@ async def _status(context: CallContext) -> Response:
 
 
 async def _result(context: CallContext) -> Response:
-    service = context.state.service
+    service = context.service
     job = service.find(context.request.path_params["request_id"])
     status = job.status(service.clock())
     if status is JobStatus.FAILED:
@@ -118,26 +118,26 @@ async def _result(context: CallContext) -> Response:
 
 
 async def _credits(context: CallContext) -> Response:
-    paid, free = context.state.service.balance()
+    paid, free = context.service.balance()
     return JSONResponse({"credits": paid, "free-credits": free})
 
 
 async def _history(context: CallContext) -> Response:
     query = read_query(context.request.query_params)
-    return JSONResponse(list_rows(context.state.service, query, _images_url(context)))
+    return JSONResponse(list_rows(context.service, query, _images_url(context)))
 
 
 async def _history_row(context: CallContext) -> Response:
     request_id = context.request.path_params["request_id"]
-    return JSONResponse(one_row(context.state.service, request_id, _images_url(context)))
+    return JSONResponse(one_row(context.service, request_id, _images_url(context)))
 
 
 async def _models(context: CallContext) -> Response:
-    return JSONResponse({"data": [{"slug": slug} for slug in context.state.settings.models]})
+    return JSONResponse({"data": [{"slug": slug} for slug in context.service.settings.models]})
 
 
 async def _image(context: CallContext) -> Response:
-    job, index = context.state.service.find_image(context.request.path_params["name"])
+    job, index = context.service.find_image(context.request.path_params["name"])
     context.request_id = job.request_id
     return Response(await _image_bytes(job, index), media_type=CONTENT_TYPE)
 
@@ -147,7 +147,7 @@ def _failed_response(job: Job) -> Response:
 
 
 async def _result_body(context: CallContext, job: Job) -> dict[str, Any]:
-    settings, service = context.state.settings, context.state.service
+    settings, service = context.service.settings, context.service
     body: dict[str, Any] = {"status": JobStatus.COMPLETED, "error": None, "prompt": job.payload["prompt"]}
     if needs_image_bytes(settings.output_shape, as_base64=job.base64):
         images = [await _image_bytes(job, index) for index in range(len(job.image_names))]
@@ -185,7 +185,11 @@ def _own_url(context: CallContext) -> str:
 
 
 def _images_url(context: CallContext) -> str:
-    return f"{context.state.settings.public_url or _own_url(context)}/generations"
+    return f"{context.service.settings.public_url or _own_url(context)}/generations"
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": format_validation_error(cast("ValidationError", error))}, 422)
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
@@ -34,9 +33,7 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -52,8 +49,7 @@ class Sandbox:
     def submissions(self) -> list[dict[str, Any]]:
         """The accepted, and so billed, jobs in order: ``request_id``, ``model``, ``payload``, ``at`` (seconds since
         the epoch) and ``call`` (``submit`` or ``generate``)."""
-        submissions: list[dict[str, Any]] = self._control("GET", "submissions")["submissions"]
-        return submissions
+        return list(self._control("GET", "submissions")["submissions"])
 
     def calls(
         self, call: str | None = None, request_id: str | None = None, status: int | None = None
@@ -67,19 +63,17 @@ class Sandbox:
         :param request_id: filter: this job.
         :param status: filter: the response's HTTP status, such as 429 for the refused ones.
         """
-        calls: list[dict[str, Any]] = self._control("GET", "calls", params=_given(call, request_id, status))["calls"]
-        return calls
+        return list(self._control("GET", "calls", params=_given(call, request_id, status))["calls"])
 
     def count_calls(self, call: str | None = None, request_id: str | None = None, status: int | None = None) -> int:
         """The number of :meth:`calls`, without fetching them."""
-        count: int = self._control("GET", "calls", params=_given(call, request_id, status) | {"count": "1"})["count"]
-        return count
+        filters = _given(call, request_id, status)
+        return int(self._control("GET", "calls", params=filters | {"count": "1"})["count"])
 
     @property
     def settings(self) -> dict[str, Any]:
         """The current settings."""
-        settings: dict[str, Any] = self._control("GET", "settings")
-        return settings
+        return dict(self._control("GET", "settings"))
 
     def configure(self, **settings: Any) -> None:
         """Change settings; see :class:`~airflow_provider_kandinsky.sandbox.settings.Settings`.
@@ -112,8 +106,7 @@ class Sandbox:
     @property
     def pending_faults(self) -> list[dict[str, Any]]:
         """The injected faults that have not happened yet, with their remaining ``times``."""
-        faults: list[dict[str, Any]] = self._control("GET", "faults")["faults"]
-        return faults
+        return list(self._control("GET", "faults")["faults"])
 
     def clear_faults(self) -> None:
         """Remove the pending faults."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_kandinsky.sandbox.faults import Fault
-from airflow_provider_kandinsky.sandbox.settings import format_validation_error
-from airflow_provider_kandinsky.sandbox.state import State, StateHolder
+from airflow_provider_kandinsky.sandbox.service import Service
 
 _CHANGES = TypeAdapter(dict[str, Any])
 
@@ -25,7 +24,7 @@ class _CallFilters(BaseModel):
 
 
 def control_routes() -> list[Route]:
-    """The routes. They need no key and are not logged as calls."""
+    """The routes. They need no key and are not logged as calls; the app turns their validation errors into a 422."""
     return [
         Route(f"{PREFIX}/submissions", _submissions),
         Route(f"{PREFIX}/calls", _calls),
@@ -35,13 +34,9 @@ def control_routes() -> list[Route]:
     ]
 
 
-def _holder(request: Request) -> StateHolder:
-    holder: StateHolder = request.app.state.holder
-    return holder
-
-
-def _state(request: Request) -> State:
-    return _holder(request).state
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
 
 
 def _listed(request: Request, name: str, rows: list[dict[str, Any]]) -> Response:
@@ -49,45 +44,32 @@ def _listed(request: Request, name: str, rows: list[dict[str, Any]]) -> Response
     return JSONResponse({"count": len(rows)} if counted else {name: rows})
 
 
-def _invalid(error: ValidationError) -> Response:
-    return JSONResponse({"error": format_validation_error(error)}, 422)
-
-
 async def _submissions(request: Request) -> Response:
-    return _listed(request, "submissions", _state(request).submissions())
+    return _listed(request, "submissions", _service(request).submissions())
 
 
 async def _calls(request: Request) -> Response:
-    try:
-        filters = _CallFilters.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        return _invalid(error)
-    rows = _state(request).calls.find(filters.call, filters.request_id, filters.status)
+    filters = _CallFilters.model_validate(dict(request.query_params))
+    rows = _service(request).calls.find(filters.call, filters.request_id, filters.status)
     return _listed(request, "calls", rows)
 
 
 async def _faults(request: Request) -> Response:
-    faults = _state(request).faults
+    faults = _service(request).faults
     if request.method == "POST":
-        try:
-            faults.add(Fault.model_validate_json(await request.body()))
-        except ValidationError as error:
-            return _invalid(error)
+        faults.add(Fault.model_validate_json(await request.body()))
     elif request.method == "DELETE":
         faults.clear()
     return JSONResponse({"faults": faults.pending()})
 
 
 async def _settings(request: Request) -> Response:
-    state = _state(request)
+    service = _service(request)
     if request.method == "PATCH":
-        try:
-            state.configure(_CHANGES.validate_json(await request.body()))
-        except ValidationError as error:
-            return _invalid(error)
-    return JSONResponse(state.settings.model_dump(mode="json"))
+        service.configure(_CHANGES.validate_json(await request.body()))
+    return JSONResponse(service.settings.model_dump(mode="json"))
 
 
 async def _reset(request: Request) -> Response:
-    _holder(request).reset()
+    request.app.state.service = _service(request).restarted()
     return Response(status_code=204)

@@ -13,8 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from airflow_provider_kandinsky.sandbox.faults import Call, Fault
-from airflow_provider_kandinsky.sandbox.service import ApiError
-from airflow_provider_kandinsky.sandbox.state import State
+from airflow_provider_kandinsky.sandbox.service import ApiError, Service
 
 #: ASGI extension, set by the server: a function that closes the connection.
 ABORT = "kandinsky_sandbox.abort"
@@ -22,10 +21,10 @@ ABORT = "kandinsky_sandbox.abort"
 
 @dataclass(slots=True)
 class CallContext:
-    """One call, and the state it started with."""
+    """One call, and the service it started with."""
 
     request: Request
-    state: State
+    service: Service
     call: Call
     request_id: str | None
 
@@ -70,21 +69,21 @@ def endpoint(call: Call, handler: Handler, *, keyed: bool = True) -> Endpoint:
     """
 
     async def respond(request: Request) -> Response:
-        state: State = request.app.state.holder.state
-        context = CallContext(request, state, call, request.path_params.get("request_id"))
-        arrived_at = state.service.clock()
+        service: Service = request.app.state.service
+        context = CallContext(request, service, call, request.path_params.get("request_id"))
+        arrived_at = service.clock()
 
         async def handle() -> Response:
             try:
                 if keyed:
-                    state.service.admit(call, context.key)
+                    service.admit(call, context.key)
                 return await handler(context)
             except ApiError as error:
                 return JSONResponse({"error": error.error}, error.status, error.headers)
 
-        fault = state.faults.take(call, state.settings)
+        fault = service.faults.take(call, service.settings)
         response = await (_apply_fault(fault, context, handle) if fault else handle())
-        state.calls.add(
+        service.calls.add(
             call=call,
             request_id=context.request_id,
             at=arrived_at,

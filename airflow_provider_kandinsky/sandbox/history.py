@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, timezone
+from itertools import islice
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -70,7 +71,9 @@ def one_row(service: Service, request_id: str, images_url: str) -> dict[str, Any
 def list_rows(service: Service, query: HistoryQuery, images_url: str) -> Any:
     """One page of the history, under the key ``history_container``."""
     view = _View(service, images_url)
-    page = [view.row(job, index) for job, index in view.page(view.jobs(query), query)]
+    rows = view.rows(view.jobs(query))
+    end = query.page * query.per_page
+    page = [view.row(job, index) for job, index in islice(rows, end - query.per_page, end)]
     container = service.settings.history_container
     return page if container is None else {container: page, "page": query.page, "per_page": query.per_page}
 
@@ -96,8 +99,10 @@ class _View:
         found = every[bisect_left(every, start, key=submitted_at) : last]
         if query.sort_by != "model_created" or query.sort_order == "desc":
             found.reverse()
-        if query.sort_by != "model_created":
-            found.sort(key=self._sort_key(query), reverse=query.sort_order == "desc")
+        if query.sort_by == "model_name":
+            found.sort(key=attrgetter("model"), reverse=query.sort_order == "desc")
+        elif query.sort_by == "credits_deduction":
+            found.sort(key=lambda job: self._cost(job) or 0.0, reverse=query.sort_order == "desc")
         jobs: Iterable[Job] = found
         if query.model_name:
             jobs = (job for job in jobs if query.model_name in job.model)
@@ -105,18 +110,11 @@ class _View:
             jobs = (job for job in jobs if self._status(job) == query.status)
         return jobs
 
-    def page(self, jobs: Iterable[Job], query: HistoryQuery) -> Iterator[tuple[Job, int]]:
-        """The rows of one page: each is a job and an image's index. Stops at the end of the page."""
-        first, last = (query.page - 1) * query.per_page, query.page * query.per_page
-        passed = 0
+    def rows(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, int]]:
+        """The rows of some jobs: each is a job and an image's index."""
         for job in jobs:
-            count = 1 if job.samples == 1 else self._row_count(job)
-            if passed + count > first:
-                for index in range(max(0, first - passed), min(count, last - passed)):
-                    yield job, index
-            passed += count
-            if passed >= last:
-                return
+            for index in range(1 if job.samples == 1 else self._row_count(job)):
+                yield job, index
 
     def row(self, job: Job, index: int) -> dict[str, Any]:
         """The row of one image of a job."""
@@ -148,11 +146,6 @@ class _View:
         if not job.status(self.at).is_terminal:
             return None
         return 0.0 if job.error else job.cost
-
-    def _sort_key(self, query: HistoryQuery) -> Callable[[Job], Any]:
-        if query.sort_by == "model_name":
-            return attrgetter("model")
-        return lambda job: self._cost(job) or 0.0
 
 
 def _time(moment: float, settings: Settings) -> str | float | None:

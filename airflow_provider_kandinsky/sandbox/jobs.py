@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
@@ -106,15 +107,7 @@ def _describe_invalid(payload: Mapping[str, Any], model: str) -> str:
 
 
 def create_job(
-    request_id: str,
-    *,
-    call: str,
-    model: str,
-    payload: Mapping[str, Any],
-    now: float,
-    number: int,
-    cold: bool,
-    settings: Settings,
+    call: str, model: str, payload: Mapping[str, Any], settings: Settings, *, now: float, number: int, cold: bool
 ) -> Job:
     """Create a job, and decide its times and result.
 
@@ -134,7 +127,7 @@ def create_job(
     samples = (request.samples if request else None) or 1
     requested_seed = request.seed if request and request.seed is not None else -1
     return Job(
-        request_id=request_id,
+        request_id=str(uuid.uuid4()),
         call=call,
         model=model,
         payload=payload,

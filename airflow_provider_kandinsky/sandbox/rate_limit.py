@@ -14,10 +14,10 @@ class RateLimit:
     def __init__(self) -> None:
         self._windows: dict[str, tuple[float, int]] = {}
 
-    def reset_at(self, key: str, settings: Settings, now: float) -> float | None:
+    def refusal(self, key: str, settings: Settings, now: float) -> dict[str, str] | None:
         """Count one call.
 
-        :return: ``None`` if it is allowed, else the time at which the next window opens. Refused calls do not count.
+        :return: ``None`` if it is allowed, else the headers of its 429. Refused calls do not count.
         """
         if settings.requests_per_minute is None:
             return None
@@ -25,13 +25,12 @@ class RateLimit:
         if now >= opened_at + settings.rate_window:
             opened_at, count = now, 0
         if count >= settings.requests_per_minute:
-            return opened_at + settings.rate_window
+            return _headers(settings, now=now, reset_at=opened_at + settings.rate_window)
         self._windows[key] = (opened_at, count + 1)
         return None
 
 
-def rate_limit_headers(settings: Settings, *, now: float, reset_at: float) -> dict[str, str]:
-    """The headers of a 429."""
+def _headers(settings: Settings, *, now: float, reset_at: float) -> dict[str, str]:
     second = math.ceil(reset_at)  # rounded up: earlier, the window would still be full
     written = str(second) if settings.rate_reset == "epoch" else datetime.fromtimestamp(second, UTC).isoformat()
     headers = {"x-rate-limit-reset-at-utc": written}

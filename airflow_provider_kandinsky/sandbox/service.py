@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from airflow_provider_kandinsky.sandbox.balance import Balance
+from airflow_provider_kandinsky.sandbox.call_log import CallLog
+from airflow_provider_kandinsky.sandbox.faults import FaultPlan
 from airflow_provider_kandinsky.sandbox.jobs import Job, create_job
-from airflow_provider_kandinsky.sandbox.rate_limit import RateLimit, rate_limit_headers
+from airflow_provider_kandinsky.sandbox.rate_limit import RateLimit
 from airflow_provider_kandinsky.sandbox.settings import Settings
 from airflow_provider_kandinsky.sandbox.team import with_team_mates
 
@@ -30,14 +31,20 @@ class ApiError(Exception):
 
 
 class Service:
-    """The jobs and the account since the start or the last reset.
+    """The jobs, the account, the faults and the log of calls since the start or the last reset.
+
+    A reset replaces it as a whole. A call keeps the one it started with, so a stalled call does not affect what comes
+    after a reset.
 
     :param clock: seconds since the epoch.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._initial_settings = settings
         self.settings = settings
         self.clock = clock
+        self.faults = FaultPlan()
+        self.calls = CallLog()
         #: In order of submission. Kept after they expire, as images and history live longer.
         self.jobs: dict[str, Job] = {}
         #: The same and those of team-mates, in order of submission.
@@ -46,13 +53,17 @@ class Service:
         self._balance = Balance()
         self._rate_limit = RateLimit()
 
-    def configure(self, settings: Settings, changed: frozenset[str]) -> None:
-        """Change the settings. Accepted jobs keep theirs.
+    def restarted(self) -> Service:
+        """A new service with the initial settings."""
+        return Service(self._initial_settings, self.clock)
 
-        :param changed: the names that were given; ``credits`` or ``free_credits`` reset the balance.
+    def configure(self, changes: Mapping[str, Any]) -> None:
+        """Change some settings. Accepted jobs keep theirs; ``credits`` or ``free_credits`` reset the balance.
+
+        :raises ValidationError: a name or value is not allowed; nothing is changed.
         """
-        self.settings = settings
-        if changed & {"credits", "free_credits"}:
+        self.settings = Settings.model_validate(self.settings.model_dump() | dict(changes))
+        if changes.keys() & {"credits", "free_credits"}:
             self._balance = Balance()
 
     def admit(self, call: str, key: str | None) -> None:
@@ -64,10 +75,8 @@ class Service:
             raise ApiError(401, "Unauthorized: invalid or missing API key")
         if not self._counts(call):
             return
-        now = self.clock()
-        reset_at = self._rate_limit.reset_at(key, self.settings, now)
-        if reset_at is not None:
-            headers = rate_limit_headers(self.settings, now=now, reset_at=reset_at)
+        headers = self._rate_limit.refusal(key, self.settings, self.clock())
+        if headers is not None:
             raise ApiError(429, "Rate limit exceeded", headers)
 
     def _counts(self, call: str) -> bool:
@@ -90,16 +99,8 @@ class Service:
         prompt = payload.get("prompt")
         if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
             raise ApiError(400, "Prompt is Mandatory")
-        job = create_job(
-            str(uuid.uuid4()),
-            call=call,
-            model=model,
-            payload=payload,
-            now=now,
-            number=len(self.jobs),
-            cold=model not in self._warm_models,
-            settings=settings,
-        )
+        cold = model not in self._warm_models
+        job = create_job(call, model, payload, settings, now=now, number=len(self.jobs), cold=cold)
         if not self._balance.affords(job.cost, settings, now):
             raise ApiError(406, "insufficient credits")
         self._balance.bill(job)
@@ -107,6 +108,19 @@ class Service:
         self.history += with_team_mates(job, len(self.jobs), settings)
         self.jobs[job.request_id] = job
         return job
+
+    def submissions(self) -> list[dict[str, Any]]:
+        """The accepted, and so billed, jobs in order."""
+        return [
+            {
+                "request_id": job.request_id,
+                "model": job.model,
+                "payload": dict(job.payload),
+                "at": job.submitted_at,
+                "call": job.call,
+            }
+            for job in self.jobs.values()
+        ]
 
     def find(self, request_id: str) -> Job:
         """Find a job whose record has not expired.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from airflow_provider_kandinsky.sandbox.jobs import INFERENCE_ERROR, Job
 from airflow_provider_kandinsky.sandbox.settings import Settings
@@ -21,28 +21,16 @@ def with_team_mates(job: Job, number: int, settings: Settings) -> list[Job]:
 
 
 def _foreign(job: Job, number: int, index: int) -> Job:
-    make = _KINDS[(number + index) % len(_KINDS)]
+    completed = {"error": None, "started_at": job.submitted_at, "finished_at": job.submitted_at}
+    kinds: tuple[dict[str, Any], ...] = (
+        # The same prompt and seed, sooner ready.
+        completed,
+        # A model that a filter by this one's name finds as well.
+        completed | {"model": f"{job.model}-lora"},
+        completed | {"error": INFERENCE_ERROR},
+        # Another prompt, pending for good.
+        {"payload": {**job.payload, "prompt": "a team-mate's prompt"}, "finished_at": math.inf},
+    )
     # The same in each answer, and in each run with the same ids.
-    return replace(make(job), request_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{job.request_id}/{index}")))
-
-
-def _completed_twin(job: Job) -> Job:
-    """The same prompt and seed, sooner ready."""
-    return replace(job, error=None, started_at=job.submitted_at, finished_at=job.submitted_at)
-
-
-def _other_model(job: Job) -> Job:
-    """A model that a filter by this one's name finds as well."""
-    return replace(_completed_twin(job), model=f"{job.model}-lora")
-
-
-def _failed_twin(job: Job) -> Job:
-    return replace(_completed_twin(job), error=INFERENCE_ERROR)
-
-
-def _endless(job: Job) -> Job:
-    """Another prompt, pending for good."""
-    return replace(job, payload={**job.payload, "prompt": "a team-mate's prompt"}, finished_at=math.inf)
-
-
-_KINDS: tuple[Callable[[Job], Job], ...] = (_completed_twin, _other_model, _failed_twin, _endless)
+    request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{job.request_id}/{index}"))
+    return replace(job, request_id=request_id, **kinds[(number + index) % len(kinds)])

@@ -72,14 +72,17 @@ class KandinskyError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a trigger's event; ``error_from_dict`` is the inverse."""
-        return {
+        values = {
             "type": type(self).__name__,
             "message": self.message,
             "http_status": self.http_status,
             "request_id": self.request_id,
             "billing": str(self.billing),
             "retryable": self.retryable,
-        } | ({"concerns_account": True} if self.concerns_account else {})
+        }
+        if self.concerns_account:
+            values["concerns_account"] = True
+        return values | {name: getattr(self, name) for name in self.own_fields}
 
 
 class ConfigurationError(KandinskyError):
@@ -126,9 +129,6 @@ class RateLimitedError(KandinskyError):
     def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_after = retry_after
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"retry_after": self.retry_after}
 
 
 class ServiceUnavailableError(KandinskyError):

@@ -41,8 +41,8 @@ class Parameter:
         if self.minimum is None and self.maximum is None:
             return ""
         if self.maximum is None:
-            return f"{_NOUNS[self.kind]} of at least {self.minimum}"
-        return f"{_NOUNS[self.kind]} from {self.minimum} to {self.maximum}"
+            return f"{TYPE_NAMES[self.kind]} of at least {self.minimum}"
+        return f"{TYPE_NAMES[self.kind]} from {self.minimum} to {self.maximum}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Model:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
 
-_NOUNS: Final = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+#: What the types are called in errors.
+TYPE_NAMES: Final = {str: "a string", int: "an integer", float: "a finite number", bool: "true or false"}
 
 _SHARED: Final = {
     "prompt": Parameter(str),

@@ -137,12 +137,15 @@ class TextToImageRequest(BaseModel):
         """
         if self.seed is not None:
             return self
-        canonical = json.dumps([model, self.payload()], sort_keys=True, separators=(",", ":"))
-        seed = int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:4], "big") >> 1
+        seed = int.from_bytes(_hash(model, self.payload())[:4], "big") >> 1
         return self.model_copy(update={"seed": seed})
 
 
 def fingerprint(base_url: str, model: str, payload: Mapping[str, Any]) -> str:
     """Identify a submission: equal for equal base URL, model and payload, whatever the order of the keys."""
-    canonical = json.dumps([base_url, model, payload], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return _hash(base_url, model, payload).hex()
+
+
+def _hash(*values: Any) -> bytes:
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).digest()

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdap
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from airflow_provider_kandinsky.segmind.constants import DEFAULT_MODEL, INTEGERS, MAX_IMAGES
-from airflow_provider_kandinsky.segmind.models import Parameter, known_parameters
+from airflow_provider_kandinsky.segmind.models import TYPE_NAMES, Parameter, known_parameters
 
 #: Free parameters: how many there may be, how deep lists and objects may nest, how long all may be as JSON.
 MAX_PARAMETERS: Final = 64
@@ -77,7 +77,6 @@ _TYPES: Final[Mapping[type, TypeAdapter[Any]]] = {
     float: TypeAdapter(Number),
     bool: TypeAdapter(bool),
 }
-_TYPE_NAMES: Final = {str: "a string", int: "an integer", float: "a finite number", bool: "true or false"}
 
 
 def _check_model_parameters(value: Any, info: ValidationInfo) -> dict[str, Any] | None:
@@ -114,7 +113,7 @@ def _check_parameter(name: str, value: Any, known: Parameter | None, arguments: 
         except ValueError:
             allowed = f"a JSON value, nested at most {MAX_DEPTH} deep"
     else:
-        allowed = known.allowed or _TYPE_NAMES[known.kind]
+        allowed = known.allowed or TYPE_NAMES[known.kind]
         try:
             typed = _TYPES[known.kind].validate_python(value)
         except ValidationError:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Frame, Page, Route, expect
 from airflow_provider_kandinsky.gallery import rendering
 from airflow_provider_kandinsky.gallery.cards import build_cards
 from airflow_provider_kandinsky.gallery.items import list_items
-from airflow_provider_kandinsky.gallery.pages import Neighbours, PageNumber, Part, Section
+from airflow_provider_kandinsky.gallery.pages import Neighbours, PageNumber, Section
 from airflow_provider_kandinsky.gallery.pages import Page as GalleryPage
 from airflow_provider_kandinsky.gallery.task_records import Scope, TaskKind, TaskRecord
 from airflow_provider_kandinsky.gallery.urls import GalleryUrls
@@ -99,17 +99,17 @@ def pages() -> dict[str, str]:
     for docs in (None, "https://docs.test/"):
         for only in (None, "failed"):
             urls = GalleryUrls("/gallery", scope, page=2, only=only, documentation=docs)
-            parts, cards = [], []
+            sections, cards = [], []
             for record in records():
                 items = list_items(record, lambda *_: None)
                 shown = [item for item in items if item.has_failed or not only][:8]
-                parts.append(Part(Section(record.task_id, scope, shown, len(items)), items))
+                sections.append(Section(record.task_id, scope, shown, len(items), items))
                 cards.append(build_cards(shown, items, NOW, lambda _: ("images.segmind.com",)))
-            page = GalleryPage.of_parts(parts, PageNumber(2, 3), only_failed=bool(only), is_ours=True)
-            shown_cards = list(zip((part.section for part in parts), cards, strict=True))
+            page = GalleryPage.of_sections(sections, PageNumber(2, 3), only_failed=bool(only), is_ours=True)
+            shown_cards = list(zip(sections, cards, strict=True))
             found[f"cards, {only}, {docs}"] = rendering.render_gallery(urls, page, shown_cards)
             for card in (card for of_task in cards for card in of_task if docs and not only):
-                name = f"{card.record.task_id} {card.position}"
+                name = f"{card.item.record.task_id} {card.item.position}"
                 found[name] = rendering.render_image(urls, card, 0, Neighbours(2, 3))
     urls = GalleryUrls("/gallery", scope)
     found["empty"] = rendering.render_gallery(urls, GalleryPage([]), [])

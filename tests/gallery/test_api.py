@@ -12,7 +12,8 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 
 from airflow_provider_kandinsky.gallery import api as api_module
-from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, MountedApp, UnreadableResponseError
+from airflow_provider_kandinsky.gallery.api import AirflowApi, ApiError, MountedApp
+from airflow_provider_kandinsky.gallery.coerce import UnreadableError
 
 GALLERY = Path(api_module.__file__).parent
 
@@ -50,7 +51,7 @@ def ask(*path: object, headers: dict[str, str] | None = None, **parameters: Any)
             return {"answer": await AirflowApi(request).get(*path, **parameters)}
         except ApiError as error:
             return {"status": error.status_code}
-        except UnreadableResponseError:
+        except UnreadableError:
             return {"status": "unreadable"}
 
     async def get() -> Any:

@@ -24,8 +24,7 @@ from airflow_provider_kandinsky.gallery.pages import (
     failed_first,
     split_into_pages,
 )
-from airflow_provider_kandinsky.gallery.run_instances import DagTask
-from airflow_provider_kandinsky.gallery.task_records import TaskKind, TaskRecord
+from airflow_provider_kandinsky.gallery.task_records import DagTask, TaskKind, TaskRecord
 from airflow_provider_kandinsky.operators.text_to_image import KandinskyTextToImageOperator
 from airflow_provider_kandinsky.operators.text_to_image_batch import KandinskyTextToImageBatchOperator
 from airflow_provider_kandinsky.sensors.credits import KandinskyCreditsSensor
@@ -64,8 +63,8 @@ def test_one_picture() -> None:
     (card,) = hung(
         record(arguments={"prompt": "a cat", "seed": 7, "samples": 2}, generation=GENERATION, return_value=[URL])
     )
-    assert (card.state, card.prompt, card.seed, card.cost) == (State.DONE, "a cat", 7, 0.01)
-    assert (card.request_id, card.inference_time, card.queue_time) == ("r-1", 2.5, 0.5)
+    assert (card.item.state, card.prompt, card.seed, card.item.cost) == (State.DONE, "a cat", 7, 0.01)
+    assert (card.item.request_id, card.inference_time, card.queue_time) == ("r-1", 2.5, 0.5)
     assert card.arguments == {"samples": "2"}
     (image,) = card.images
     assert (image.uri, image.is_stored, image.problem) == (URL, False, None)
@@ -75,26 +74,26 @@ def test_one_picture() -> None:
 @pytest.mark.parametrize("state", ["running", "deferred", "queued", None])
 def test_what_is_under_way_says_so(state: str | None) -> None:
     (card,) = hung(record(state, arguments={"prompt": "a cat", "seed": 7}, request_id="r-1"))
-    assert (card.state, card.request_id, card.seed, card.images) == (State.UNDER_WAY, "r-1", 7, ())
+    assert (card.item.state, card.item.request_id, card.seed, card.images) == (State.UNDER_WAY, "r-1", 7, ())
     assert card.note == "Submitted; the picture is not there yet."
 
 
 @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
 def test_a_failed_one_has_its_error(state: str) -> None:
     (card,) = hung(record(state, arguments={"prompt": "a cat", "seed": 7}, error=ERROR))
-    assert card.state is State.FAILED
+    assert card.item.state is State.FAILED
     assert (card.error_type, card.note) == ("ContentBlockedError", ERROR["message"])
 
 
 @pytest.mark.parametrize("state", ["failed", "up_for_retry"])
 def test_a_failure_without_an_error_of_ours_refers_to_the_log(state: str) -> None:
     (card,) = hung(record(state, arguments={"prompt": "a cat", "seed": 7}))
-    assert (card.state, card.note) == (State.FAILED, "The task failed; its log says why.")
+    assert (card.item.state, card.note) == (State.FAILED, "The task failed; its log says why.")
 
 
 def test_pictures_that_were_not_stored_are_shown_from_the_service() -> None:
     (card,) = hung(record("failed", generation=GENERATION, source_urls=[URL], error=ERROR))
-    assert card.state is State.FAILED
+    assert card.item.state is State.FAILED
     assert [image.uri for image in card.images] == [URL]
 
 
@@ -102,11 +101,11 @@ def test_a_sensor_takes_the_prompt_of_the_task_that_has_submitted() -> None:
     submit = record(task_id="submit", arguments={"prompt": "a cat", "seed": 7}, request_id="r-1", return_value="r-1")
     wait = record(task_id="wait", generation=GENERATION, return_value=[URL])
     submitted, waited = hung(submit, wait)
-    assert (submitted.state, submitted.note) == (
+    assert (submitted.item.state, submitted.note) == (
         State.WITHOUT_IMAGE,
         "Submitted; another task waits for the picture.",
     )
-    assert (waited.prompt, waited.state) == ("a cat", State.DONE)
+    assert (waited.prompt, waited.item.state) == ("a cat", State.DONE)
     totals = Totals.from_items(listed(submit, wait))
     assert (totals.images, totals.cost, totals.unknown_costs) == (1, 0.01, 0)
 
@@ -114,8 +113,8 @@ def test_a_sensor_takes_the_prompt_of_the_task_that_has_submitted() -> None:
 def test_a_batch_has_a_card_for_each_item() -> None:
     arguments = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]
     cat, dog = hung(record(arguments=arguments, counts=COUNTS, return_value=[row(1), row(2, urls=[], error=ERROR)]))
-    assert (cat.prompt, cat.position, cat.state, cat.request_id) == ("a cat", 0, State.DONE, "r-1")
-    assert (dog.prompt, dog.position, dog.state, dog.error_type) == (
+    assert (cat.prompt, cat.item.position, cat.item.state, cat.item.request_id) == ("a cat", 0, State.DONE, "r-1")
+    assert (dog.prompt, dog.item.position, dog.item.state, dog.error_type) == (
         "a dog",
         1,
         State.FAILED,
@@ -129,7 +128,7 @@ def test_what_was_reused_says_so_and_costs_nothing() -> None:
     rows = [row(2) | {"reused": False}, row(3) | reused]
     batch = record(arguments=[{"prompt": "a cat"}, {"prompt": "a dog"}], counts=COUNTS, return_value=rows)
     cards = hung(single, batch)
-    assert [(card.is_reused, card.cost, card.state) for card in cards] == [
+    assert [(card.is_reused, card.item.cost, card.item.state) for card in cards] == [
         (True, 0.0, State.DONE),
         (False, 0.01, State.DONE),
         (True, 0.0, State.DONE),
@@ -144,7 +143,7 @@ def test_rows_that_are_one_purchase_cost_once() -> None:
 
 def test_a_batch_under_way_has_its_items() -> None:
     cards = hung(record("deferred", arguments=[{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]))
-    assert [(card.prompt, card.state) for card in cards] == [
+    assert [(card.prompt, card.item.state) for card in cards] == [
         ("a cat", State.UNDER_WAY),
         ("a dog", State.UNDER_WAY),
     ]
@@ -154,10 +153,10 @@ def test_a_large_batch_is_in_its_manifest() -> None:
     large = record(counts=COUNTS, manifest="s3://bucket/manifest.jsonl")
     rows = [row(each) | {"arguments": {"prompt": f"cat {each}", "samples": 2}} for each in (1, 2)]
     cards = hung(large, manifest=rows)
-    assert [(card.request_id, card.prompt) for card in cards] == [("r-1", "cat 1"), ("r-2", "cat 2")]
+    assert [(card.item.request_id, card.prompt) for card in cards] == [("r-1", "cat 1"), ("r-2", "cat 2")]
     assert cards[0].arguments == {"samples": "2"}
     (card,) = hung(large, manifest=None)
-    assert (card.state, card.cost) == (State.WITHOUT_IMAGE, 0.01)
+    assert (card.item.state, card.item.cost) == (State.WITHOUT_IMAGE, 0.01)
     assert card.note == "A batch of 2 items. Each of them is in the manifest s3://bucket/manifest.jsonl."
     totals = Totals.from_items(listed(large, manifest=None))
     assert (totals.cost, totals.failures, totals.unlisted) == (0.01, 1, 2)
@@ -166,7 +165,7 @@ def test_a_large_batch_is_in_its_manifest() -> None:
 def test_a_failed_batch_without_rows_is_one_card() -> None:
     arguments = [{"prompt": "a cat", "seed": 1}, {"prompt": "a dog", "seed": 2}]
     (card,) = hung(record("failed", arguments=arguments, counts=COUNTS, error=ERROR))
-    assert (card.state, card.cost) == (State.FAILED, 0.01)
+    assert (card.item.state, card.item.cost) == (State.FAILED, 0.01)
     assert card.note == f"A batch of 2 items. {ERROR['message']}"
 
 
@@ -247,7 +246,7 @@ def test_what_was_asked_for_is_in_the_rendered_fields() -> None:
         "output_path": "s3://x",
     }
     (card,) = hung(rendered(fields, "failed", error=ERROR))
-    assert (card.state, card.prompt, card.seed) == (State.FAILED, "a cat", 7)
+    assert (card.item.state, card.prompt, card.seed) == (State.FAILED, "a cat", 7)
     assert card.arguments == {"img_width": "512", "model": "m"}
 
 
@@ -268,27 +267,27 @@ def test_the_requests_of_a_batch_are_in_its_rendered_fields() -> None:
     fields = {"requests": ["a cat", {"prompt": "a dog", "seed": 2}], "scheduler": "DDIM"}
     batch = replace(rendered(fields, counts=COUNTS, return_value=[row(1), row(2)]), kind=TaskKind.BATCH)
     cards = hung(batch)
-    assert [(card.prompt, card.row, card.arguments) for card in cards] == [
+    assert [(card.prompt, card.item.row_number, card.arguments) for card in cards] == [
         ("a cat", 1, {"scheduler": "DDIM"}),
         ("a dog", 2, {"scheduler": "DDIM"}),
     ]
     # Airflow cuts what is long.
     (first, second) = hung(replace(batch, fields=fields | {"requests": "Truncated. ['a cat', "}))
-    assert (first.prompt, first.row, second.request_id) == (None, 1, "r-2")
+    assert (first.prompt, first.item.row_number, second.item.request_id) == (None, 1, "r-2")
 
 
 def test_what_failed_before_anything_was_known_of_it_has_a_card() -> None:
     (card,) = hung(record("failed"))
-    assert card.state is State.FAILED
+    assert card.item.state is State.FAILED
     assert card.note == "The task failed before it had its arguments, and has submitted nothing; its log says why."
     (batch,) = hung(replace(record("failed"), kind=TaskKind.BATCH))
-    assert (batch.state, batch.note) == (State.FAILED, card.note)
+    assert (batch.item.state, batch.note) == (State.FAILED, card.note)
 
 
 @pytest.mark.parametrize("state", ["skipped", "upstream_failed"])
 def test_what_was_not_run_has_not_failed(state: str) -> None:
     (card,) = hung(record(state))
-    assert card.state is State.WITHOUT_IMAGE
+    assert card.item.state is State.WITHOUT_IMAGE
     assert "nothing was submitted" in (card.note or "")
 
 
@@ -328,7 +327,7 @@ def test_what_is_too_deep_to_be_shown_breaks_no_page() -> None:
     deep = record(arguments={"prompt": "a cat", "seed": 7, "scheduler": nested(100_000)}, request_id="r-1")
     broken, whole = hung(deep, record(task_id="whole", generation=GENERATION, return_value=[URL]))
     assert (broken.prompt, broken.arguments) == ("a cat", {"scheduler": "…"})
-    assert whole.state is State.DONE
+    assert whole.item.state is State.DONE
 
 
 def test_half_a_surrogate_pair_is_shown_wherever_it_is() -> None:
@@ -337,7 +336,7 @@ def test_half_a_surrogate_pair_is_shown_wherever_it_is() -> None:
     (card,) = hung(
         record(arguments=arguments, generation=GENERATION | {"request_id": half}, return_value=["s3://" + half])
     )
-    assert (card.prompt, card.arguments, card.request_id) == ("?", {"?": "?"}, "?")
+    assert (card.prompt, card.arguments, card.item.request_id) == ("?", {"?": "?"}, "?")
     assert card.images[0].uri == "s3://?"
 
 
@@ -350,15 +349,15 @@ def test_a_card_that_cannot_be_made_breaks_no_other(caplog: pytest.LogCaptureFix
     good = record(generation=GENERATION, return_value=[URL])
     items = listed(replace(good, conn_id="bad"), good)
     broken, whole = build_cards(items, items, NOW, find_image_hosts)
-    assert (broken.state, broken.note) == (State.WITHOUT_IMAGE, BROKEN)
-    assert whole.state is State.DONE
+    assert (broken.item.state, broken.note) == (State.WITHOUT_IMAGE, BROKEN)
+    assert whole.item.state is State.DONE
     assert "nobody has thought of this" in caplog.text
 
 
 def test_xcoms_that_cannot_be_read_are_one_card() -> None:
     unreadable = replace(record(counts=COUNTS), unreadable=("arguments", "return_value"))
     (card,) = hung(unreadable)
-    assert card.state is State.WITHOUT_IMAGE
+    assert card.item.state is State.WITHOUT_IMAGE
     assert card.note == "This cannot be shown: XCom arguments, return_value is too long, or nested too deeply."
 
 
@@ -376,8 +375,8 @@ def test_json_that_is_nested_too_deeply_is_a_value_error(depth: int) -> None:
 def test_rows_of_a_manifest_that_cannot_be_read_keep_their_place() -> None:
     large = record(counts=COUNTS, manifest="s3://bucket/manifest.jsonl")
     broken, whole = hung(large, manifest=[None, row(2)])
-    assert (broken.state, broken.note) == (State.WITHOUT_IMAGE, "This row of the manifest cannot be read.")
-    assert (whole.position, whole.request_id) == (1, "r-2")
+    assert (broken.item.state, broken.note) == (State.WITHOUT_IMAGE, "This row of the manifest cannot be read.")
+    assert (whole.item.position, whole.item.request_id) == (1, "r-2")
 
 
 def test_of_a_very_large_batch_the_first_items_are_listed_and_all_are_counted() -> None:
@@ -466,7 +465,7 @@ def test_a_review_shows_what_was_to_be_chosen_from() -> None:
     )
     cards = hung(record)
     assert [len(card.images) for card in cards] == [1, 1, 0, 0, 0]
-    assert [card.position for card in cards] == [0, 1, 2, 3, 4]
+    assert [card.item.position for card in cards] == [0, 1, 2, 3, 4]
     assert [image.is_stored for card in cards for image in card.images] == [False, True]
     assert [image.problem for card in cards for image in card.images] == [None, None]
     assert cards[1].prompt == "a dog"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from airflow_provider_kandinsky import exceptions
 from airflow_provider_kandinsky.gallery.cards import build_cards
 from airflow_provider_kandinsky.gallery.causes import sum_up_failures
 from airflow_provider_kandinsky.gallery.items import Item, list_items
-from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, PageNumber, Part, Section
+from airflow_provider_kandinsky.gallery.pages import Neighbours, Page, PageNumber, Section
+from airflow_provider_kandinsky.gallery.regions import Region
 from airflow_provider_kandinsky.gallery.rendering import render_gallery, render_image
 from airflow_provider_kandinsky.gallery.task_records import Scope, TaskKind, TaskRecord
 from airflow_provider_kandinsky.gallery.urls import GalleryUrls
@@ -105,8 +107,8 @@ def test_a_type_that_is_none_breaks_nothing(made_up: Any) -> None:
 def page_of(*records: TaskRecord, documentation: str | None = DOCS, only: Any = None) -> str:
     items = listed(*records)
     scope = Scope("d", "r")
-    parts = [Part(Section("paint", scope, items, len(items)), items)]
-    page = Page.of_parts(parts, PageNumber(), only_failed=only is not None, is_ours=True)
+    whole = [Section("paint", scope, items, len(items), items)]
+    page = Page.of_sections(whole, PageNumber(), only_failed=only is not None, is_ours=True)
     cards = build_cards(items, items, NOW, lambda _: ())
     urls = GalleryUrls("/gallery", scope, only=only, documentation=documentation)
     sections = [(section, cards) for section in page.sections]
@@ -136,6 +138,14 @@ def test_an_item_of_a_batch_is_named_by_its_row() -> None:
     page = page_of(batch(row(None), row("JobFailedError"), row("JobFailedError")))
     assert causes_on(page) == ["2 JobFailedError"]
     assert re.findall(r">(batch, row \d)</a>", page) == ["batch, row 2", "batch, row 3"]
+
+
+def test_an_iteration_of_a_loop_is_linked_with_its_region() -> None:
+    """Without it Airflow's API refuses to guess which iteration is meant."""
+    region = Region("01a21c7e-64b2-7b77-a5d4-5c9be0f074f7", 1, iteration=1)
+    page = page_of(*(replace(failed(-1, "JobFailedError"), region=replace(region, index=index)) for index in (0, 1)))
+    (links,) = re.findall(r"<details>(.*?)</details>", page, re.DOTALL)
+    assert [f"?region={region.id}.{index}&amp;within=run" in links for index in (0, 1)] == [True, True]
 
 
 def test_a_single_failure_needs_no_sum() -> None:

@@ -81,9 +81,7 @@ def sections_of_run(*, mapped: int, deleted: bool = False, state: str | None = "
 
     @gallery.get("/page")
     async def page(request: Request) -> Any:
-        built = await PageBuilder(AirflowApi(request), Scope("d", "r"), serves_files=True).run_page(
-            1, only_failed=False
-        )
+        built = await PageBuilder(AirflowApi(request), Scope("d", "r"), serves_files=True).build(1)
         return [(section.title, section.count) for section in built.sections]
 
     async def get() -> Any:
@@ -117,11 +115,9 @@ def causes_of_failed(number: int, *, task_id: str | None = None, page_number: in
 
     @gallery.get("/page")
     async def page(request: Request) -> Any:
-        builder = PageBuilder(AirflowApi(request), Scope("d", "r", task_id), serves_files=True)
-        if task_id is None:
-            built = await builder.run_page(page_number, only_failed=True)
-        else:
-            built = await builder.task_page(task_id, page_number, only_failed=True)
+        scope = Scope("d", "r", task_id)
+        builder = PageBuilder(AirflowApi(request), scope, serves_files=True, only_failed=True)
+        built = await builder.build(page_number)
         return {str(cause.error_type): cause.count for cause in built.causes}
 
     parent = FastAPI()

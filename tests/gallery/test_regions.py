@@ -122,19 +122,16 @@ def from_builder(ask: Any, scope: Scope) -> Any:
 
 
 def test_the_run_and_the_task_show_each_iteration() -> None:
-    async def run(builder: PageBuilder) -> Any:
-        return [item.request_id for item in (await builder.run_page(1, only_failed=False)).items]
+    async def shown(builder: PageBuilder) -> Any:
+        return [item.request_id for item in (await builder.build(1)).items]
 
-    async def task(builder: PageBuilder) -> Any:
-        return [item.request_id for item in (await builder.task_page("paint", 1, only_failed=False)).items]
-
-    assert from_builder(run, Scope("d", "r")) == ["r0", "r1", "r2"]
-    assert from_builder(task, Scope("d", "r", "paint")) == ["r0", "r1", "r2"]
+    assert from_builder(shown, Scope("d", "r")) == ["r0", "r1", "r2"]
+    assert from_builder(shown, Scope("d", "r", "paint")) == ["r0", "r1", "r2"]
 
 
 def test_a_page_of_one_iteration_has_its_number() -> None:
     async def instance(builder: PageBuilder) -> Any:
-        page = await builder.instance_page("paint", -1, 1, only_failed=False)
+        page = await builder.build(1)
         return [page.title, *(item.request_id for item in page.items)]
 
     scope = Scope("d", "r", "paint", -1).within(f"{REGION}.2")
@@ -144,9 +141,9 @@ def test_a_page_of_one_iteration_has_its_number() -> None:
 
 def test_an_image_s_urls_say_which_iteration_it_is_of() -> None:
     async def urls_of(builder: PageBuilder) -> Any:
-        items = (await builder.run_page(1, only_failed=False)).items
+        items = (await builder.build(1)).items
         urls = GalleryUrls("/g", Scope("d", "r"))
-        return [[urls.image(card), urls.file(card, 0)] for card in await builder.build_cards(items, items)]
+        return [[urls.image(card.item), urls.file(card.item, 0)] for card in await builder.build_cards(items, items)]
 
     found = from_builder(urls_of, Scope("d", "r"))
     path = "/g/dags/d/runs/r/tasks/paint/-1/0/0"

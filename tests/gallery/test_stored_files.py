@@ -31,7 +31,8 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 def content(uri: str, output_path: object) -> bytes:
     """What the gallery sends of a stored file."""
-    return b"".join(find_image(uri, OutputFolder.from_output_path(output_path)).open_image().chunks())
+    _, chunks = find_image(uri, OutputFolder.from_output_path(output_path)).open_image()
+    return b"".join(chunks)
 
 
 def error_from_status(uri: str, output_path: object) -> str:

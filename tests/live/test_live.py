@@ -59,7 +59,7 @@ class Clock:
 
 
 def ask(folder: Path, transport: httpx.AsyncBaseTransport | None = None, **settings: Any) -> tuple[list[Answer], Any]:
-    """Ask a sandbox; what was answered, and its state."""
+    """Ask a sandbox; what was answered, and its service."""
     clock = Clock()
     app = create_app(Settings(**USUAL | settings), clock)
 
@@ -67,7 +67,7 @@ def ask(folder: Path, transport: httpx.AsyncBaseTransport | None = None, **setti
         async with httpx.AsyncClient(transport=transport or httpx.ASGITransport(app)) as http:
             return await run(Recording(http, KEY, URL, URL + HISTORY_PATH, clock, clock.sleep), folder, polls=100)
 
-    return asyncio.run(live()), app.state.holder.state
+    return asyncio.run(live()), app.state.service
 
 
 def not_held(answers: list[Answer]) -> set[str]:
@@ -75,12 +75,12 @@ def not_held(answers: list[Answer]) -> set[str]:
 
 
 def test_every_assumption_holds_for_the_sandbox_and_is_seen(tmp_path: Path) -> None:
-    answers, state = ask(tmp_path)
+    answers, service = ask(tmp_path)
     assert [answer for answer in answers if answer.held is not True] == []
     assert len(answers) > 25
-    assert sum(len(job.image_names) for job in state.service.jobs.values()) == MAX_IMAGES
+    assert sum(len(job.image_names) for job in service.jobs.values()) == MAX_IMAGES
     assert f"{MAX_IMAGES} images" in NOTICE
-    assert len(state.service.jobs) == 3
+    assert len(service.jobs) == 3
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> list[Answer]:
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_difference_is_found_and_no_other(tmp_path: Path, usual: list[Answer], name: str) -> None:
     settings, questions = PLANTED[name]
-    answers, state = ask(tmp_path / "planted", **settings)
+    answers, service = ask(tmp_path / "planted", **settings)
     assert not_held(answers) == questions
-    assert sum(len(job.image_names) for job in state.service.jobs.values()) == MAX_IMAGES
+    assert sum(len(job.image_names) for job in service.jobs.values()) == MAX_IMAGES
     # The fixture holds the sandbox against it.
     fixture = (tmp_path / "planted" / "answers.json").read_text(encoding="utf-8")
     assert questions <= set(differences(usual, fixture))

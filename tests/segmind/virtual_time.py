@@ -84,7 +84,7 @@ class Service(httpx.AsyncBaseTransport):
         self.doubled: set[str] = set()
         self._travel = travel
         app = create_app(Settings(credits=1e6, **settings), self.clock)
-        self._holder = app.state.holder
+        self._service = app.state.service
         self._app = httpx.ASGITransport(app)
 
     def client(self, **settings: Any) -> AsyncSegmindClient:
@@ -93,7 +93,7 @@ class Service(httpx.AsyncBaseTransport):
 
     def configure(self, **changes: Any) -> None:
         """Change settings of the sandbox."""
-        self._holder.state.configure(changes)
+        self._service.configure(changes)
 
     def count(self, status: int) -> int:
         """How many responses had this status."""

@@ -15,8 +15,6 @@ import httpx
 
 from airflow_provider_kandinsky.segmind.constants import (
     DEFAULT_BASE_URL,
-    DEFAULT_MODEL,
-    GENERATE_TIMEOUT,
     HISTORY_TIMEOUT,
     MAX_REQUESTS_IN_FLIGHT,
     REQUEST_TIMEOUT,
@@ -26,15 +24,15 @@ from airflow_provider_kandinsky.segmind.errors import AuthenticationError, Kandi
 from airflow_provider_kandinsky.segmind.http.api import SegmindApi
 from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from airflow_provider_kandinsky.segmind.http.sender import RequestSender, build_ssl_context
-from airflow_provider_kandinsky.segmind.request import TextToImageRequest
-from airflow_provider_kandinsky.segmind.schemas import Credits, GenerationResult, Job, JobStatus
+from airflow_provider_kandinsky.segmind.http.single_calls import SingleCalls
+from airflow_provider_kandinsky.segmind.schemas import GenerationResult
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY, JobPoller, PollPolicy
 from airflow_provider_kandinsky.segmind.waiting.scheduler import PollScheduler
 from airflow_provider_kandinsky.segmind.wire.history import PastRequest
 
 
-class AsyncSegmindClient:
-    """The async client: the calls, parameters, results and errors of :class:`~.client.SegmindClient`.
+class AsyncSegmindClient(SingleCalls):
+    """The async client.
 
     It may serve thousands of jobs in one event loop. Use as an async context manager, or :meth:`aclose` it.
     Create it by :meth:`create` inside an event loop, so that building the SSL context does not block the loop.
@@ -66,7 +64,7 @@ class AsyncSegmindClient:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._sender = RequestSender(
+        sender = RequestSender(
             SegmindApi(api_key, base_url, allow_insecure, history_url),
             request_timeout=request_timeout,
             requests_per_minute=requests_per_minute,
@@ -76,6 +74,7 @@ class AsyncSegmindClient:
             clock=clock,
             sleep=sleep,
         )
+        super().__init__(sender)
         self._clock = clock
         self._poll_policy = poll_policy
         self._poll_scheduler = PollScheduler(
@@ -83,26 +82,19 @@ class AsyncSegmindClient:
             workers=MAX_REQUESTS_IN_FLIGHT,
             read_page=self._read_page if self.has_history else None,
             sweep_policy=poll_policy.sweeps,
-            has_room=self._sender.rate_limiter.has_room,
-            submissions_wait=self._sender.rate_limiter.submissions_wait,
+            has_room=sender.rate_limiter.has_room,
+            submissions_wait=sender.rate_limiter.submissions_wait,
             clock=clock,
             sleep=sleep,
         )
 
     @classmethod
-    async def create(
-        cls,
-        api_key: str,
-        base_url: str = DEFAULT_BASE_URL,
-        *,
-        allow_insecure: bool = False,
-        history_url: str | None = None,
-        **settings: Any,
-    ) -> Self:
-        """Construct a client without blocking the event loop."""
-        if SegmindApi(api_key, base_url, allow_insecure, history_url).uses_tls:
+    async def create(cls, api_key: str, base_url: str = DEFAULT_BASE_URL, **settings: Any) -> Self:
+        """Construct a client, with the settings above, without blocking the event loop."""
+        api = SegmindApi(api_key, base_url, settings.get("allow_insecure", False), settings.get("history_url"))
+        if api.uses_tls:
             await build_ssl_context()
-        return cls(api_key, base_url, allow_insecure=allow_insecure, history_url=history_url, **settings)
+        return cls(api_key, base_url, **settings)
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,41 +107,13 @@ class AsyncSegmindClient:
         await self._poll_scheduler.aclose()
         await self._sender.aclose()
 
-    @property
-    def _api(self) -> SegmindApi:
-        return self._sender.api
-
-    @property
-    def base_url(self) -> str:
-        """Where the requests go; part of a submission's fingerprint."""
-        return self._api.base_url
-
-    @property
-    def has_history(self) -> bool:
-        """Whether there is a request history."""
-        return self._api.history_url is not None
-
-    async def submit(
-        self,
-        request: TextToImageRequest,
-        model: str = DEFAULT_MODEL,
-        *,
-        send_by: float | None = None,
-        on_send: Callable[[float], None] | None = None,
-    ) -> Job:
-        """See :meth:`~.client.SegmindClient.submit`."""
-        return await self._sender.send_with_retries(self._api.submit(request, model, on_send), send_by)
-
-    async def get_status(self, request_id: str) -> JobStatus:
-        """See :meth:`~.client.SegmindClient.get_status`."""
-        return await self._sender.send(self._api.status(request_id))
-
-    async def get_result(self, request_id: str, model: str | None = None) -> GenerationResult:
-        """See :meth:`~.client.SegmindClient.get_result`."""
-        return await self._sender.send(self._api.result(request_id, model))
-
     async def wait(self, request_id: str, timeout: float = WAIT_TIMEOUT, model: str | None = None) -> GenerationResult:
-        """See :meth:`~.client.SegmindClient.wait`."""
+        """Poll a job until it has finished, at the intervals of :class:`~.poller.JobPoller`, and fetch its result.
+
+        :param timeout: seconds from now.
+        :raises JobTimeoutError: not finished in time. The job may still be running, and will then be billed.
+        :raises KandinskyError: as :meth:`get_status` and :meth:`get_result`; temporary errors are waited out.
+        """
         now = self._clock()
         return await self.poll_until_done(request_id, model, submitted_at=now, deadline=now + timeout)
 
@@ -163,7 +127,15 @@ class AsyncSegmindClient:
         poll_interval: float | None = None,
         samples: int | None = None,
     ) -> GenerationResult:
-        """See :meth:`~.client.SegmindClient.poll_until_done`."""
+        """As :meth:`wait`, with the parameters of :class:`~.poller.JobPoller`.
+
+        Where several jobs are waited for and there is a request history, sweeps over that replace most polls.
+
+        :param model: the slug, for the result; the service does not return it.
+        :param samples: how many images the job makes, all as URLs; ``None`` if that is not known, so that its result
+            is always fetched.
+        :raises KandinskyError: as for :meth:`wait`.
+        """
         poller = JobPoller(
             request_id,
             submitted_at=submitted_at,
@@ -174,7 +146,7 @@ class AsyncSegmindClient:
         return await self._poll_scheduler.poll_until_done(poller, model, samples)
 
     async def _read_page(self, model: str, since: float, page: int) -> list[PastRequest]:
-        return await self._sender.send(self._api.history(model, since, page), HISTORY_TIMEOUT)
+        return await self._sender.send(self._sender.api.history(model, since, page), HISTORY_TIMEOUT)
 
     async def _poll_once(self, poller: JobPoller, model: str | None) -> GenerationResult | float:
         try:
@@ -192,25 +164,3 @@ class AsyncSegmindClient:
     async def refresh_key(self) -> bool:
         """See :meth:`~.sender.RequestSender.refresh_key`."""
         return await self._sender.refresh_key()
-
-    async def generate(self, request: TextToImageRequest, model: str = DEFAULT_MODEL) -> GenerationResult:
-        """See :meth:`~.client.SegmindClient.generate`."""
-        return await self._sender.send(self._api.generate(request, model), GENERATE_TIMEOUT)
-
-    async def get_credits(self) -> Credits:
-        """See :meth:`~.client.SegmindClient.get_credits`."""
-        return await self._sender.send(self._api.credits())
-
-    async def list_models(self) -> list[str]:
-        """See :meth:`~.client.SegmindClient.list_models`."""
-        return await self._sender.send(self._api.models())
-
-    async def get_history(
-        self, model: str, since: float, page: int = 1, *, until: float | None = None
-    ) -> list[PastRequest]:
-        """See :meth:`~.client.SegmindClient.get_history`."""
-        return await self._sender.send_with_retries(self._api.history(model, since, page, until))
-
-    async def get_past_request(self, request_id: str) -> PastRequest | None:
-        """See :meth:`~.client.SegmindClient.get_past_request`."""
-        return await self._sender.send_with_retries(self._api.past_request(request_id))

@@ -11,7 +11,6 @@ import httpx
 
 from airflow_provider_kandinsky.segmind.constants import MEGABYTE
 from airflow_provider_kandinsky.segmind.errors import (
-    Billing,
     InvalidResponseError,
     KandinskyError,
     ServiceUnavailableError,
@@ -78,14 +77,13 @@ class Call(Generic[T]):
         """
         failure = describe_failure(error)
         if isinstance(error, _NEVER_SENT):
-            return self._unavailable(
-                f"The service could not be reached at {origin(self.url)} ({failure}); nothing was sent"
-            )
+            message = f"The service could not be reached at {origin(self.url)} ({failure}); nothing was sent"
+            return about_job(ServiceUnavailableError, message, None, self.request_id)
         if self.is_billable:
             return SubmissionUnknownError(
                 f"The request was sent but the response was lost ({failure}); it may have been accepted"
             )
-        return self._unavailable(f"The connection was lost ({failure})")
+        return about_job(ServiceUnavailableError, f"The connection was lost ({failure})", None, self.request_id)
 
     def read_redacted(self, response: Response, api_key: str) -> T:
         """Read a response, with the API key redacted from its bytes, from what is parsed, and from errors."""
@@ -106,10 +104,5 @@ class Call(Generic[T]):
                 "probably running, and will then be billed",
                 http_status=response.status,
             )
-        return about_job(
-            InvalidResponseError, f"The response cannot be read: {response.unread}", response, self.request_id
-        )
-
-    def _unavailable(self, message: str) -> ServiceUnavailableError:
-        billing = Billing.MAYBE if self.request_id else Billing.NO
-        return ServiceUnavailableError(message, request_id=self.request_id, billing=billing)
+        message = f"The response cannot be read: {response.unread}"
+        return about_job(InvalidResponseError, message, response.status, self.request_id)

@@ -21,9 +21,9 @@ from airflow_provider_kandinsky.segmind.constants import (
 )
 from airflow_provider_kandinsky.segmind.errors import ImageRefusedError, ImageUnavailableError
 from airflow_provider_kandinsky.segmind.http.call import TRANSPORT_ERRORS
-from airflow_provider_kandinsky.segmind.http.exchange import USER_AGENT, NoCookies, ssl_context
+from airflow_provider_kandinsky.segmind.http.exchange import http_client, ssl_context
 from airflow_provider_kandinsky.segmind.http.log_redaction import redact_request_logs
-from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin, without_proxy
+from airflow_provider_kandinsky.segmind.http.network import describe_failure, is_loopback, origin
 from airflow_provider_kandinsky.segmind.http.retry import DEFAULT_RETRY_POLICY
 from airflow_provider_kandinsky.segmind.wire.bodies import UnreadBodyError, raw_chunks
 from airflow_provider_kandinsky.segmind.wire.images import image_extension, is_complete
@@ -65,17 +65,12 @@ def check_image_url(url: str, hosts: Collection[str], request_id: str | None = N
         raise ImageRefusedError(f"Invalid image URL: {url:.200}", request_id=request_id) from None
     if place.scheme != "https" and not (place.scheme == "http" and is_loopback(place.host)):
         raise ImageRefusedError(f"The image is not served over https: {url:.200}", request_id=request_id)
-    if (place.host, place.port) not in {_host_and_port(host) for host in hosts}:
+    if str(place) not in {str(origin(f"https://{host}")) for host in hosts}:
         raise ImageRefusedError(
             f"The image is at {str(place)!r}, which is not an allowed host ({', '.join(sorted(hosts))}); add it to "
             "image_hosts in the connection if you trust it",
             request_id=request_id,
         )
-
-
-def _host_and_port(host: str) -> tuple[str, int | None]:
-    _, name, port = origin(f"https://{host}")
-    return name, port
 
 
 def browser_url(url: str, hosts: Collection[str]) -> str:
@@ -105,17 +100,11 @@ class ImageDownloader:
     ) -> None:
         self._policy = policy
         self._sleep = sleep
-        self._http = httpx.AsyncClient(
-            headers={
-                "user-agent": USER_AGENT,
-                "accept": "image/*",
-                "accept-encoding": "identity",
-            },
-            cookies=NoCookies(),
+        self._http = http_client(
+            (f"https://{host}" for host in policy.hosts),
+            "image/*",
             timeout=httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout),
             verify=ssl_context(),
-            follow_redirects=False,
-            mounts=without_proxy(f"https://{host}" for host in policy.hosts),
         )
 
     async def __aenter__(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from http.cookiejar import CookieJar
 from typing import Any
@@ -40,31 +40,42 @@ class NoCookies(CookieJar):
         """Ignore them."""
 
 
+def http_client(urls: Iterable[str], accept: str, **options: Any) -> httpx.AsyncClient:
+    """An httpx client that goes where it is sent, and nowhere else: no redirects, no cookies, no proxy for loopback.
+
+    :param urls: what it is for.
+    :param accept: the types of the responses that are wanted.
+    :param options: further ones of httpx.
+    """
+    return httpx.AsyncClient(
+        # A compressed body would have to be decompressed before its size is known.
+        headers={"user-agent": USER_AGENT, "accept": accept, "accept-encoding": "identity"},
+        cookies=NoCookies(),
+        follow_redirects=False,
+        mounts=without_proxy(urls),
+        **options,
+    )
+
+
 def open_http(api: SegmindApi, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
     """The httpx client for one account.
 
     :param transport: replaces the network.
     """
-    return httpx.AsyncClient(
+    http = http_client(
+        filter(None, (api.base_url, api.history_url)),
+        "application/json, image/*",
         transport=transport,
         # A client that only ever uses plain http gets a context that trusts nobody, which takes no time to build.
         verify=ssl_context() if api.uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-        headers={
-            "x-api-key": api.api_key,
-            "user-agent": USER_AGENT,
-            "accept": "application/json, image/*",
-            # A compressed body would have to be decompressed before its size is known.
-            "accept-encoding": "identity",
-        },
         limits=httpx.Limits(
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=MAX_CONNECTIONS,
             keepalive_expiry=IDLE_CONNECTION_LIFETIME,
         ),
-        follow_redirects=False,
-        mounts=without_proxy(filter(None, (api.base_url, api.history_url))),
-        cookies=NoCookies(),
     )
+    http.headers["x-api-key"] = api.api_key
+    return http
 
 
 async def exchange(

@@ -27,27 +27,21 @@ class _Call(Generic[T]):
         self._work = work
         self._task: asyncio.Task[T] | None = None
         self._is_cancelled = False
-        # An exception from a signal handler may interrupt its get(); locks do not survive that.
-        self._ended: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
+        #: Its task, once that has ended. An exception from a signal handler may interrupt its get(); locks do not
+        #: survive that.
+        self.ended: SimpleQueue[asyncio.Task[T]] = SimpleQueue()
 
     def start(self) -> None:
         if self._is_cancelled:
             self._work.close()
             return
         self._task = asyncio.get_running_loop().create_task(self._work)
-        self._task.add_done_callback(self._ended.put)
+        self._task.add_done_callback(self.ended.put)
 
     def cancel(self) -> None:
         self._is_cancelled = True
         if self._task is not None:
             self._task.cancel()
-
-    def ended(self, within: float) -> asyncio.Task[T] | None:
-        """Wait for its end, for ``within`` seconds; ``None`` if it still runs."""
-        try:
-            return self._ended.get(timeout=within)
-        except Empty:
-            return None
 
 
 class LoopThread:
@@ -85,7 +79,8 @@ class LoopThread:
             self._loop.call_soon_threadsafe(call.start)
             while task is None and is_alive:
                 is_alive = self._thread.is_alive()  # checked first: the thread may finish the call last
-                task = call.ended(within=_CHECK_INTERVAL)
+                with suppress(Empty):
+                    task = call.ended.get(timeout=_CHECK_INTERVAL)
         except BaseException:
             with suppress(RuntimeError):  # the loop is closed and runs nothing
                 self._loop.call_soon_threadsafe(call.cancel)

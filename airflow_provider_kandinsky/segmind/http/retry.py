@@ -45,7 +45,9 @@ class RetryPolicy:
 
         def is_over(attempt: tenacity.RetryCallState) -> bool:
             is_late = send_by is not None and clock() + attempt.upcoming_sleep > send_by
-            return is_late or _spent(attempt) + attempt.upcoming_sleep > self.timeout
+            # Whichever is longer: an injected sleep takes no time, and a connection that hangs is not a sleep.
+            spent = max(attempt.idle_for, attempt.seconds_since_start or 0.0)
+            return is_late or spent + attempt.upcoming_sleep > self.timeout
 
         return {
             "retry": tenacity.retry_if_exception_type((RateLimitedError, ServiceUnavailableError)),
@@ -65,8 +67,3 @@ class RetryPolicy:
 
 
 DEFAULT_RETRY_POLICY: Final = RetryPolicy()
-
-
-def _spent(attempt: tenacity.RetryCallState) -> float:
-    # Whichever is longer: an injected sleep takes no time, and a connection that hangs is not a sleep.
-    return max(attempt.idle_for, attempt.seconds_since_start or 0.0)

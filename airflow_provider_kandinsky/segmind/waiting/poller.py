@@ -102,13 +102,10 @@ class JobPoller:
         self._policy = policy
         self._rng = rng
         self._not_found_since: float | None = None
-        self._completed = self._is_listed = False
+        #: Whether the job is finished, so that its result is to be fetched next.
+        self.completed = False
+        self._is_listed = False
         self._polls = self._failures = 0
-
-    @property
-    def completed(self) -> bool:
-        """Whether the job is finished, so that its result is to be fetched next."""
-        return self._completed
 
     def start(self, now: float) -> float:
         """Seconds until the first poll.
@@ -126,7 +123,7 @@ class JobPoller:
 
     def on_listed(self) -> None:
         """Report that the request history says that the job is completed: its result is to be fetched next."""
-        self._completed = self._is_listed = True
+        self.completed = self._is_listed = True
 
     def on_status(self, status: JobStatus, now: float) -> float:
         """Report the status that a poll returned.
@@ -138,7 +135,7 @@ class JobPoller:
         self._failures, self._not_found_since = 0, None
         if status.is_terminal:
             # Never FAILED: the wire raises that as an error, with the service's text.
-            self._completed = True
+            self.completed = True
             return 0.0
         if now >= self.deadline:
             raise self._timeout_error(f"it was last seen {status}", now)
@@ -160,7 +157,7 @@ class JobPoller:
         """
         self._polls += 1
         if self._is_listed:  # the history may be wrong
-            self._completed = self._is_listed = False
+            self.completed = self._is_listed = False
         if isinstance(error, JobExpiredError):
             if self._not_found_since is None:
                 self._not_found_since = now

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
@@ -117,10 +117,7 @@ class Sweep:
             self.rows[row.request_id] = row
             self._missing.discard(row.request_id)
             found.append(row)
-        is_last = _row_count(rows) < PAGE_SIZE or all(row.is_before(self._since) for row in rows)
+        count = sum(max(1, len(row.images)) for row in rows)
+        is_last = count < PAGE_SIZE or all(row.is_before(self._since) for row in rows)
         self.is_over = self.is_over or is_last or not self._missing
         return found
-
-
-def _row_count(requests: Iterable[PastRequest]) -> int:
-    return sum(max(1, len(request.images)) for request in requests)

@@ -45,10 +45,7 @@ async def raw_chunks(response: httpx.Response, limit: int) -> AsyncIterator[byte
 
 async def read_body(response: httpx.Response, limit: int) -> bytes:
     """A whole body; see :func:`raw_chunks`."""
-    body = bytearray()
-    async for chunk in raw_chunks(response, limit):
-        body += chunk
-    return bytes(body)
+    return b"".join([chunk async for chunk in raw_chunks(response, limit)])
 
 
 def parse_json(text: bytes | str, secret: str = "") -> Any:

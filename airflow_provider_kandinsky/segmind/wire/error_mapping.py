@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from airflow_provider_kandinsky.segmind.errors import (
     AuthenticationError,
@@ -18,6 +18,7 @@ from airflow_provider_kandinsky.segmind.errors import (
     ConfigurationError,
     ContentBlockedError,
     InsufficientCreditsError,
+    InvalidResponseError,
     JobExpiredError,
     JobFailedError,
     JobRejectedError,
@@ -75,67 +76,64 @@ def error_from_status(
     """
     text, status = error_text(response), response.status
     if status == 429:
-        return RateLimitedError(
-            f"Rate limited: {text}",
-            http_status=status,
-            request_id=request_id,
-            billing=Billing.MAYBE if request_id else Billing.NO,
-            retry_after=retry_after_from(response.headers, response.received_at),
-        )
+        retry_after = retry_after_from(response.headers, response.received_at)
+        return about_job(RateLimitedError, f"Rate limited: {text}", status, request_id, retry_after=retry_after)
     if 300 <= status < 400:
         message = "The service responded with a redirect, which is not followed; check the connection's host"
-        return about_job(ConfigurationError, message, response, request_id)
-    if status == 404:
-        return _not_found(text, response, purpose, request_id)
-    if status == 406 and _PARAMETER_WORDS.search(text) and not _CREDIT_WORDS.search(text):
-        # Documented only as "insufficient credits", but also reported for rejected values and content types.
-        return about_job(BadRequestError, f"The service rejected the request: {text}", response, request_id)
-    if status == 410 and model and (others := other_models_of_family(model)):
-        message = f"The model is retired; set another one as `model`, such as {' or '.join(others)}: {text}"
-        return about_job(ModelRetiredError, message, response, request_id)
-    if status in _BY_STATUS:
-        error_type, meaning = _BY_STATUS[status]
-        return about_job(error_type, f"{meaning}: {text}", response, request_id)
-    if status >= 500 or status == 408:
-        if purpose is Purpose.SUBMIT:
-            return SubmissionUnknownError(
-                f"The service failed while accepting the job: {text}. It may have been accepted", http_status=status
-            )
-        return about_job(ServiceUnavailableError, f"The service is unavailable: {text}", response, request_id)
-    return about_job(BadRequestError, f"The service rejected the request: {text}", response, request_id)
+        return about_job(ConfigurationError, message, status, request_id)
+    if status == 404 and purpose is Purpose.JOB:
+        message = "The service has no record of this request; records are kept for one hour after submission"
+        return about_job(JobExpiredError, message, status, request_id)
+    if purpose is Purpose.SUBMIT and _is_outage(status):
+        message = f"The service failed while accepting the job: {text}. It may have been accepted"
+        return about_job(SubmissionUnknownError, message, status, request_id)
+    error_type, meaning = _meaning(status, text, purpose, model)
+    return about_job(error_type, f"{meaning}: {text}", status, request_id)
 
 
 def error_from_failed_job(response: Response, request_id: str | None) -> JobFailedError:
     """The error of a job that is FAILED. Only its text shows whether the content or a parameter was the cause."""
     text = error_text(response)
+    error_type, meaning = JobFailedError, "The job failed"
     if _BLOCKED_WORDS.search(text):
-        return ContentBlockedError(
-            f"The service blocked this content: {text}", http_status=response.status, request_id=request_id
-        )
-    if _PARAMETER_WORDS.search(text):
-        return JobRejectedError(
-            f"The job failed because of its parameters: {text}", http_status=response.status, request_id=request_id
-        )
-    return JobFailedError(f"The job failed: {text}", http_status=response.status, request_id=request_id)
+        error_type, meaning = ContentBlockedError, "The service blocked this content"
+    elif _PARAMETER_WORDS.search(text):
+        error_type, meaning = JobRejectedError, "The job failed because of its parameters"
+    return error_type(f"{meaning}: {text}", http_status=response.status, request_id=request_id)
 
 
 def about_job(
-    error_type: type[KandinskyError], message: str, response: Response, request_id: str | None
+    error_type: type[KandinskyError], message: str, status: int | None, request_id: str | None, **details: Any
 ) -> KandinskyError:
-    """An error of a call; if the call is about a job, that job was accepted and may be billed."""
+    """An error of a call; if the call is about a job, that job was accepted and may be billed.
+
+    :param status: of the response; ``None`` if there was none.
+    :param details: further arguments of the error's type.
+    """
     billing = Billing.MAYBE if request_id else None
-    return error_type(message, http_status=response.status, request_id=request_id, billing=billing)
+    return error_type(message, http_status=status, request_id=request_id, billing=billing, **details)
 
 
-def _not_found(text: str, response: Response, purpose: Purpose, request_id: str | None) -> KandinskyError:
-    if purpose is Purpose.SUBMIT:
-        return ModelNotFoundError(f"The service has no such model: {text}", http_status=404)
-    if purpose is Purpose.ACCOUNT:
-        return ConfigurationError(
-            f"The service has no such endpoint; check the connection's host: {text}", http_status=404
-        )
-    return JobExpiredError(
-        "The service has no record of this request; records are kept for one hour after submission",
-        http_status=response.status,
-        request_id=request_id,
-    )
+def unexpected_body(message: str, response: Response) -> InvalidResponseError:
+    """The error of a free call whose response is not the API's; its text is added to the message."""
+    return InvalidResponseError(f"{message}: {error_text(response)}", http_status=response.status)
+
+
+def _meaning(status: int, text: str, purpose: Purpose, model: str | None) -> tuple[type[KandinskyError], str]:
+    """The type of an error, and what its message says before the service's own text."""
+    if status == 404 and purpose is Purpose.SUBMIT:
+        return ModelNotFoundError, "The service has no such model"
+    if status == 404:
+        return ConfigurationError, "The service has no such endpoint; check the connection's host"
+    if status == 406 and _PARAMETER_WORDS.search(text) and not _CREDIT_WORDS.search(text):
+        # Documented only as "insufficient credits", but also reported for rejected values and content types.
+        return _BY_STATUS[400]
+    if status == 410 and model and (others := other_models_of_family(model)):
+        return ModelRetiredError, f"The model is retired; set another one as `model`, such as {' or '.join(others)}"
+    if _is_outage(status):
+        return ServiceUnavailableError, "The service is unavailable"
+    return _BY_STATUS.get(status, _BY_STATUS[400])
+
+
+def _is_outage(status: int) -> bool:
+    return status >= 500 or status == 408

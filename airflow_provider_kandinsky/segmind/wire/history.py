@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
 from airflow_provider_kandinsky.segmind.schemas import GenerationResult, Image, JobStatus, parse_request_id
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Purpose, error_from_status
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Purpose, error_from_status, unexpected_body
 from airflow_provider_kandinsky.segmind.wire.images import collect_images, first_images
-from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
+from airflow_provider_kandinsky.segmind.wire.response import Response
 from airflow_provider_kandinsky.segmind.wire.values import amount_in, integer_in, number_in, parse_moment
 
 _TIME_KEYS: Final = ("model_created", "created_at", "created", "timestamp")
@@ -83,9 +82,7 @@ def read_history(response: Response) -> list[PastRequest]:
         found.setdefault(row.request_id or object(), []).append(row)
     # An empty list means that nothing was submitted; a list of other things means nothing.
     if rows is None or (rows and not found):
-        raise InvalidResponseError(
-            f"Unexpected response from history_url: {error_text(response)}", http_status=response.status
-        )
+        raise unexpected_body("Unexpected response from history_url", response)
     return [merge_rows(rows_of_one) for rows_of_one in found.values()]
 
 
@@ -104,9 +101,7 @@ def read_past_request(response: Response) -> PastRequest | None:
     # An envelope may have a request id of its own, but no inputs.
     past = max(found, key=lambda each: bool(each.payload), default=None)
     if past is None:
-        raise InvalidResponseError(
-            f"Unexpected response for one request from history_url: {error_text(response)}", http_status=response.status
-        )
+        raise unexpected_body("Unexpected response for one request from history_url", response)
     return merge_rows([each for each in found if each.request_id == past.request_id])
 
 
@@ -142,16 +137,16 @@ def _past_request(row: Mapping[str, Any], response: Response) -> PastRequest | N
         return None
     model = row.get("model_name")
     moments = (parse_moment(row[key]) for key in _TIME_KEYS if row.get(key))
-    moment = next((moment for moment in moments if moment is not None), None)
+    created = next(filter(None, moments), None)
     return PastRequest(
         request_id=request_id,
         model=model[:_MAX_MODEL_LENGTH] if isinstance(model, str) else "",
         status=_status_in(row.get("model_status")),
         payload=payload if isinstance(payload, dict) else {},
         images=collect_images(row.get("generation_url"), parse=response.parse),
-        created_at=None if moment is None else moment.seconds,
+        created_at=created and created.seconds,
         cost=amount_in(row.get("credits_deduction")),
-        created_at_doubt=0.0 if moment is None else moment.doubt,
+        created_at_doubt=created.doubt if created else 0.0,
     )
 
 

@@ -77,12 +77,8 @@ def read_result(response: Response, request_id: str | None, model: str | None = 
     body = _job_body(response, request_id)
     images = collect_images(body.get("images"), body.get("output"), parse=response.parse)
     if "status" in body and not JobStatus.parse(body["status"]).is_terminal:
-        raise about_job(
-            InvalidResponseError,
-            f"The result is not ready: the status in it is {_abbreviated(body['status'])!r:.80}",
-            response,
-            request_id,
-        )
+        text = f"The result is not ready: the status in it is {_abbreviated(body['status'])!r:.80}"
+        raise about_job(InvalidResponseError, text, response.status, request_id)
     if not images:
         keys = sorted(body)
         named = ", ".join(one_line(key, 40) for key in keys[:_MAX_KEYS]) or "none"
@@ -92,16 +88,17 @@ def read_result(response: Response, request_id: str | None, model: str | None = 
             http_status=response.status,
             request_id=request_id,
         )
-    metrics, timings = _object(body.get("metrics")), _object(body.get("timings"))
+    metrics = _object(body.get("metrics"))
+    times = _object(body.get("timings")) | metrics
     return GenerationResult(
         request_id=request_id,
         images=images,
         model=model,
         seed=integer_in(body.get("seed")),
         cost=amount_in(metrics.get("cost")),
-        inference_time=amount_in(metrics.get("inference_time", timings.get("inference_time"))),
-        queue_time=amount_in(metrics.get("queue_time", timings.get("queue_time"))),
-        total_time=amount_in(metrics.get("total_time", timings.get("total_time"))),
+        inference_time=amount_in(times.get("inference_time")),
+        queue_time=amount_in(times.get("queue_time")),
+        total_time=amount_in(times.get("total_time")),
         metrics=metrics,
     )
 
@@ -145,11 +142,12 @@ def _job_body(response: Response, request_id: str | None) -> dict[str, Any]:
     if response.status == 422:
         # Not documented. Taken for a failure, which is not billed, it would lead to paying for the job twice.
         text = f"HTTP 422 without a status of FAILED: {error_text(response)}"
-        raise about_job(InvalidResponseError, text, response, request_id)
+        raise about_job(InvalidResponseError, text, response.status, request_id)
     if not response.is_success:
         raise error_from_status(response, Purpose.JOB, request_id)
     if not isinstance(body, dict):
-        raise about_job(InvalidResponseError, f"Not the API's JSON: {error_text(response)}", response, request_id)
+        text = f"Not the API's JSON: {error_text(response)}"
+        raise about_job(InvalidResponseError, text, response.status, request_id)
     return body
 
 

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from airflow_provider_kandinsky.segmind.errors import InvalidResponseError
-from airflow_provider_kandinsky.segmind.wire.error_mapping import Purpose, error_from_status
-from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
+from airflow_provider_kandinsky.segmind.wire.error_mapping import Purpose, error_from_status, unexpected_body
+from airflow_provider_kandinsky.segmind.wire.response import Response
 
 #: Where an object may have its slug, best first; a name for people has blanks, and is none.
 _SLUG_KEYS: Final = ("slug", "model_slug", "modelSlug", "model_name", "modelName", "name", "model")
@@ -25,16 +24,10 @@ def read_models(response: Response) -> list[str]:
     """
     if not response.is_success:
         raise error_from_status(response, Purpose.ACCOUNT)
-    slugs: dict[str, None] = {}
-    for slug in _slugs(response.json(), _MAX_DEPTH):
-        slugs[slug] = None
-        if len(slugs) == _MAX_MODELS:
-            break
+    slugs = list(dict.fromkeys(_slugs(response.json(), _MAX_DEPTH)))
     if not slugs:
-        raise InvalidResponseError(
-            f"Unexpected response from the list of models: {error_text(response)}", http_status=response.status
-        )
-    return list(slugs)
+        raise unexpected_body("Unexpected response from the list of models", response)
+    return slugs[:_MAX_MODELS]
 
 
 def _slugs(body: Any, depth: int) -> Iterator[str]:

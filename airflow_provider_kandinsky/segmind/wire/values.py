@@ -23,9 +23,7 @@ _DATE_DOUBT: Final = 38 * 3600.0
 
 def number_in(value: Any) -> float | None:
     """A finite number, also from a string; ``None`` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    if isinstance(value, str) and len(value) > _MAX_LENGTH:
+    if not isinstance(value, (int, float, str)) or not _may_be_number(value):
         return None
     try:
         number = float(value)
@@ -42,15 +40,17 @@ def amount_in(value: Any) -> float | None:
 
 def integer_in(value: Any) -> int | None:
     """An integer that fits into an XCom, also from a string. Never from a float, which rounds large integers."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return None
-    if isinstance(value, str) and len(value) > _MAX_LENGTH:
+    if not isinstance(value, (int, str)) or not _may_be_number(value):
         return None
     try:
         number = int(value)
     except ValueError:
         return None
     return number if number in INTEGERS else None
+
+
+def _may_be_number(value: float | str) -> bool:
+    return len(value) <= _MAX_LENGTH if isinstance(value, str) else not isinstance(value, bool)
 
 
 class Moment(NamedTuple):
@@ -85,12 +85,6 @@ def parse_moment(value: Any) -> Moment | None:
     return None
 
 
-def parse_timestamp(value: Any) -> float | None:
-    """As :func:`parse_moment`, without the doubt."""
-    moment = parse_moment(value)
-    return None if moment is None else moment.seconds
-
-
 def retry_after_from(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that the service asks to wait, from ``Retry-After`` or ``x-rate-limit-reset-at-utc``.
 
@@ -102,7 +96,7 @@ def retry_after_from(headers: Mapping[str, str], now: float) -> float | None:
     """
     wait = number_in(headers.get("retry-after"))
     if wait is None:
-        moments = (parse_timestamp(headers.get(name)) for name in ("retry-after", "x-rate-limit-reset-at-utc"))
-        reset = next((moment for moment in moments if moment is not None), None)
-        wait = None if reset is None else reset - now
+        moments = (parse_moment(headers.get(name)) for name in ("retry-after", "x-rate-limit-reset-at-utc"))
+        reset = next(filter(None, moments), None)
+        wait = reset and reset.seconds - now
     return None if wait is None else min(max(0.0, wait), MAX_RETRY_AFTER_SECONDS)

@@ -23,7 +23,7 @@ from airflow_provider_kandinsky.segmind.wire import jobs
 from airflow_provider_kandinsky.segmind.wire.history import read_history, read_past_request
 from airflow_provider_kandinsky.segmind.wire.images import collect_images
 from airflow_provider_kandinsky.segmind.wire.response import Response, error_text
-from airflow_provider_kandinsky.segmind.wire.values import integer_in, parse_timestamp, retry_after_from
+from airflow_provider_kandinsky.segmind.wire.values import integer_in, parse_moment, retry_after_from
 
 MakeResponse = Callable[..., Response]
 URL = "https://images.segmind.com/1.jpeg"
@@ -165,8 +165,8 @@ def test_a_row_of_the_history_whose_id_cannot_be_one_stays_without_it(request_id
     ids=lambda text: repr(text)[:30],
 )  # fmt: skip
 def test_no_time_is_a_trap(make_response: MakeResponse, text: str) -> None:
-    moment = parse_timestamp(text)
-    assert moment is None or abs(moment) < 1e12
+    moment = parse_moment(text)
+    assert moment is None or abs(moment.seconds) < 1e12
     for name in ("retry-after", "x-rate-limit-reset-at-utc"):
         wait = retry_after_from({name: text}, 1_700_000_000.0)
         assert wait is None or 0 <= wait <= 3600
@@ -176,7 +176,7 @@ def test_no_time_is_a_trap(make_response: MakeResponse, text: str) -> None:
 
 @pytest.mark.parametrize("number", [1_700_000_000, 1_700_000_000_000, 1_700_000_000_000_000, 1_700_000_000_000_000_000])
 def test_an_epoch_is_read_in_any_unit(number: int) -> None:
-    assert parse_timestamp(number) == parse_timestamp(str(number)) == 1_700_000_000.0
+    assert parse_moment(number) == parse_moment(str(number)) == (1_700_000_000.0, 0.0)
 
 
 @pytest.mark.parametrize(("text", "wait"), [("86400", 3600.0), ("1e308", 3600.0), ("-5", 0.0), ("3600", 3600.0)])
