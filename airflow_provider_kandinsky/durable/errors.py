@@ -28,9 +28,6 @@ class BudgetExceededError(KandinskyError):
         super().__init__(message, **details)
         self.until = until
 
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"until": self.until}
-
 
 def unreadable(place: str, error: Exception) -> LedgerError:
     """The error for a ledger that cannot be read, which is not an empty one.
