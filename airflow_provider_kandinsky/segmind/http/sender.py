@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Final, TypeVar
 
 import httpx
@@ -69,11 +70,21 @@ class RequestSender:
         self._history_rate_limiter = RateLimiter(
             HISTORY_REQUESTS_PER_MINUTE, at_once=HISTORY_AT_ONCE, clock=clock, sleep=sleep
         )
-        self._http = open_http(api, transport)
+        self._transport = transport
+        self._is_closed = False
+
+    @cached_property
+    def _http(self) -> httpx.AsyncClient:
+        """Opened by the first call: many a client is asked for nothing but its base URL."""
+        if self._is_closed:
+            raise RuntimeError("The client has been closed")
+        return open_http(self.api, self._transport)
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        self._is_closed = True
+        if "_http" in self.__dict__:
+            await self._http.aclose()
 
     async def refresh_key(self) -> bool:
         """Read the account's key again, at most once in 30 seconds.
