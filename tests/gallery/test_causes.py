@@ -143,9 +143,11 @@ def test_an_item_of_a_batch_is_named_by_its_row() -> None:
 def test_an_iteration_of_a_loop_is_linked_with_its_region() -> None:
     """Without it Airflow's API refuses to guess which iteration is meant."""
     region = Region("01a21c7e-64b2-7b77-a5d4-5c9be0f074f7", 1, iteration=1)
-    page = page_of(*(replace(failed(-1, "JobFailedError"), region=replace(region, index=index)) for index in (0, 1)))
+    regions = [replace(region, index=index, iteration=index) for index in (0, 1)]
+    page = page_of(*(replace(failed(-1, "JobFailedError"), region=each) for each in regions))
     (links,) = re.findall(r"<details>(.*?)</details>", page, re.DOTALL)
-    assert [f"?region={region.id}.{index}&amp;within=run" in links for index in (0, 1)] == [True, True]
+    for each in regions:
+        assert re.search(rf'\?region={each}&amp;within=run">paint, iteration {each.index}</a>', links)
 
 
 def test_a_single_failure_needs_no_sum() -> None:
