@@ -15,7 +15,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 PACKAGE = "airflow_provider_kandinsky"
 #: Where docstrings for users are, beside the modules that docs/reference names.
-FOR_USERS = ("operators", "sensors", "segmind.request", "results.output_path")
+FOR_USERS = ("operators", "sensors", "segmind.http.single_calls", "segmind.request", "results.output_path")
 
 #: Where a link, or an image, gets to a path in the repository; code is left as it is.
 PATH = re.compile(
