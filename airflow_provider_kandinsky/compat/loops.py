@@ -8,6 +8,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+def supports_loops() -> bool:
+    """Whether there are task loops: since Airflow 3.4."""
+    from airflow import sdk
+
+    return hasattr(sdk, "LoopDecision")
+
+
 def loop_index(context: Context) -> int | None:
     """The iteration, from 0; ``None`` outside of loops."""
     loop: Any = context.get("loop")

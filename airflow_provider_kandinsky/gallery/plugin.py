@@ -1,4 +1,4 @@
-"""Airflow plugin: two tabs, the app that serves them, and a listener.
+"""Airflow plugin: two tabs, the app that serves them, a link, and a listener.
 
 Every component of Airflow imports this module, but only the API server uses the app. So the app is imported when the
 API server asks for it.
@@ -13,7 +13,12 @@ from airflow.plugins_manager import AirflowPlugin
 
 from airflow_provider_kandinsky.compat import preload
 from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
-from airflow_provider_kandinsky.links.kandinsky import GALLERY_ROUTE, RUN_GALLERY_ROUTE
+from airflow_provider_kandinsky.links.kandinsky import (
+    GALLERY_ROUTE,
+    RUN_GALLERY_ROUTE,
+    ServedImageLink,
+    links_are_served,
+)
 
 #: Since Airflow 3.4 the tab is limited to tasks with this templated field; older releases ignore this.
 _APPLIES_TO: Final = {"task.template_fields": ["kandinsky_conn_id"]}
@@ -26,10 +31,11 @@ def _tab(destination: str, url_route: str, href: str) -> dict[str, Any]:
 
 
 class KandinskyGalleryPlugin(AirflowPlugin):
-    """A tab "Pictures" on task instances and DAG runs."""
+    """A tab "Pictures" on task instances and DAG runs, and a link "Image" on task instances."""
 
     name = "kandinsky_gallery"
     listeners = [preload]
+    operator_extra_links = [ServedImageLink()] if links_are_served() else []
     external_views = [
         _tab("task_instance", GALLERY_ROUTE, f"{_RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}") | {"applies_to": _APPLIES_TO},
         _tab("dag_run", RUN_GALLERY_ROUTE, _RUN),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -9,7 +11,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs
-from airflow_provider_kandinsky.compat.loops import loop_region
+from airflow_provider_kandinsky.compat.loops import loop_region, supports_loops
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -19,6 +21,15 @@ if TYPE_CHECKING:
 GALLERY_ROUTE: Final = "kandinsky-gallery"
 #: The route of its tab on a DAG run: Airflow takes each route once only.
 RUN_GALLERY_ROUTE: Final = "kandinsky-gallery-run"
+
+_PACKAGE: Final = __name__.partition(".")[0]
+#: By module and name, what has a :class:`ServedImageLink`.
+_SERVED: Final = (
+    (f"{_PACKAGE}.operators.text_to_image", "KandinskyTextToImageOperator"),
+    (f"{_PACKAGE}.operators.text_to_image_batch", "KandinskyTextToImageBatchOperator"),
+    (f"{_PACKAGE}.decorators.kandinsky", "_KandinskyDecoratedOperator"),
+    (f"{_PACKAGE}.sensors.job", "KandinskyJobSensor"),
+)
 
 
 class TaskInstanceName(Protocol):
@@ -37,9 +48,10 @@ class TaskInstanceName(Protocol):
 class KandinskyImageLink(BaseOperatorLink):
     """Links to the first image of a task.
 
-    Airflow calls this in the worker when a task ends, fails or is deferred, and keeps the URL as an XCom. So that the
-    URL stays right from the deferral to the end, it is one of the gallery's, which redirects to the image, or to the
-    gallery's tab on the task while there is no image to show. Reads no XCom.
+    The URL is one of the gallery's, which redirects to the image, or to the gallery's tab on the task while there is no
+    image to show. So it is the same from the start of a task to its end, and reads no XCom. The API server makes it
+    where it can, see :class:`ServedImageLink`. Otherwise Airflow calls this in the worker when a task ends, fails or is
+    deferred, and keeps the URL as an XCom.
     """
 
     name = "Image"
@@ -49,6 +61,30 @@ class KandinskyImageLink(BaseOperatorLink):
         if supports_plugin_tabs():
             return _redirect_to_image(ti_key)
         return _image_url(operator)
+
+
+class ServedImageLink(KandinskyImageLink):
+    """The link of this package's own operators, which the API server makes: the plugin registers it there.
+
+    That spares each stretch of a task a call. Not where there are task loops (since Airflow 3.4): all that the API
+    server tells a link is the task instance's key, which does not say in which iteration it is.
+    """
+
+    @cached_property
+    def operators(self) -> list[type[BaseOperator]]:  # type: ignore[override]  # a class variable of Airflow's
+        """Whose link it is; Airflow compares their names. Imported when the API server reads the first DAG."""
+        return [getattr(import_module(module), name) for module, name in _SERVED]
+
+
+def written_links(operator_class: type[BaseOperator]) -> tuple[KandinskyImageLink, ...]:
+    """The links that a task writes itself: none if the API server makes it, which knows no subclasses of users."""
+    is_served = links_are_served() and operator_class.__module__.partition(".")[0] == _PACKAGE
+    return () if is_served else (KandinskyImageLink(),)
+
+
+def links_are_served() -> bool:
+    """Whether the API server makes the links: in Airflow 3.1 to 3.3."""
+    return supports_plugin_tabs() and not supports_loops()
 
 
 def stored_image_path(ti: TaskInstanceName, position: int = 0, index: int = 0) -> str:

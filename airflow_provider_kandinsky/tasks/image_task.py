@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
-from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
+from airflow_provider_kandinsky.links.kandinsky import written_links
 from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
 
 if TYPE_CHECKING:
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 class ImageTask(WakesSupervisor, OpenLineageMixin):
     """A task with an image link, with lineage, and with an ``output_path``."""
 
-    operator_extra_links = (KandinskyImageLink(),)
     output_path: str | None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.operator_extra_links and "operator_extra_links" not in vars(cls):
+            cls.operator_extra_links = written_links(cls)
 
     def _note_lineage(self, request_id: str, model: str | None = None, prompt: str | None = None) -> None:
         """Have the lineage name a job, whatever becomes of it."""

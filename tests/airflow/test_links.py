@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from airflow_provider_kandinsky.compat.airflow import supports_plugin_tabs, triggers_can_set_xcom
+from airflow_provider_kandinsky.links.kandinsky import links_are_served
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from demo.local_airflow import LocalAirflow
 
@@ -37,6 +38,11 @@ def link(airflow: LocalAirflow, run_id: str, task_id: str, map_index: int = -1) 
     return str(httpx.URL(airflow.base_url).join(answer.headers["location"]))
 
 
+def xcom_keys(airflow: LocalAirflow, run_id: str, task_id: str) -> list[str]:
+    path = f"/dags/links/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries"
+    return [each["key"] for each in airflow.api("GET", path)["xcom_entries"]]
+
+
 def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_end(
     airflow: LocalAirflow, sandbox: Sandbox
 ) -> None:
@@ -59,13 +65,18 @@ def test_the_link_leads_to_the_gallery_while_deferred_and_to_the_image_in_the_en
     sandbox.clear_faults()
 
     assert airflow.wait_for_run("links", run_id) == "failed"
-    for task_id, map_index in (("in_worker", -1), ("poke", -1), ("deferred", -1), ("wait", -1), ("mapped", 0)):
+    not_mapped = [(task_id, -1) for task_id in ("in_worker", "poke", "deferred", "wait", "own", "decorated")]
+    for task_id, map_index in (*not_mapped, ("mapped", 0), ("own_mapped", 0)):
         image = airflow.xcom("links", run_id, task_id, map_index=map_index)[0]
         assert link(airflow, run_id, task_id, map_index) == image, task_id
+    assert link(airflow, run_id, "batch") == airflow.xcom("links", run_id, "batch")[0]["urls"][0]
     # From Airflow 3.4 on the region of a mapped instance follows.
     assert str(link(airflow, run_id, "mapped", 1)).partition("?")[0] == str(gallery("mapped/mapped/1"))
     assert link(airflow, run_id, "submit") == gallery("submit")
     assert airflow.xcom("links", run_id, "mapped", "error", map_index=1)["type"] == "JobFailedError"
+    # Only a user's own operator writes its link, where the API server makes those of this package.
+    assert "_link_KandinskyImageLink" in xcom_keys(airflow, run_id, "own")
+    assert ("_link_KandinskyImageLink" in xcom_keys(airflow, run_id, "deferred")) != links_are_served()
 
     # The task has ended in the triggerer, where triggers can do that.
     log = airflow.task_log("links", run_id, "deferred")

@@ -12,6 +12,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_kandinsky.compat.airflow import AirflowFailException, supports_plugin_tabs
 from airflow_provider_kandinsky.exceptions import BatchItemsFailedError
+from airflow_provider_kandinsky.links.kandinsky import KandinskyImageLink
 from airflow_provider_kandinsky.observability.lineage import Lineage
 from airflow_provider_kandinsky.sandbox.client import Sandbox
 from airflow_provider_kandinsky.segmind.errors import JobFailedError
@@ -127,7 +128,7 @@ def test_the_link_is_the_same_from_the_deferral_to_the_end(
     """So that nobody has to read an XCom for it, and the triggerer has none to write."""
     ti.task_id, ti.run_id, ti.map_index = "group.paint", "scheduled__2026-01-01T00:00:00+00:00", map_index
     operator = paint(deferrable=deferrable)
-    (link,) = operator.operator_extra_links
+    link = KandinskyImageLink()
     before = link.get_link(operator, ti_key=ti)
     (url,) = ti.run(operator)
     where = "/kandinsky-gallery/dags/gallery/runs/scheduled__2026-01-01T00%3A00%3A00%2B00%3A00/tasks/group.paint"
@@ -159,7 +160,8 @@ def test_without_a_gallery_the_link_leads_to_an_image_that_may_be_shown(
     monkeypatch.setenv("AIRFLOW_CONN_KANDINSKY_DEFAULT", sandbox.connection(image_hosts="mine.example"))
     operator = paint()
     operator.lineage = Lineage(None, None, [], [uri])
-    assert operator.operator_extra_links[0].get_link(operator, ti_key=ti) == url
+    (link,) = operator.operator_extra_links
+    assert link.get_link(operator, ti_key=ti) == url
 
 
 @both_ways
