@@ -22,7 +22,7 @@ from airflow.sdk import BaseOperator
 log = logging.getLogger(__name__)
 
 #: Reads its input to the end, and exits a moment later, because a process may be slow to exit beside others.
-_HOLDER = ("sh", "-c", "cat; sleep 0.1")
+_HOLDER = ("sh", "-c", "read line; exec sleep 0.1")
 
 
 class WakesSupervisor(BaseOperator):

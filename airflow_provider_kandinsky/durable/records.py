@@ -176,5 +176,5 @@ def to_record(record: JobRecord) -> dict[str, Any]:
         for each in fields(record)
         if (value := getattr(record, each.name)) is not None
         and value is not False
-        and not (isinstance(value, (Sequence, Mapping)) and not value)
+        and value not in ("", (), [], {})
     }
