@@ -174,7 +174,5 @@ def to_record(record: JobRecord) -> dict[str, Any]:
     return {
         each.name: value
         for each in fields(record)
-        if (value := getattr(record, each.name)) is not None
-        and value is not False
-        and value not in ("", (), [], {})
+        if (value := getattr(record, each.name)) is not None and value is not False and value not in ("", (), [], {})
     }

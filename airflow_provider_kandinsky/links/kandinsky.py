@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -70,10 +68,9 @@ class ServedImageLink(KandinskyImageLink):
     server tells a link is the task instance's key, which does not say in which iteration it is.
     """
 
-    @cached_property
-    def operators(self) -> list[type[BaseOperator]]:  # type: ignore[override]  # a class variable of Airflow's
-        """Whose link it is; Airflow compares their names. Imported when the API server reads the first DAG."""
-        return [getattr(import_module(module), name) for module, name in _SERVED]
+    # Airflow compares their modules and names each time it reads a DAG. An operator that could not be imported there
+    # would keep it from reading any.
+    operators = [type(name, (), {"__module__": module}) for module, name in _SERVED]
 
 
 def written_links(operator_class: type[BaseOperator]) -> tuple[KandinskyImageLink, ...]:
