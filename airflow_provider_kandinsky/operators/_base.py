@@ -44,7 +44,7 @@ class GenerationOperator(ImageTask):
 
     def render_template(self, content: Any, context: Context, jinja_env: Any = None, seen_oids: Any = None) -> Any:
         """As Airflow's, which calls it for each text in the arguments."""
-        is_text = isinstance(content, str) and not content.endswith(tuple(self.template_ext))
+        is_text = type(content) is str and not content.endswith(tuple(self.template_ext))
         if is_text and jinja_env is not None and renders_to_itself(content, jinja_env):
             return content
         return super().render_template(content, context, jinja_env, seen_oids)

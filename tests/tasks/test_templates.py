@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -66,6 +67,15 @@ def test_arguments_are_rendered_as_airflow_does() -> None:
     assert rendered(batch, what="dog").requests == ["a dog", {"prompt": "a cat", "negative_prompt": ""}]
     assert batch.output_path == "s3://b/dog/{index}"
     assert rendered(native).seed == 5
+
+
+def test_an_enums_text_is_made_plain_as_jinja_does() -> None:
+    class Prompt(StrEnum):
+        CAT = "a cat"
+
+    with DAG("enum", schedule=None, start_date=datetime(2026, 1, 1)):
+        operator = KandinskyTextToImageOperator(task_id="one", prompt=Prompt.CAT)
+    assert type(rendered(operator).prompt) is str
 
 
 def test_a_file_is_still_read(tmp_path: Any) -> None:
