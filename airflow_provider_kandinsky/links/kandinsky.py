@@ -64,8 +64,8 @@ class KandinskyImageLink(BaseOperatorLink):
 class ServedImageLink(KandinskyImageLink):
     """The link of this package's own operators, which the API server makes: the plugin registers it there.
 
-    That spares each stretch of a task a call. Not where there are task loops (since Airflow 3.4): all that the API
-    server tells a link is the task instance's key, which does not say in which iteration it is.
+    That spares each stretch of a task a call. Not where there are task loops (since Airflow 3.4): the API server gives
+    a link the task instance's key alone, and the key does not name the iteration.
     """
 
     # Airflow compares their modules and names each time it reads a DAG. An operator that could not be imported there

@@ -15,7 +15,6 @@ from airflow_provider_kandinsky.segmind.errors import KandinskyError
 from airflow_provider_kandinsky.segmind.waiting.poller import DEFAULT_POLL_POLICY
 from airflow_provider_kandinsky.tasks.arguments import check_choice, check_output_path, invalid_argument
 from airflow_provider_kandinsky.tasks.image_task import ImageTask
-from airflow_provider_kandinsky.tasks.templates import renders_to_itself
 
 OnBudget = Literal["fail", "wait"]
 #: The hook's; importing the hook would import the client.
@@ -41,13 +40,6 @@ class GenerationOperator(ImageTask):
     deferrable: bool
     on_budget: OnBudget
     max_cost: float | None
-
-    def render_template(self, content: Any, context: Context, jinja_env: Any = None, seen_oids: Any = None) -> Any:
-        """As Airflow's, which calls it for each text in the arguments."""
-        is_text = type(content) is str and not content.endswith(tuple(self.template_ext))
-        if is_text and jinja_env is not None and renders_to_itself(content, jinja_env):
-            return content
-        return super().render_template(content, context, jinja_env, seen_oids)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; if that is because the deferral itself ended, wait here for what is in flight."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_kandinsky.compat.supervisor_wakeup import WakesSupervisor
 from airflow_provider_kandinsky.links.kandinsky import written_links
 from airflow_provider_kandinsky.observability.lineage import Lineage, OpenLineageMixin
+from airflow_provider_kandinsky.tasks.templates import renders_to_itself
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,6 +28,13 @@ class ImageTask(WakesSupervisor, OpenLineageMixin):
         super().__init_subclass__(**kwargs)
         if not cls.operator_extra_links and "operator_extra_links" not in vars(cls):
             cls.operator_extra_links = written_links(cls)
+
+    def render_template(self, content: Any, context: Context, jinja_env: Any = None, seen_oids: Any = None) -> Any:
+        """As Airflow's, which calls it for each text in the arguments."""
+        is_text = type(content) is str and not content.endswith(tuple(self.template_ext))
+        if is_text and jinja_env is not None and renders_to_itself(content, jinja_env):
+            return content
+        return super().render_template(content, context, jinja_env, seen_oids)
 
     def _note_lineage(self, request_id: str, model: str | None = None, prompt: str | None = None) -> None:
         """Have the lineage name a job, whatever becomes of it."""

@@ -12,6 +12,8 @@ import pytest
 from airflow import __version__ as airflow_version
 
 from airflow_provider_kandinsky.compat import airflow as airflow_compat
+from airflow_provider_kandinsky.compat.loops import supports_loops
+from airflow_provider_kandinsky.links.kandinsky import links_are_served
 
 PAGE = Path(__file__).parents[2] / "docs" / "airflow-versions.md"
 MINOR = ".".join(airflow_version.split(".")[:2])
@@ -69,12 +71,6 @@ def waits_for_people_without_triggerer() -> bool:
     return hasattr(getattr(airflow.sdk, "TaskInstanceState", None), "AWAITING_INPUT")
 
 
-def has_task_loops() -> bool:
-    from airflow import sdk
-
-    return hasattr(sdk, "LoopDecision")
-
-
 OFFERS = {
     "Each image is paid for once, through retries, crashes and clears, with a `ledger_path`": lambda: True,
     "Each image is paid for once, through retries and crashes, without a `ledger_path`": has_task_state_store,
@@ -88,7 +84,8 @@ OFFERS = {
     "Gallery tabs on the task and on the run": airflow_compat.supports_plugin_tabs,
     "`KandinskyReviewOperator`": has_review,
     "… and no triggerer waits for the person": waits_for_people_without_triggerer,
-    "Each iteration of a task loop has its own seed and record": has_task_loops,
+    'The link "Image" costs a task no call to Airflow': links_are_served,
+    "Each iteration of a task loop has its own seed and record": supports_loops,
 }
 
 
