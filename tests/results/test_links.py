@@ -28,7 +28,9 @@ def test_the_api_server_makes_the_links_of_all_our_own() -> None:
     assert named == {(each.__module__, each.__name__) for each in ours} - common
     assert bool(KandinskyGalleryPlugin.operator_extra_links) == links_are_served()
     for each in ours:
-        assert [type(link) for link in each.operator_extra_links] == [] if links_are_served() else [KandinskyImageLink]
+        assert [type(link) for link in each.operator_extra_links] == (
+            [] if links_are_served() else [KandinskyImageLink]
+        )
 
 
 @pytest.mark.parametrize("base", [KandinskyTextToImageOperator, KandinskyTextToImageBatchOperator, KandinskyJobSensor])
